@@ -1,0 +1,58 @@
+/*
+ * auth.h: verification of client tokens (auth.md).
+ *
+ * A key store is built from the configuration and shared by all threads. Verification is CPU only for static keys; a key store with
+ * URLs may wait for a fetch, at most 3 s, so it must be called on a worker thread, never on a net thread.
+ */
+#ifndef SYNCLINE_AUTH_AUTH_H
+#define SYNCLINE_AUTH_AUTH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/slice.h"
+
+/* One static key of client_auth.jwks.keys, as JSON text (the object of the configuration). */
+struct auth_config {
+	const char *const *audience;
+	size_t audience_count;
+	const struct slice *static_keys;
+	size_t static_key_count;
+	const char *const *jwks_uris;
+	size_t jwks_uri_count;
+	const char *const *reject_ip_ranges; /* "local" included when block_local_jwks is set */
+	size_t reject_ip_range_count;
+	bool block_ipv6;                     /* block_local_jwks */
+	bool supabase;
+	const char *supabase_jwt_secret;     /* NULL if not given */
+	const char *supabase_jwks_uri;       /* derived from the source's host; NULL */
+};
+
+struct key_store;
+
+/* Imports the static keys; an unusable one is an error that names its index. config may be freed afterwards. */
+struct key_store *key_store_new(const struct auth_config *config, const struct log *log, struct error *err);
+void key_store_free(struct key_store *k);
+
+struct verified_token {
+	struct slice payload;     /* JSON text of the payload, as decoded; in the arena */
+	struct slice user_id;     /* "user id string" of auth.md 4.1: the subject as text */
+	int64_t expires_at_s;     /* exp, seconds since 1970, rounded down */
+};
+
+/* now_s: seconds since 1970. False: err->code is PSYNC_S21xx or S22xx and err->message the description for the client (auth.md 5).
+ * *detail (may be NULL) gets text for the log: never the token. */
+bool key_store_verify(struct key_store *k, struct slice token, int64_t now_s, struct arena *arena, struct verified_token *out,
+                      struct slice *detail, struct error *err);
+
+/* Authorization header value -> token (auth.md 1.1). False: none; the error is PSYNC_S2106 "Authentication required". */
+bool auth_header_token(struct slice header, struct slice *token, struct error *err);
+
+/* Constant-time comparison with each admin token. */
+bool auth_is_admin(const char *const *tokens, size_t count, struct slice token);
+
+#endif

@@ -1,0 +1,122 @@
+/*
+ * config.h: powersync.yaml as one plain struct, resolved and validated (configuration.md).
+ *
+ * Read once at start; immutable afterwards; any thread. All strings belong to the config.
+ */
+#ifndef SYNCLINE_CONFIG_CONFIG_H
+#define SYNCLINE_CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/slice.h"
+
+enum config_role { ROLE_UNIFIED, ROLE_API, ROLE_SYNC };
+
+/* replication.connections[0] and storage of type postgresql (configuration 2.3). Same members as struct source_config, which cli/
+ * fills from it: this layer includes base only. */
+struct config_postgres {
+	const char *type, *id, *tag;
+	const char *hostname, *username, *password, *database;
+	int port;
+	const char *sslmode; /* verify-full, verify-ca, disable */
+	const char *cacert, *client_certificate, *client_private_key, *tls_servername;
+	const char *const *reject_ip_ranges;
+	size_t reject_ip_range_count;
+	const char *slot_name_prefix;
+	double connect_timeout_s;        /* 20 */
+	double snapshot_socket_timeout_s; /* 30 */
+	double heartbeat_interval_s;     /* 60 */
+	int max_pool_size;
+	bool debug_api;
+};
+
+struct config_string_list {
+	const char *const *items;
+	size_t count;
+};
+
+struct config_warning {
+	const char *message; /* unknown or unused key: path, line, suggestion */
+};
+
+struct config {
+	struct arena arena;
+	const char *path;      /* NULL when it came from base64 */
+	const char *directory; /* for relative paths */
+
+	bool has_source;
+	struct config_postgres source;
+
+	struct {
+		const char *type; /* "lmdb", "postgresql", "mongodb" */
+		const char *path; /* lmdb: absolute or relative to the working directory, resolved */
+		uint64_t map_size; /* lmdb: bytes, 0 = default */
+		bool is_default;  /* no storage section: the embedded store in its default folder */
+		int default_storage_version;
+		struct config_postgres postgres;
+		const char *mongodb_uri;
+	} storage;
+
+	int port;
+
+	struct {
+		struct slice text;  /* by content, base64 or environment; p == NULL when by path or absent */
+		const char *path;   /* resolved; opened when replication starts */
+		bool exit_on_error;
+	} sync_config;
+
+	struct {
+		struct config_string_list audience;
+		const struct slice *static_keys; /* each a JSON object text */
+		size_t static_key_count;
+		struct config_string_list jwks_uris;
+		struct config_string_list reject_ip_ranges;
+		bool block_local_jwks;
+		bool supabase;
+		const char *supabase_jwt_secret;
+	} client_auth;
+
+	struct {
+		struct config_string_list tokens;
+		double max_concurrent_connections;     /* 200 */
+		double max_data_fetch_concurrency;     /* 10 */
+		double max_buckets_per_connection;     /* 1000 */
+		double max_parameter_query_results;    /* 1000 */
+		int64_t checkpoint_request_retention_minutes; /* 60 */
+		int64_t bucket_count_cache_ttl_minutes; /* 60 */
+	} api;
+
+	int prometheus_port; /* 0: off */
+	bool disable_auto_migration;
+	struct {
+		bool use_http, use_filesystem, use_legacy;
+	} probes;
+	struct {
+		enum log_level level;
+		bool json;
+	} logging;
+
+	struct config_warning *warnings;
+	size_t warning_count;
+};
+
+struct config_arguments {
+	const char *config_path, *config_base64; /* -c, -c64; NULL if not given */
+	const char *sync_base64;                 /* -sync64 */
+	const char *working_directory;           /* NULL: the process's */
+};
+
+/* Finds, parses, decodes and resolves (configuration 1 to 3), reading the environment and a .env file. NULL: exit code 150; the message
+ * names the key's path, line and column, and the allowed values or a suggestion. The error code is PSYNC_S.... or "". */
+struct config *config_load(const struct config_arguments *arguments, struct error *err);
+void config_free(struct config *c);
+
+/* Exit code for a bad configuration (configuration 1.6). */
+#define EXIT_BAD_CONFIG 150
+
+#endif

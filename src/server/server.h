@@ -1,0 +1,49 @@
+/*
+ * server.h: sockets. Net threads with one libevent loop each, a pool of workers for session steps, the routes, and the batcher of
+ * checkpoint requests.
+ *
+ * Net threads never touch storage and never block. A connection stays on its net thread for life.
+ */
+#ifndef SYNCLINE_SERVER_SERVER_H
+#define SYNCLINE_SERVER_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "auth/auth.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "source/source.h"
+#include "storage/storage.h"
+#include "sync/session.h"
+
+struct server;
+
+struct server_options {
+	int port;                /* 0: any free one (tests); server_port tells */
+	int net_threads, workers; /* 0: defaults from the number of cores */
+	size_t max_connections;  /* api.parameters.max_concurrent_connections */
+	size_t max_body;         /* bytes; 0: 1 MiB */
+	size_t window_bytes;     /* unsent bytes per stream at which a session stops; 0: default */
+	struct session_limits limits;
+	bool probes;             /* the three probe routes exist */
+	const char *const *admin_tokens;
+	size_t admin_token_count;
+	struct key_store *keys;
+	struct storage *storage;
+	struct source *source;   /* NULL: no source configured; requests that need it fail with 500 */
+	const struct log *log;
+	/* Probe facts, asked on a worker or net thread; must not block (http-api-and-operations 3). */
+	bool (*is_live)(void *ctx, int64_t *touched_at_ms);
+	void *probe_ctx;
+};
+
+/* Binds, listens and starts the threads. Does not subscribe to storage: the server's hub is given to storage_subscribe by it. */
+struct server *server_start(const struct server_options *options, struct error *err);
+int server_port(const struct server *s);
+void server_set_ready(struct server *s, bool started, bool ready);
+/* Stops accepting, ends every stream cleanly (last chunk), waits for sockets to drain up to timeout_ms, then stops the threads. */
+void server_stop(struct server *s, int timeout_ms);
+void server_free(struct server *s);
+
+#endif

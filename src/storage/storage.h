@@ -1,0 +1,300 @@
+/*
+ * storage.h: what every bucket storage promises (storage-semantics.md), as the rest of Syncline uses it.
+ *
+ * One storage object per process. It has
+ *   - one writer, used by the replication thread alone: definitions and plans, source tables, rows, operations, checkpoints;
+ *   - readers, used by session steps on any worker thread: short snapshots, never held across a wait;
+ *   - write checkpoints (checkpoint-requests.md), used by the request batcher on its own thread and by readers;
+ *   - subscribers, told of each new checkpoint.
+ *
+ * The rules that are the same on every backend (row records -> operations, checksums, write-checkpoint queues, retention,
+ * compaction) live in this folder once; a backend under lmdb/ implements struct storage_backend (backend.h).
+ * Ids: bucket and table numbers are 32 bits, never 0; op ids are 64 bits, from 1.
+ */
+#ifndef SYNCLINE_STORAGE_STORAGE_H
+#define SYNCLINE_STORAGE_STORAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/position.h"
+#include "base/slice.h"
+#include "rules/rules.h"
+
+struct storage;
+
+struct storage_options {
+	struct slice path;      /* lmdb: folder of the store, made if missing */
+	uint64_t map_size;      /* lmdb: 0 = default (1 TiB) */
+	int64_t request_retention_ms; /* api.parameters.checkpoint_request_retention_minutes */
+	const struct log *log;  /* outlives the storage */
+};
+
+/* Opens (and makes) the embedded store. A second process on the same folder is refused. */
+struct storage *storage_open_lmdb(const struct storage_options *options, struct error *err);
+/* Flushes and closes; no reader or writer may be in use. */
+void storage_close(struct storage *s);
+
+/* ---- checkpoints and news ---------------------------------------------------------------------------------------------- */
+
+/* What clients are served: all operations up to op_id, standing for the source at position. */
+struct checkpoint {
+	bool valid;       /* false: there is none yet (no active plan) */
+	uint64_t op_id;
+	struct position position;
+	uint64_t plan_id; /* the active plan; a change means that sessions must resolve anew */
+};
+
+struct checkpoint storage_checkpoint(struct storage *s); /* any thread; no I/O */
+
+/* One user as the owner of write checkpoints: two fields, never joined (checkpoint-requests 1). */
+struct user_key {
+	struct slice subject;
+	struct slice client_id; /* p == NULL: none given, which differs from an empty one */
+};
+
+/* What a new checkpoint, or a request that is acknowledged at once, means for sessions. Slices live during the call. */
+struct storage_news {
+	struct checkpoint checkpoint;
+	bool everything;              /* treat all buckets and lookups as changed (activation, or too many to list) */
+	const uint32_t *buckets;      /* bucket numbers with new operations that became visible */
+	size_t bucket_count;
+	const uint64_t *lookups;      /* lookup_hash() of changed lookups */
+	size_t lookup_count;
+	const struct user_key *users; /* whose acknowledged id may have changed */
+	size_t user_count;
+};
+
+uint64_t lookup_hash(uint32_t definition_number, struct slice key);
+
+/* The callback runs on the thread that made the news (replication or request thread) and must not block or call storage. One
+ * subscriber (the session hub). */
+void storage_subscribe(struct storage *s, void (*callback)(void *ctx, const struct storage_news *news), void *ctx);
+
+/* ---- plans and definitions (incremental-deploy.md) --------------------------------------------------------------------- */
+
+enum definition_state { DEFINITION_NONE, DEFINITION_FILLING, DEFINITION_READY, DEFINITION_RETIRED, DEFINITION_DROPPING };
+
+/* What the store knows about one definition of a plan. */
+struct stored_definition {
+	uint32_t number;         /* store-wide, never reused; stands before '#' in bucket names */
+	enum definition_state state;
+	uint64_t epoch;
+	struct slice name;       /* as first stored; owned by the storage, lives until it is closed */
+};
+
+/* A compiled plan and where its definitions lie in the store. Immutable, reference counted, any thread. */
+struct stored_plan {
+	uint64_t id;
+	struct plan *plan;
+	size_t count;                            /* = plan_definition_count(plan) */
+	const struct stored_definition *definitions; /* by index in the plan; state as of when the object was made */
+};
+
+struct stored_plan *stored_plan_ref(struct stored_plan *p);
+void stored_plan_unref(struct stored_plan *p);
+
+/* References (caller unrefs), NULL if none. Any thread. */
+struct stored_plan *storage_active_plan(struct storage *s);
+struct stored_plan *storage_pending_plan(struct storage *s);
+/* YAML texts found in the store at open, before anything is compiled: lives until close; p == NULL if none. */
+struct slice storage_active_plan_text(struct storage *s);
+struct slice storage_pending_plan_text(struct storage *s);
+
+/* ---- the writer: replication thread only ------------------------------------------------------------------------------- */
+
+/* Makes the plan pending (or, if it was active or pending in this store before by text, re-attaches it). New definitions get
+ * numbers and are FILLING; those that no plan needs any more become DROPPING (section 4 of incremental-deploy). *unchanged: the
+ * text is that of the active plan and nothing is pending. Called once at start, and for each deploy. */
+bool storage_deploy(struct storage *s, struct plan *plan, bool *unchanged, struct error *err);
+/* Re-attaches the compiled form of the stored active plan at start, before storage_deploy. */
+bool storage_attach_active(struct storage *s, struct plan *plan, struct error *err);
+
+/* Definitions that the writer evaluates: the active plan's and the pending plan's. */
+bool storage_definition_ready(struct storage *s, uint32_t number, struct error *err); /* FILLING -> READY */
+/* At a boundary where all definitions of the pending plan are READY; takes effect with the next storage_commit. */
+bool storage_activate_pending(struct storage *s, struct error *err);
+
+/* Facts about the source that are kept with the data. */
+struct source_state {
+	char slot_name[64];
+	char system_id[64];
+	struct position applied; /* transactions with an end at or before this are in the store: never apply them again */
+};
+bool storage_source_state(struct storage *s, struct source_state *out, struct error *err);
+bool storage_set_source(struct storage *s, const char *slot_name, const char *system_id, struct error *err);
+
+/* A source table as the store knows it (storage-semantics 5.1). */
+struct table_key_column {
+	struct slice name;
+	uint32_t type_oid;
+};
+struct table_identity {
+	struct slice schema, name;
+	uint32_t oid;
+	const struct table_key_column *key; /* replica identity columns, in order */
+	size_t key_count;
+};
+struct stored_table {
+	uint32_t number;
+	char subkey_id[40];        /* text before '/' in subkeys */
+	bool snapshot_done;
+	uint64_t snapshot_epoch;   /* definitions with an epoch up to this one are filled from this table */
+	struct slice last_key;     /* progress of the snapshot that runs; n == 0: not begun. In the caller's arena */
+	uint64_t rows_read;
+};
+/* Finds or makes the record; the numbers of incompatible ones (same oid or same name) go to *drop for the caller to truncate and
+ * forget (storage_drop_table). */
+bool storage_resolve_table(struct storage *s, const struct table_identity *t, struct arena *arena, struct stored_table *out,
+                           uint32_t **drop, size_t *drop_count, struct error *err);
+bool storage_table_progress(struct storage *s, uint32_t table, struct slice last_key, uint64_t rows_read, struct error *err);
+bool storage_table_done(struct storage *s, uint32_t table, uint64_t epoch, struct error *err);
+/* The table is to be read again from the start. */
+bool storage_table_restart(struct storage *s, uint32_t table, struct error *err);
+
+/* One evaluation of a row under one of the maintained plans. digest: first 16 bytes of SHA-256("put.type.id.data"), of which the
+ * first four, little-endian, are the checksum. */
+struct put_entry {
+	uint32_t definition; /* number */
+	struct slice keys, object_type, object_id, data;
+	uint8_t digest[16];
+};
+struct lookup_entry {
+	uint32_t definition; /* number */
+	struct slice key, results;
+};
+struct row_contributions {
+	const struct put_entry *puts;
+	size_t put_count;
+	const struct lookup_entry *lookups;
+	size_t lookup_count;
+};
+/* Fills digest; uses a thread-local digest context. */
+void put_entry_digest(struct put_entry *e);
+
+struct row_key {
+	struct slice bytes;  /* order-preserving encoding of the replica identity, any length; unique within the table */
+	uint8_t uuid[16];    /* second half of the subkey */
+};
+
+enum row_write_mode {
+	ROW_STREAM,  /* a change from the stream: each entry is written, also if nothing changed (storage-semantics 5.3 step 5) */
+	ROW_COMPARE, /* a chunk row: entries equal to the stored ones make no operation (interleaved-snapshot 5) */
+};
+
+/* What is stored of a row, for merging values that the source did not send. In the arena. */
+struct stored_row {
+	bool found;
+	bool incomplete;   /* flagged: lacks a value, waits for a re-read (interleaved-snapshot 6) */
+	uint64_t epoch;
+	struct slice image; /* as given to storage_write_row; n == 0: none kept */
+};
+bool storage_read_row(struct storage *s, uint32_t table, const struct row_key *key, struct arena *arena, struct stored_row *out,
+                      struct error *err);
+
+/* The row under key is now this: writes operations and lookup entries, REMOVEs what it no longer gives, replaces the record. old:
+ * the former key if it changed (its contributions are REMOVEd first), else NULL. image: opaque bytes to keep, n == 0 for none. */
+bool storage_write_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
+                       const struct row_contributions *c, struct slice image, enum row_write_mode mode, struct error *err);
+/* The row lacks a value: its contributions stay (those of old move to key), it is flagged; partial: image of what is known. */
+bool storage_write_incomplete_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
+                                  struct slice partial, struct error *err);
+/* No record: nothing happens. */
+bool storage_delete_row(struct storage *s, uint32_t table, const struct row_key *key, struct error *err);
+/* Up to max keys of incomplete rows of the table, from `after` on (n == 0: the first). */
+bool storage_incomplete_rows(struct storage *s, uint32_t table, struct slice after, size_t max, struct arena *arena,
+                             struct row_key **keys, size_t *count, struct error *err);
+/* REMOVEs for every row, in bounded internal transactions; *removed counts them. */
+bool storage_truncate_table(struct storage *s, uint32_t table, uint64_t *removed, struct error *err);
+bool storage_drop_table(struct storage *s, uint32_t table, struct error *err); /* truncate, then forget the record */
+
+/* Bytes that the open batch would dirty by now; the caller flushes above about 8 MiB (notes-on-libraries 1). */
+size_t storage_batch_size(struct storage *s);
+/* Makes everything so far durable, but visible to nobody and with the old applied position (middle of a large transaction). */
+bool storage_flush(struct storage *s, struct error *err);
+/*
+ * At a boundary between transactions: everything so far, and `applied`, become durable in one store transaction. If visible, it is
+ * a checkpoint for clients as well (only with an active plan, and only when no table of it is half replaced). If nothing was
+ * written and only the position moved, the new position is announced without a disk flush (*durable false): it is safe to
+ * acknowledge requests with it, but not to confirm it to the source. Subscribers are told before it returns.
+ */
+bool storage_commit(struct storage *s, struct position applied, bool visible, bool *durable, struct error *err);
+/* The applied position that is on disk. */
+struct position storage_durable_position(struct storage *s);
+/* Writes the position to disk if it is only in memory. */
+bool storage_sync_position(struct storage *s, struct error *err);
+/* Forgets what was written since the last flush or commit (after an error; the source will send it again). */
+void storage_rollback(struct storage *s);
+
+/* ---- readers: any thread ------------------------------------------------------------------------------------------------ */
+
+struct storage_reader;
+
+/* A consistent snapshot. Use, and end, on one thread; for milliseconds only. */
+struct storage_reader *storage_read_begin(struct storage *s, struct error *err);
+void storage_read_end(struct storage_reader *r);
+
+/* 0 if the bucket never had an operation. The number is for ever. */
+uint32_t reader_bucket(struct storage_reader *r, uint32_t definition, struct slice keys);
+
+struct bucket_checksum {
+	uint32_t checksum; /* print as signed */
+	uint64_t count;
+};
+/* Sum and number of operations up to op id c. O(1) when the bucket has none above c. */
+bool reader_checksum(struct storage_reader *r, uint32_t bucket, uint64_t c, struct bucket_checksum *out, struct error *err);
+
+enum op_kind { OP_PUT, OP_REMOVE, OP_MOVE, OP_CLEAR };
+struct op_view {
+	uint64_t op_id;
+	enum op_kind kind;
+	uint32_t checksum;
+	struct slice object_type, object_id; /* PUT, REMOVE */
+	struct slice data;                   /* PUT: JSON text */
+	const char *subkey_table;            /* text before '/' of the subkey */
+	const uint8_t *subkey_uuid;          /* 16 bytes */
+	uint64_t target_op;                  /* MOVE, CLEAR: else 0 */
+};
+struct op_cursor; /* operations of one bucket in ascending order */
+struct op_cursor *reader_ops(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to, struct error *err);
+/* 1: *out is filled and valid until the next call; 0: no more; -1: error. */
+int op_cursor_next(struct op_cursor *c, struct op_view *out, struct error *err);
+void op_cursor_close(struct op_cursor *c);
+
+/* Result objects (JSON texts) that all rows have stored under the key as of op id c. */
+bool reader_lookup(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, struct arena *arena,
+                   const struct slice **results, size_t *count, struct error *err);
+
+/* ---- write checkpoints (checkpoint-requests.md 2, 3, 5) ------------------------------------------------------------------ */
+
+struct checkpoint_request {
+	struct user_key user;
+	uint64_t id;          /* 0: generate one (legacy route) */
+	/* answers */
+	uint64_t stored_id;   /* the id that storage is at */
+	bool pending;         /* its head is not passed by the served checkpoint (or not known): a marker is needed */
+};
+
+/* Stores a batch durably with one head, each entry by the rules of section 3, on its own. head_known false: the source cannot be
+ * reached; new ids wait for storage_fill_heads. Acknowledges at once (news to the subscriber) what is passed already. Serialised
+ * inside; request thread. */
+bool storage_request_checkpoints(struct storage *s, struct checkpoint_request *requests, size_t count, bool head_known,
+                                 struct position head, struct error *err);
+/* Two halves of filling in heads: note who waits now, read a head, then store it for exactly those. */
+struct waiting_heads;
+struct waiting_heads *storage_waiting_heads(struct storage *s, size_t *count, struct error *err);
+bool storage_fill_heads(struct storage *s, struct waiting_heads *w, struct position head, struct error *err);
+void waiting_heads_free(struct waiting_heads *w);
+
+/* Greatest id of the user whose head is at or before position; 0: none. Any thread; short. */
+uint64_t storage_write_checkpoint(struct storage *s, const struct user_key *user, struct position position);
+/* How many associations are pending, and since when the oldest is (monotonic ms; 0: none). */
+size_t storage_pending_requests(struct storage *s, int64_t *oldest_ms);
+/* Proof of life for the users of open streams, and removal by age. Maintenance thread. */
+bool storage_touch_requests(struct storage *s, const struct user_key *users, size_t count, struct error *err);
+bool storage_expire_requests(struct storage *s, struct error *err);
+
+#endif
