@@ -8,7 +8,7 @@ function finish() {
 	if (f > 0) print "not ok " name > "/dev/stderr"
 	name = ""
 }
-/^[0-9]+\/[0-9]+ Test(ing)?: / { finish(); name = $0; sub(/^[0-9]+\/[0-9]+ Test(ing)?: /, "", name); p = f = s = 0; ok = 0 }
+/^[0-9]+\/[0-9]+ Testing: / { finish(); name = $0; sub(/^[^:]*: /, "", name); p = f = s = 0; ok = 0 }
 /^\[  PASSED  \] [0-9]+ test/ { p += $4 }
 /^\[  SKIPPED \] [0-9]+ test/ { s += $4 }
 /^\[  FAILED  \] [0-9]+ test/ { f += $4 }
