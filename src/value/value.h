@@ -73,8 +73,16 @@ bool value_compare(const struct value *a, const struct value *b, int *order, boo
  * values must be left out by the caller. */
 void value_json(struct buf *out, const struct value *v);
 
-/* Appends text as a JSON string with its quotes (12.2). The hot loop of the whole program. */
-void json_string(struct buf *out, struct slice text);
+/* Appends text as a JSON string with its quotes (12.2). The hot loop of the whole program. Text that is not UTF-8 is passed on as
+ * it is, except that an encoded surrogate half is written as \udxxx. */
+void json_append_string(struct buf *out, struct slice text);
+#ifndef JANSSON_H
+/* The same. Libjansson has a json_string of its own, hence the other name; files that use both include jansson.h first. */
+static inline void json_string(struct buf *out, struct slice text)
+{
+	json_append_string(out, text);
+}
+#endif
 
 /* Appends the value as it stands in a bucket name (16.1: INTEGER and REAL print alike, no ".0"). */
 void value_bucket_key(struct buf *out, const struct value *v);
