@@ -31,6 +31,9 @@ struct source_config {
 	const char *cacert, *client_certificate, *client_private_key, *tls_servername; /* PEM texts; NULL if not given */
 	const char *slot_name_prefix;
 	double connect_timeout_s, snapshot_socket_timeout_s, heartbeat_interval_s;
+	const char *application_name; /* "syncline/0.1.0"; NULL: "syncline" */
+	const char *const *reject_ip_ranges; /* CIDR texts or "local"; checked after each look-up of the name */
+	size_t reject_ip_range_count;
 };
 
 struct source; /* configuration and caches; no connection of its own. Thread-safe. */
@@ -38,6 +41,8 @@ struct source; /* configuration and caches; no connection of its own. Thread-saf
 /* log and config outlive it. Does not connect. */
 struct source *source_new(const struct source_config *config, const struct log *log);
 void source_free(struct source *s);
+/* For stopping: every connect, call and stream of this source that is waiting now or later fails at once. Any thread; final. */
+void source_interrupt(struct source *s);
 
 /* How a failed attempt should be retried (source-postgres 11.1). */
 enum source_failure {
@@ -52,7 +57,8 @@ enum source_failure source_classify(const struct error *err);
 struct source_connection;
 struct source_connection *source_connect(struct source *s, struct error *err);
 void source_disconnect(struct source_connection *c);
-/* Interrupts a call that is blocked on another thread and makes it and all later ones fail. Any thread. */
+/* Interrupts a call that is blocked on another thread and makes it and all later ones fail. Any thread, but not during or after
+ * source_disconnect. The server ends the query within seconds (at once when it next sends). */
 void source_connection_abort(struct source_connection *c);
 
 /* wal_level, slots, senders, publication (source-postgres 2). Messages say what to run. */
@@ -160,8 +166,9 @@ bool value_mapper_row(const struct value_mapper *m, const struct raw_value *raw,
  * text with 0x00 escaped; a tag byte for NULL), for record keys; and the UUID v5 of the same for subkeys. key_columns: in_key. */
 void source_row_key(const struct source_relation *r, const struct raw_value *raw, struct arena *arena, struct slice *bytes, uint8_t uuid[16]);
 
-/* Upper bound for the size of the row's tuple on disk. Below 2000 no value of it can lie out of line, so no update can leave one out
- * (TOAST); only above it does the engine keep an image. */
+/* Upper bound for the size of the row's tuple on disk. A row that was never above 2000 has no value out of line, so no update of it
+ * can leave one out (TOAST); only above it does the engine keep an image. A row that was larger and shrank may keep an old value out of
+ * line, and so may small values of a row that was read by a chunk: then RAW_UNCHANGED comes without an image, and the re-read helps. */
 size_t source_row_size_bound(const struct source_relation *r, const struct raw_value *raw);
 
 /* ---- chunks (interleaved-snapshot 4) --------------------------------------------------------------------------------------- */
@@ -191,9 +198,20 @@ struct source_chunk {
 	struct slice next;            /* position for the next request, in the arena */
 };
 
-/* Reads one chunk in its own REPEATABLE READ transaction. */
+/* Reads one chunk in its own REPEATABLE READ transaction; one round trip. A position that does not fit the table any more (another
+ * order key, ctid ranges after a rewrite) reads from the start, which is always right. A table that cannot be locked within seconds
+ * is an error; the connection stays usable after it, as after every error the server answers with. */
 bool source_read_chunk(struct source_connection *c, const struct chunk_request *request, struct arena *arena, struct source_chunk *out,
                        struct error *err);
+
+/* All rows of a table in one snapshot, for tables without any identity (interleaved-snapshot 4): begin answers as soon as S and H
+ * are known (lock_timeout 1 s), with no rows; next then gives the rows piece by piece, *out with rows, row_count, byte_count and last
+ * only. The transaction stays open on c until the last piece; nothing else can be done with c before, and giving up means
+ * source_disconnect. */
+bool source_scan_begin(struct source_connection *c, const struct source_table *table, struct arena *arena, struct source_chunk *out,
+                       struct error *err);
+bool source_scan_next(struct source_connection *c, size_t max_rows, size_t max_bytes, struct arena *arena, struct source_chunk *out,
+                      struct error *err);
 
 /* ---- slot and stream ---------------------------------------------------------------------------------------------------------- */
 
@@ -228,7 +246,8 @@ struct stream_event {
 	/* RELATION */
 	struct source_relation relation; /* slices live until the next event */
 	/* changes: oid of the relation; old: NULL if not sent. column_count as in the last RELATION of that oid. Slices live until the
-	 * next event. For a key-only old tuple (K) the other columns are RAW_UNCHANGED. */
+	 * next event. For a key-only old tuple (K) the other columns are RAW_UNCHANGED. What the old tuple tells of unchanged TOAST
+	 * values is filled in already: RAW_UNCHANGED in new_row means that the message has no value. */
 	uint32_t oid;
 	const struct raw_value *new_row, *old_row;
 	bool old_is_key;
