@@ -44,7 +44,8 @@ bool sql_ident_has_upper_case(const struct sql_ident *id);
 enum sql_expr_kind {
 	SQL_LITERAL,
 	SQL_NAME,        /* column, table.column, schema.table.column */
-	SQL_CALL,        /* f(args), schema.f(args); also ROW(..), EXISTS(..), ANY(..): plain calls of that name */
+	SQL_CALL,        /* f(args), schema.f(args); also ROW(..), EXISTS(..), ANY(..): plain calls of that name. substring(x) with
+	                  * one argument is for the compilers to refuse (sync-config 11.1: sql_syntax) */
 	SQL_STAR,        /* * or name.*, only as a column */
 	SQL_UNARY,       /* NOT x, - x, + x */
 	SQL_BINARY,      /* two operands; IN, LIKE and AT TIME ZONE too */
@@ -238,6 +239,7 @@ struct sql_clause {
 };
 
 struct sql_select {
+	uint16_t height; /* of the highest expression in it */
 	struct sql_column *columns;
 	size_t column_count;
 	struct sql_from *from;

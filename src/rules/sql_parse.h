@@ -12,7 +12,7 @@
 
 #define SQL_MAX_BYTES (1024 * 1024)
 #define SQL_MAX_TOKENS 100000
-#define SQL_MAX_NESTING 200 /* parentheses, sub-selects, CASE, NOT: what the parser recurses on */
+#define SQL_MAX_NESTING 400 /* what the parser recurses on: operands, parentheses, sub-selects */
 #define SQL_MAX_HEIGHT 2000 /* of an expression tree; a chain "a OR b OR ..." adds one for each operator */
 
 enum sql_fault_kind {
