@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# conformance.sh HARNESS [SUITE ...]: runs a conformance harness (a folder with run.mjs) against build/syncline and a throw-away
+# Postgres. Suites and skipped scenarios: tests/conformance/target.template.json. Ends with the harness's "N passed, N failed, N skipped".
+# ONLY='regular expression' picks scenarios; KEEP=1 keeps the work folder.
+set -euo pipefail
+harness=$(cd "${1:?folder of the harness}" && pwd)
+shift
+cd "$(dirname "$0")/.."
+build=${BUILD:-build}
+[ -f "$harness/run.mjs" ] || { echo "$harness has no run.mjs" >&2; exit 2; }
+[ -x "$build/syncline" ] || scripts/build.sh "$build"
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/syncline-conformance.XXXXXX")
+pg_folder='' child=''
+# shellcheck source=tests/lib/postgres.sh
+. tests/lib/postgres.sh
+cleanup() {
+	trap - EXIT
+	[ -z "$child" ] || { kill "$child" 2>/dev/null || true; wait "$child" 2>/dev/null || true; }
+	postgres_stop "$pg_folder"
+	[ -n "${KEEP:-}" ] || rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+scripts/install-packages.sh run test
+prefix=$(scripts/find-node.sh --install)
+export PATH="$prefix/bin:$PATH"
+# The harness's folder may not be writable: packages are installed beside a copy.
+cp -r "$harness" "$work/harness"
+chmod -R u+w "$work/harness"
+scripts/npm-install.sh "$work/harness"
+postgres_start
+
+# The harness finds its modules by following the link, so the packages' own imports work as well.
+template=tests/conformance/target.template.json
+jq --arg pg "$pg_uri" --arg syncline "$PWD/$build/syncline" --arg work "$work/run" \
+	'.source_uri |= sub("{pg}"; $pg) | (.start, .compact) |= sub("{syncline}"; $syncline) | .work_dir = $work | del(.suites)' $template >"$work/target.json"
+suites=()
+if [ $# -eq 0 ]; then mapfile -t names < <(jq -r '.suites[]' $template); else names=("$@"); fi
+for name in "${names[@]}"; do suites+=(--suite "$name"); done
+[ -z "${ONLY:-}" ] || suites+=(--only "$ONLY")
+[ -z "${KEEP:-}" ] || { suites+=(--keep); echo "work folder: $work"; }
+printf '\n== conformance: %s\n' "${names[*]}"
+node "$work/harness/run.mjs" --target "$work/target.json" "${suites[@]}" </dev/null &
+child=$!
+status=0
+wait "$child" || status=$?
+child=''
+exit $status

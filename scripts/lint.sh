@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# cppcheck and clang-tidy (.clang-tidy) over src/, both without findings; shell scripts are checked for syntax.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+build=${BUILD:-build}
+scripts/build.sh "$build" >/dev/null
+for script in scripts/*.sh tests/run.sh tests/lib/*.sh .ci/run bench/*.sh; do [ ! -f "$script" ] || bash -n "$script"; done
+echo "cppcheck"
+cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -j "$(nproc)" --enable=warning,performance,portability \
+	--suppress=missingIncludeSystem --suppress=unusedStructMember -I src src
+echo "clang-tidy"
+git ls-files 'src/*.c' | xargs -P "$(nproc)" -n 4 clang-tidy --quiet -p "$build" 2>/dev/null
+echo "no findings"
