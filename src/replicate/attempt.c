@@ -1,0 +1,346 @@
+/* attempt.c: one attempt at replication: from checks and slot to the loop over the stream, until an error or a stop. */
+#include <malloc.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "replicate/engine.h"
+
+/* Commits: at once when the stream is idle, else by size or age (notes of the storage on pages dirtied per commit). */
+#define LARGE_BATCH (8u * 1024 * 1024)
+#define BUSY_WINDOW_US 100000
+#define SHORTEST_GAP_US 3000
+#define STATUS_INTERVAL_MS 1000
+#define POSITION_INTERVAL_MS 10000
+#define IDLE_POLL_MS 250
+
+struct position attempt_position(const struct attempt *a)
+{
+	return (struct position){a->era, a->at};
+}
+
+/* ---- commits and confirmation ---- */
+
+static void committed(struct attempt *a)
+{
+	a->announced = a->at;
+	a->dirty = a->commit_wanted = false;
+	a->oldest_change_ms = 0;
+	a->last_commit_us = clock_mono_us();
+}
+
+bool attempt_commit(struct attempt *a, struct error *err)
+{
+	bool durable;
+	if (!a->dirty && !a->commit_wanted && a->at <= a->announced)
+		return true;
+	if (!storage_commit(a->storage, attempt_position(a), !tables_withhold_checkpoints(a), &durable, err))
+		return false;
+	committed(a);
+	return true;
+}
+
+bool attempt_commit_if_large(struct attempt *a, struct error *err)
+{
+	if (storage_batch_size(a->storage) < LARGE_BATCH)
+		return true;
+	return attempt_commit(a, err);
+}
+
+bool attempt_flush_if_large(struct attempt *a, struct error *err)
+{
+	if (storage_batch_size(a->storage) < LARGE_BATCH)
+		return true;
+	return storage_flush(a->storage, err);
+}
+
+/* Confirms what is durable, but never past a transaction that no snapshot has seen (interleaved-snapshot 3). */
+static bool confirm(struct attempt *a, struct error *err)
+{
+	int64_t now = clock_mono_ms();
+	if (now >= a->position_due_ms) {
+		a->position_due_ms = now + POSITION_INTERVAL_MS;
+		if (!a->in_xact && !a->dirty && !storage_sync_position(a->storage, err))
+			return false;
+	}
+	if (now < a->status_due_ms && !a->reply_now)
+		return true;
+	a->status_due_ms = now + STATUS_INTERVAL_MS;
+	a->reply_now = false;
+	struct position durable = storage_durable_position(a->storage);
+	uint64_t lsn = durable.era == a->era ? unsettled_confirm_limit(&a->unsettled, durable.lsn) : 0;
+	if (lsn > a->confirmed)
+		a->confirmed = lsn;
+	return a->confirmed == 0 || source_stream_confirm(a->stream, a->confirmed, err);
+}
+
+/* ---- the slot ---- */
+
+static void new_slot_name(struct attempt *a, char out[64])
+{
+	uint16_t random = 0;
+	ssize_t ignored = getrandom(&random, sizeof(random), 0);
+	(void)ignored;
+	snprintf(out, 64, "%s1_%04x", a->r->options.slot_name_prefix, random);
+}
+
+/* Waits until an ordinary snapshot sees all that the new slot will not deliver (interleaved-snapshot 3, "new slot"). */
+static bool wait_until_covered(struct attempt *a, const struct xid_snapshot *x, struct error *err)
+{
+	int64_t began = clock_mono_ms();
+	bool logged = false;
+	while (!atomic_load(&a->r->stopping)) {
+		struct xid_snapshot s;
+		uint64_t lsn;
+		if (!source_head(a->connection, &lsn, &s, &a->arena, err))
+			return false;
+		if (snapshot_covers(&s, x))
+			return true;
+		if (!logged && clock_mono_ms() - began > 1000) {
+			logged = true;
+			log_warn(a->log, "Waiting for transactions whose commit the source still withholds from other sessions, usually for "
+			                 "a standby");
+		}
+		replicator_touch(a->r);
+		usleep(10000);
+	}
+	return error_set(err, "PSYNC_S1103", "Initial replication interrupted");
+}
+
+static bool create_slot(struct attempt *a, const char *name, struct error *err)
+{
+	struct xid_snapshot x;
+	uint64_t start;
+	bool durable;
+	log_info(a->log, "Creating replication slot %s", name);
+	if (!source_slot_create(a->r->options.source, name, &start, &x, &a->arena, err) || !wait_until_covered(a, &x, err))
+		return false;
+	a->at = start;
+	a->dirty = true;
+	return storage_commit(a->storage, attempt_position(a), false, &durable, err) && storage_sync_position(a->storage, err);
+}
+
+/* What was replicated through the old slot has a gap behind it: everything is read again; the last checkpoint is served until then. */
+static bool begin_repair(struct attempt *a, const char *why, struct error *err)
+{
+	log_warn(a->log, "%s: reading all tables again", why);
+	if (!tables_load(a, err))
+		return false;
+	for (struct table_state *t = a->tables; t; t = t->next) {
+		uint64_t removed;
+		if (!storage_truncate_table(a->storage, t->binding->number, &removed, err) ||
+		    !storage_table_restart(a->storage, t->binding->number, err))
+			return false;
+	}
+	bool ok = storage_flush(a->storage, err);
+	tables_free(a);
+	return ok;
+}
+
+static bool ensure_slot(struct attempt *a, struct error *err)
+{
+	struct source_identity identity;
+	struct source_state state;
+	enum slot_status status = SLOT_MISSING;
+	uint64_t confirmed;
+	char name[64];
+	if (!source_identify(a->connection, &identity, err) || !storage_source_state(a->storage, &state, err))
+		return false;
+	a->era = state.applied.era;
+	a->at = a->skip_below = a->announced = state.applied.lsn;
+	bool fresh = state.applied.lsn == 0;
+	bool other_source = !fresh && (strcmp(state.system_id, identity.system_id) != 0 || identity.insert_lsn < state.applied.lsn);
+	if (state.slot_name[0] && !source_slot_status(a->connection, state.slot_name, &status, &confirmed, err))
+		return false;
+	if (status == SLOT_VALID && !fresh && !other_source)
+		return true;
+	if (status != SLOT_MISSING && !source_slot_drop(a->connection, state.slot_name, err))
+		return false;
+	if (!fresh) {
+		char why[200];
+		snprintf(why, sizeof(why), other_source ? "The source is another one, or went back" : "Replication slot %s is missing or lost",
+		         state.slot_name);
+		if (!begin_repair(a, why, err))
+			return false;
+		a->era += other_source;
+	}
+	new_slot_name(a, name);
+	if (!storage_set_source(a->storage, name, identity.system_id, err) || !create_slot(a, name, err))
+		return false;
+	a->skip_below = a->announced = a->at;
+	return true;
+}
+
+/* ---- the loop ---- */
+
+static void update_status(struct attempt *a)
+{
+	struct replicator *r = a->r;
+	bool reading = false;
+	for (struct table_state *t = a->tables; t && !reading; t = t->next)
+		reading = t->phase == TABLE_READING;
+	pthread_mutex_lock(&r->status_lock);
+	r->status.connected = true;
+	r->status.snapshotting = reading;
+	r->status.lag_s = a->oldest_change_ms ? (double)(clock_wall_ms() - a->oldest_change_ms) / 1000 : 0;
+	r->status.touched_at_ms = clock_wall_ms();
+	pthread_mutex_unlock(&r->status_lock);
+}
+
+static int wait_time(const struct attempt *a)
+{
+	int64_t now = clock_mono_ms(), wait = IDLE_POLL_MS;
+	for (const struct table_state *t = a->tables; t; t = t->next)
+		if (table_logs(t) && !t->job && t->retry_at_ms - now < wait)
+			wait = t->retry_at_ms - now;
+	if (a->dirty || a->commit_wanted) {
+		int64_t due = (a->last_commit_us + SHORTEST_GAP_US - clock_mono_us() + 999) / 1000;
+		if (due < wait)
+			wait = due;
+	}
+	return wait < 0 ? 0 : (int)wait;
+}
+
+static void wait_for_something(struct attempt *a)
+{
+	struct pollfd fds[3] = {
+		{.fd = source_stream_fd(a->stream), .events = POLLIN},
+		{.fd = reader_pool_fd(a->readers), .events = POLLIN},
+		{.fd = a->r->wake_fd, .events = POLLIN},
+	};
+	poll(fds, 3, wait_time(a));
+}
+
+/* Nothing more is buffered: chunks first, then what was gathered becomes a checkpoint. Small commits keep a short distance, so that a
+ * burst of transactions becomes one checkpoint. */
+static bool idle(struct attempt *a, struct error *err)
+{
+	bool applied = false;
+	if (!a->in_xact) {
+		if (!chunks_work(a, &applied, err))
+			return false;
+		bool due = !a->dirty || clock_mono_us() - a->last_commit_us >= SHORTEST_GAP_US;
+		if (due && !attempt_commit(a, err))
+			return false;
+	}
+	arena_reset(&a->arena);
+	reader_pool_stream_at(a->readers, a->at, a->unsettled.count > 0);
+	update_status(a);
+	if (!confirm(a, err))
+		return false;
+	if (!source_stream_pending(a->stream))
+		wait_for_something(a);
+	return true;
+}
+
+/* At a boundary while more is coming. */
+static bool busy_boundary(struct attempt *a, struct error *err)
+{
+	bool applied;
+	reader_pool_stream_at(a->readers, a->at, true);
+	if ((a->results || reader_pool_has_results(a->readers)) && !chunks_work(a, &applied, err))
+		return false;
+	bool old = a->dirty && clock_mono_us() - a->dirty_since_us > BUSY_WINDOW_US;
+	if (!(old ? attempt_commit(a, err) : attempt_commit_if_large(a, err)))
+		return false;
+	update_status(a);
+	return confirm(a, err);
+}
+
+static bool stream_loop(struct attempt *a, struct error *err)
+{
+	struct stream_event e;
+	uint64_t changes = 0, transactions = 0;
+	while (!atomic_load(&a->r->stopping)) {
+		if (!source_stream_next(a->stream, 0, &e, err))
+			return false;
+		if (e.kind == STREAM_NOTHING) {
+			if (!idle(a, err))
+				return false;
+			continue;
+		}
+		if (!change_apply(a, &e, err))
+			return false;
+		arena_reset(&a->arena);
+		changes += e.kind == STREAM_INSERT || e.kind == STREAM_UPDATE || e.kind == STREAM_DELETE;
+		if (a->reply_now && !confirm(a, err))
+			return false;
+		if (e.kind != STREAM_COMMIT)
+			continue;
+		pthread_mutex_lock(&a->r->status_lock);
+		a->r->status.transactions = ++transactions;
+		a->r->status.changes = changes;
+		pthread_mutex_unlock(&a->r->status_lock);
+		if (!busy_boundary(a, err))
+			return false;
+	}
+	return a->in_xact || (attempt_commit(a, err) && storage_sync_position(a->storage, err) && confirm(a, err));
+}
+
+/* ---- the attempt ---- */
+
+static bool prepare(struct attempt *a, struct error *err)
+{
+	struct xid_snapshot s;
+	uint64_t lsn;
+	a->connection = source_connect(a->r->options.source, err);
+	if (!a->connection || !source_check(a->connection, err) || !ensure_slot(a, err) ||
+	    !source_head(a->connection, &lsn, &s, &a->arena, err))
+		return false;
+	a->newest_xid = s.xmax;
+	if (!tables_load(a, err) || !definitions_check(a, err))
+		return false;
+	struct source_state state;
+	if (!storage_source_state(a->storage, &state, err))
+		return false;
+	a->stream = source_stream_open(a->r->options.source, state.slot_name, err);
+	if (!a->stream)
+		return false;
+	struct reader_options readers = {
+		.source = a->r->options.source,
+		.log = a->log,
+		.readers = a->r->options.snapshot_readers,
+		.chunk_rows = a->r->options.chunk_rows,
+		.chunk_bytes = a->r->options.chunk_bytes,
+		.heartbeat_interval_s = a->r->options.heartbeat_interval_s,
+	};
+	a->readers = reader_pool_start(&readers, err);
+	return a->readers != NULL;
+}
+
+static void attempt_end(struct attempt *a)
+{
+	for (struct read_result *res = a->results, *next; res; res = next) {
+		next = res->next;
+		read_result_free(res);
+	}
+	for (struct table_state *t = a->tables; t; t = t->next)
+		table_cancel_job(t);
+	if (a->readers)
+		reader_pool_stop(a->readers);
+	if (a->stream)
+		source_stream_close(a->stream);
+	if (a->connection)
+		source_disconnect(a->connection);
+	tables_free(a);
+	unsettled_free(&a->unsettled);
+	arena_free(&a->arena);
+	storage_rollback(a->storage);
+	malloc_trim(0); /* chunks of a snapshot do not stay */
+}
+
+bool attempt_run(struct replicator *r, struct error *err)
+{
+	struct attempt a = {.r = r, .storage = r->options.storage, .log = r->options.log};
+	bool ok = prepare(&a, err);
+	if (ok) {
+		log_info(a.log, "Streaming from the source");
+		ok = stream_loop(&a, err);
+	}
+	attempt_end(&a);
+	return ok;
+}

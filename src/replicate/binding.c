@@ -1,0 +1,242 @@
+/* binding.c: see binding.h. */
+#include "replicate/binding.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+
+#define ROW_LIMIT (15u * 1024 * 1024)
+
+void source_relation_copy(struct arena *arena, const struct source_relation *from, struct source_relation *to)
+{
+	*to = *from;
+	to->schema = arena_copy(arena, from->schema);
+	to->name = arena_copy(arena, from->name);
+	struct source_column *columns = arena_array(arena, struct source_column, from->column_count);
+	for (size_t i = 0; i < from->column_count; i++) {
+		columns[i] = from->columns[i];
+		columns[i].name = arena_copy(arena, from->columns[i].name);
+	}
+	to->columns = columns;
+}
+
+static void table_copy(struct arena *arena, const struct source_table *from, struct source_table *to)
+{
+	*to = *from;
+	source_relation_copy(arena, &from->relation, &to->relation);
+	struct slice *key = arena_array(arena, struct slice, from->order_key_count);
+	for (size_t i = 0; i < from->order_key_count; i++)
+		key[i] = arena_copy(arena, from->order_key[i]);
+	to->order_key = key;
+}
+
+static struct mapping_options mapping_of(const struct plan_options *o)
+{
+	return (struct mapping_options){
+		.timestamps_iso8601 = o->timestamps_iso8601,
+		.custom_postgres_types = o->custom_postgres_types,
+		.timestamp_digits = o->timestamp_digits,
+	};
+}
+
+static bool mapping_same(struct mapping_options a, struct mapping_options b)
+{
+	return a.timestamps_iso8601 == b.timestamps_iso8601 && a.custom_postgres_types == b.custom_postgres_types &&
+	       a.timestamp_digits == b.timestamp_digits;
+}
+
+/* Definitions that a former part writes already get number 0 here. */
+static uint32_t *part_numbers(struct binding *b, const struct stored_plan *plan)
+{
+	uint32_t *numbers = arena_array(&b->arena, uint32_t, plan->count);
+	for (size_t i = 0; i < plan->count; i++) {
+		numbers[i] = plan->definitions[i].number;
+		for (size_t p = 0; p < b->part_count; p++)
+			for (size_t j = 0; j < b->parts[p].plan->count; j++)
+				if (b->parts[p].plan->definitions[j].number == numbers[i]) {
+					numbers[i] = 0;
+					goto next;
+				}
+	next:;
+	}
+	return numbers;
+}
+
+static bool add_part(struct binding *b, struct stored_plan *plan, const char *tag, struct source_connection *c, struct error *err)
+{
+	const struct source_relation *r = &b->table.relation;
+	struct slice *names = arena_array(&b->arena, struct slice, r->column_count);
+	for (size_t i = 0; i < r->column_count; i++)
+		names[i] = r->columns[i].name;
+	struct relation_columns columns = {slice_cstr(tag), r->schema, r->name, names, r->column_count};
+	struct mapping_options options = mapping_of(plan_options(plan->plan));
+	struct binding_part part = {.plan = stored_plan_ref(plan), .bound = plan_bind(plan->plan, &columns)};
+
+	for (size_t p = 0; p < b->part_count && part.bound; p++)
+		if (b->parts[p].mapper && mapping_same(options, mapping_of(plan_options(b->parts[p].plan->plan))))
+			part.mapper = b->parts[p].mapper;
+	part.numbers = part_numbers(b, plan);
+	if (part.bound && !part.mapper) {
+		part.mapper = value_mapper_new(c, r, &options, err);
+		part.owns_mapper = true;
+	}
+	b->parts[b->part_count++] = part;
+	return !part.bound || part.mapper;
+}
+
+struct binding *binding_new(const struct maintained_plans *plans, const char *connection_tag, const struct source_table *table, uint32_t number,
+                            struct source_connection *c, const struct log *log, struct error *err)
+{
+	struct binding *b = xcalloc(1, sizeof(*b));
+	atomic_init(&b->references, 1);
+	table_copy(&b->arena, table, &b->table);
+	b->number = number;
+	b->epoch = plans->epoch;
+	b->sends_complete_rows = table->relation.replica_identity == 'f';
+	b->log = log;
+	for (size_t i = 0; i < plans->count; i++)
+		if (!add_part(b, plans->plans[i], connection_tag, c, err)) {
+			binding_unref(b);
+			return NULL;
+		}
+	return b;
+}
+
+struct binding *binding_ref(struct binding *b)
+{
+	atomic_fetch_add_explicit(&b->references, 1, memory_order_relaxed);
+	return b;
+}
+
+void binding_unref(struct binding *b)
+{
+	if (!b || atomic_fetch_sub_explicit(&b->references, 1, memory_order_acq_rel) != 1)
+		return;
+	for (size_t i = 0; i < b->part_count; i++) {
+		bound_table_free(b->parts[i].bound);
+		if (b->parts[i].owns_mapper)
+			value_mapper_free(b->parts[i].mapper);
+		stored_plan_unref(b->parts[i].plan);
+	}
+	arena_free(&b->arena);
+	free(b);
+}
+
+bool relation_same_key(const struct source_relation *a, const struct source_relation *b)
+{
+	size_t i = 0, j = 0;
+	for (;; i++, j++) {
+		while (i < a->column_count && !a->columns[i].in_key)
+			i++;
+		while (j < b->column_count && !b->columns[j].in_key)
+			j++;
+		if (i == a->column_count || j == b->column_count)
+			return i == a->column_count && j == b->column_count;
+		if (!slice_eq(a->columns[i].name, b->columns[j].name) || a->columns[i].type_oid != b->columns[j].type_oid)
+			return false;
+	}
+}
+
+bool relation_same_columns(const struct source_relation *a, const struct source_relation *b)
+{
+	if (a->column_count != b->column_count)
+		return false;
+	for (size_t i = 0; i < a->column_count; i++)
+		if (!slice_eq(a->columns[i].name, b->columns[i].name) || a->columns[i].type_oid != b->columns[i].type_oid ||
+		    a->columns[i].in_key != b->columns[i].in_key)
+			return false;
+	return true;
+}
+
+bool binding_fits(const struct binding *b, const struct source_relation *r)
+{
+	const struct source_relation *own = &b->table.relation;
+	return own->oid == r->oid && slice_eq(own->schema, r->schema) && slice_eq(own->name, r->name) && relation_same_columns(own, r);
+}
+
+bool row_too_large(const struct source_relation *r, const struct raw_value *row)
+{
+	size_t total = 0;
+	for (size_t i = 0; i < r->column_count; i++)
+		if (row[i].kind == RAW_TEXT)
+			total += row[i].text.n;
+	return total > ROW_LIMIT;
+}
+
+/* The first faults of a table are logged, then every thousandth: a broken expression fails for each row. */
+static void log_fault(struct binding *b, struct slice definition, struct slice message)
+{
+	uint64_t n = atomic_fetch_add_explicit(&b->faults, 1, memory_order_relaxed) + 1;
+	if (n > 10 && n % 1000)
+		return;
+	log_error(b->log, "Failed to evaluate %.*s on table %.*s (failure %llu): %.*s", SLICE_ARG(definition),
+	          SLICE_ARG(b->table.relation.name), (unsigned long long)n, SLICE_ARG(message));
+}
+
+static bool same_output(const struct put_entry *a, const struct put_entry *b)
+{
+	return a->data.p == b->data.p && a->data.n == b->data.n && slice_eq(a->object_id, b->object_id) &&
+	       slice_eq(a->object_type, b->object_type);
+}
+
+static void add_entries(struct binding_part *part, const struct evaluation *e, struct put_entry *puts, size_t *put_count,
+                        struct lookup_entry *lookups, size_t *lookup_count)
+{
+	for (size_t i = 0; i < e->entry_count; i++) {
+		const struct row_entry *entry = &e->entries[i];
+		uint32_t number = part->numbers[entry->definition];
+		if (!number)
+			continue;
+		struct put_entry *put = &puts[*put_count];
+		*put = (struct put_entry){.definition = number, .keys = entry->keys, .object_type = entry->object_type,
+		                          .object_id = entry->object_id, .data = entry->data};
+		if (*put_count && same_output(put, put - 1))
+			memcpy(put->digest, put[-1].digest, sizeof(put->digest));
+		else
+			put_entry_digest(put);
+		++*put_count;
+	}
+	for (size_t i = 0; i < e->lookup_count; i++) {
+		uint32_t number = part->numbers[e->lookups[i].definition];
+		if (number)
+			lookups[(*lookup_count)++] = (struct lookup_entry){number, e->lookups[i].key, e->lookups[i].results};
+	}
+}
+
+void binding_evaluate(struct binding *b, const struct raw_value *row, struct arena *arena, struct row_contributions *out)
+{
+	const struct source_relation *r = &b->table.relation;
+	struct evaluation results[MAX_PLANS] = {0};
+	struct value *values = NULL;
+	struct value_mapper *mapped_by = NULL;
+	size_t puts = 0, lookups = 0;
+	struct error err;
+
+	*out = (struct row_contributions){0};
+	for (size_t p = 0; p < b->part_count; p++) {
+		struct binding_part *part = &b->parts[p];
+		if (!part->bound)
+			continue;
+		if (mapped_by != part->mapper) {
+			values = arena_array(arena, struct value, r->column_count);
+			mapped_by = part->mapper;
+			if (!value_mapper_row(part->mapper, row, arena, values, &err)) {
+				log_fault(b, SLICE("(values)"), slice_cstr(err.message));
+				mapped_by = NULL;
+				continue;
+			}
+		}
+		bound_evaluate(part->bound, values, arena, &results[p]);
+		for (size_t i = 0; i < results[p].fault_count; i++)
+			log_fault(b, plan_definition(part->plan->plan, results[p].faults[i].definition)->name, results[p].faults[i].message);
+		puts += results[p].entry_count;
+		lookups += results[p].lookup_count;
+	}
+	struct put_entry *put_array = puts ? arena_array(arena, struct put_entry, puts) : NULL;
+	struct lookup_entry *lookup_array = lookups ? arena_array(arena, struct lookup_entry, lookups) : NULL;
+	for (size_t p = 0; p < b->part_count; p++)
+		add_entries(&b->parts[p], &results[p], put_array, &out->put_count, lookup_array, &out->lookup_count);
+	out->puts = put_array;
+	out->lookups = lookup_array;
+}

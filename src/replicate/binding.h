@@ -1,0 +1,66 @@
+/*
+ * binding.h: one source table as the maintained plans see it: columns, value mapping, rules, and the numbers of the definitions.
+ *
+ * Immutable and reference counted: the replication thread makes it, snapshot readers evaluate with it. A change of the table's
+ * columns or of the maintained plans makes a new one.
+ */
+#ifndef SYNCLINE_REPLICATE_BINDING_H
+#define SYNCLINE_REPLICATE_BINDING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "source/source.h"
+#include "storage/storage.h"
+
+#define MAX_PLANS 2 /* the active and the pending one */
+
+/* The plans whose definitions are evaluated for every change (incremental-deploy 3). References are held by the owner. */
+struct maintained_plans {
+	struct stored_plan *plans[MAX_PLANS];
+	size_t count;
+	uint64_t epoch; /* greatest epoch of their definitions */
+};
+
+struct binding {
+	_Atomic uint32_t references;
+	_Atomic uint64_t faults; /* rows for which a query failed, for thinning out log lines */
+	struct arena arena;
+	struct source_table table; /* deep copy, in the arena */
+	uint32_t number;           /* of the table in storage */
+	uint64_t epoch;
+	bool sends_complete_rows;  /* identity FULL: no images needed */
+	const struct log *log;
+	struct binding_part {
+		struct stored_plan *plan;
+		struct bound_table *bound;   /* NULL if the plan does not read this table */
+		struct value_mapper *mapper; /* owned by the first part that has these options */
+		bool owns_mapper;
+		uint32_t *numbers;           /* definition index -> number; 0: the other plan writes it */
+	} parts[MAX_PLANS];
+	size_t part_count;
+};
+
+/* Loads types over c where they are not known yet. connection_tag: of the source. */
+struct binding *binding_new(const struct maintained_plans *plans, const char *connection_tag, const struct source_table *table, uint32_t number,
+                            struct source_connection *c, const struct log *log, struct error *err);
+struct binding *binding_ref(struct binding *b);
+void binding_unref(struct binding *b);
+
+/* Same columns (name, type, key membership) in the same order, same oid and names? */
+bool binding_fits(const struct binding *b, const struct source_relation *r);
+bool relation_same_columns(const struct source_relation *a, const struct source_relation *b);
+bool relation_same_key(const struct source_relation *a, const struct source_relation *b);
+
+/* The row through all maintained definitions. The row must be complete. What cannot be evaluated is logged and gives nothing. */
+void binding_evaluate(struct binding *b, const struct raw_value *row, struct arena *arena, struct row_contributions *out);
+
+/* True when the row is beyond the limit of 15 MiB (storage-semantics 5.3, 9.1): it contributes nothing. */
+bool row_too_large(const struct source_relation *r, const struct raw_value *row);
+
+void source_relation_copy(struct arena *arena, const struct source_relation *from, struct source_relation *to);
+
+#endif

@@ -1,0 +1,198 @@
+/* changes.c: events of the stream become rows in storage (source-postgres 9, storage-semantics 5.3). */
+#include "base/clock.h"
+#include "replicate/engine.h"
+#include "replicate/image.h"
+
+/* As in reader.c: below this no value can lie out of line. */
+#define IMAGE_THRESHOLD 2000
+
+static bool begin(struct attempt *a, const struct stream_event *e)
+{
+	a->in_xact = true;
+	a->xact_touched = false;
+	a->xid = xid_extend(e->xid, a->newest_xid);
+	a->commit_time_ms = e->commit_time_ms;
+	/* What is durable is never applied twice; it is only noted as delivered (interleaved-snapshot 3). */
+	a->skipping = e->final_lsn < a->skip_below;
+	return true;
+}
+
+static void end(struct attempt *a, uint64_t lsn)
+{
+	a->in_xact = false;
+	if (a->xact_touched)
+		unsettled_add(&a->unsettled, a->xid, a->at);
+	if (lsn > a->at)
+		a->at = lsn;
+	if (!a->oldest_change_ms && !a->skipping)
+		a->oldest_change_ms = a->commit_time_ms;
+	a->skipping = false;
+}
+
+static void touch(struct attempt *a, struct table_state *t, const struct row_key *key, enum touch_kind kind)
+{
+	if (table_logs(t))
+		touch_log_add(&t->log, a->xid, key->bytes, kind);
+}
+
+static void written(struct attempt *a)
+{
+	if (!a->dirty)
+		a->dirty_since_us = clock_mono_us();
+	a->dirty = true;
+}
+
+static bool write_complete_row(struct attempt *a, struct table_state *t, const struct row_key *key, const struct row_key *old,
+                               const struct raw_value *row, struct error *err)
+{
+	struct row_contributions c = {0};
+	struct slice image = {0};
+	const struct source_relation *r = &t->binding->table.relation;
+	if (row_too_large(r, row)) {
+		log_warn(a->log, "[PSYNC_S1002] Row too large: a row of %.*s is beyond 15 MiB and is not synced",
+		         SLICE_ARG(table_display(a, r)));
+	} else {
+		binding_evaluate(t->binding, row, &a->arena, &c);
+		if (!t->binding->sends_complete_rows && source_row_size_bound(r, row) >= IMAGE_THRESHOLD)
+			image = image_encode(r, row, &a->arena);
+	}
+	return storage_write_row(a->storage, t->binding->number, key, old, &c, image, ROW_STREAM, err);
+}
+
+static bool insert(struct attempt *a, struct table_state *t, const struct stream_event *e, struct error *err)
+{
+	struct row_key key;
+	source_row_key(&t->binding->table.relation, e->new_row, &a->arena, &key.bytes, key.uuid);
+	touch(a, t, &key, TOUCH_OTHER);
+	if (a->skipping)
+		return true;
+	written(a);
+	return write_complete_row(a, t, &key, NULL, e->new_row, err);
+}
+
+static bool remove_row(struct attempt *a, struct table_state *t, const struct stream_event *e, struct error *err)
+{
+	struct row_key key;
+	source_row_key(&t->binding->table.relation, e->old_row, &a->arena, &key.bytes, key.uuid);
+	touch(a, t, &key, TOUCH_OTHER);
+	if (a->skipping)
+		return true;
+	written(a);
+	return storage_delete_row(a->storage, t->binding->number, &key, err);
+}
+
+/* Values that the source left out come from the old tuple if it was sent whole, else from the kept image of the row. *complete tells
+ * whether all are known now. */
+static bool fill_unchanged(struct attempt *a, struct table_state *t, const struct stream_event *e, const struct row_key *stored_under,
+                           struct raw_value *row, bool *complete, struct error *err)
+{
+	const struct source_relation *r = &t->binding->table.relation;
+	struct stored_row stored;
+	*complete = true;
+	for (size_t i = 0; i < r->column_count; i++) {
+		if (row[i].kind == RAW_UNCHANGED && e->old_row && e->old_row[i].kind != RAW_UNCHANGED)
+			row[i] = e->old_row[i];
+		*complete &= row[i].kind != RAW_UNCHANGED;
+	}
+	if (*complete)
+		return true;
+	if (!storage_read_row(a->storage, t->binding->number, stored_under, &a->arena, &stored, err))
+		return false;
+	*complete = stored.found && image_fill(r, row, stored.image);
+	return true;
+}
+
+static bool update(struct attempt *a, struct table_state *t, const struct stream_event *e, struct error *err)
+{
+	const struct source_relation *r = &t->binding->table.relation;
+	struct row_key key, old;
+	bool complete;
+	struct raw_value *row = arena_array(&a->arena, struct raw_value, r->column_count);
+	memcpy(row, e->new_row, r->column_count * sizeof(*row));
+	/* A key value that lies out of line comes with the old tuple. */
+	for (size_t i = 0; i < r->column_count; i++)
+		if (row[i].kind == RAW_UNCHANGED && r->columns[i].in_key && e->old_row)
+			row[i] = e->old_row[i];
+	source_row_key(r, row, &a->arena, &key.bytes, key.uuid);
+	bool moved = false;
+	if (e->old_row) {
+		source_row_key(r, e->old_row, &a->arena, &old.bytes, old.uuid);
+		moved = !slice_eq(old.bytes, key.bytes);
+	}
+	touch(a, t, &key, moved ? TOUCH_OTHER : TOUCH_KEEPS_KEY);
+	if (moved)
+		touch(a, t, &old, TOUCH_OTHER);
+	if (a->skipping)
+		return true;
+	written(a);
+	if (!fill_unchanged(a, t, e, moved ? &old : &key, row, &complete, err))
+		return false;
+	if (complete)
+		return write_complete_row(a, t, &key, moved ? &old : NULL, row, err);
+	t->has_incomplete = true;
+	return storage_write_incomplete_row(a->storage, t->binding->number, &key, moved ? &old : NULL, image_encode(r, row, &a->arena), err);
+}
+
+static bool truncate_tables(struct attempt *a, const struct stream_event *e, struct error *err)
+{
+	for (size_t i = 0; i < e->truncated_count; i++) {
+		bool known;
+		uint64_t removed;
+		struct table_state *t = tables_find(a, e->truncated[i], &known);
+		if (!t)
+			continue;
+		a->xact_touched = true;
+		if (table_logs(t))
+			touch_log_add_all(&t->log, a->xid);
+		if (a->skipping)
+			continue;
+		written(a);
+		if (!storage_truncate_table(a->storage, t->binding->number, &removed, err))
+			return false;
+	}
+	return true;
+}
+
+static bool row_change(struct attempt *a, const struct stream_event *e, struct error *err)
+{
+	bool known;
+	struct table_state *t = tables_find(a, e->oid, &known);
+	if (!known)
+		return error_set(err, "PSYNC_S1101", "Missing relation cache for %u", e->oid);
+	a->xact_touched = true;
+	if (!t || t->phase == TABLE_ASIDE)
+		return true;
+	if (e->kind != STREAM_INSERT && e->kind != STREAM_UPDATE && !e->old_row)
+		return error_set(err, "PSYNC_S1101", "A delete without a key came for relation %u", e->oid);
+	bool ok = e->kind == STREAM_INSERT ? insert(a, t, e, err) : e->kind == STREAM_UPDATE ? update(a, t, e, err) : remove_row(a, t, e, err);
+	return ok && attempt_flush_if_large(a, err);
+}
+
+bool change_apply(struct attempt *a, const struct stream_event *e, struct error *err)
+{
+	switch (e->kind) {
+	case STREAM_BEGIN:
+		return begin(a, e);
+	case STREAM_COMMIT:
+		end(a, e->lsn);
+		return true;
+	case STREAM_RELATION:
+		return tables_relation(a, &e->relation, err);
+	case STREAM_INSERT:
+	case STREAM_UPDATE:
+	case STREAM_DELETE:
+		return row_change(a, e, err);
+	case STREAM_TRUNCATE:
+		return truncate_tables(a, e, err);
+	case STREAM_KEEPALIVE:
+		/* All transactions that end before the server's position were delivered: an idle slot follows the WAL. */
+		if (!a->in_xact && e->lsn > a->at)
+			a->at = e->lsn;
+		a->reply_now |= e->reply_requested;
+		return true;
+	case STREAM_MESSAGE:
+	case STREAM_NOTHING:
+		return true;
+	}
+	return true;
+}

@@ -1,0 +1,147 @@
+/*
+ * engine.h: inside the replication engine. Everything here is the replication thread's, unless it says otherwise.
+ *
+ *   replicator.c  the thread: attempts with back-off, status, stop
+ *   attempt.c     one attempt: checks, slot, tables, then the loop over the stream
+ *   tables.c      which tables there are, and how far each is read
+ *   changes.c     events of the stream -> rows in storage
+ *   chunks.c      results of the readers -> rows in storage; completion and activation
+ *
+ * A *boundary* is a place between two transactions of the stream. Chunks are applied, and commits made, only there.
+ */
+#ifndef SYNCLINE_REPLICATE_ENGINE_H
+#define SYNCLINE_REPLICATE_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "replicate/binding.h"
+#include "replicate/reader.h"
+#include "replicate/replicate.h"
+#include "replicate/touch_log.h"
+
+struct replicator {
+	struct replicator_options options;
+	struct plan *plan;           /* the configured one */
+	pthread_t thread;
+	bool thread_started;
+	_Atomic bool stopping;
+	int wake_fd;                 /* eventfd, written at stop */
+	uint64_t rows_at_last_log;
+
+	pthread_mutex_t status_lock;
+	struct replicator_status status;
+};
+
+enum table_phase {
+	TABLE_DONE,      /* the stream alone keeps it right */
+	TABLE_READING,   /* a range job is under way or wanted */
+	TABLE_REREADING, /* incomplete rows are read by key */
+	TABLE_ASIDE,     /* cannot be read: reason was logged; tried again with the next attempt */
+};
+
+/* A source table that some maintained definition reads. */
+struct table_state {
+	struct table_state *next;
+	struct binding *binding;
+	enum table_phase phase;
+	bool never_complete;       /* this record was never read to its end: an active plan must not show it piecemeal */
+	bool has_incomplete;       /* rows wait for a re-read */
+	bool describe_again;       /* the catalogue may know other columns than the stream does: look before the next job */
+	struct touch_log log;      /* kept while phase is READING or REREADING */
+	struct admission admission;
+	bool admitted;             /* a snapshot of this reading passed the admission */
+	int64_t waiting_since_ms;  /* admission refused since; 0 */
+	bool waiting_logged;
+	struct read_job *job;      /* whose results count; NULL: to be submitted at retry_at_ms */
+	int64_t retry_at_ms;
+	int64_t retry_delay_ms;
+	struct buf next_key;       /* position behind the last applied chunk */
+	uint64_t rows_read;
+	uint64_t epoch;            /* of the maintained plans when the reading began */
+};
+
+/* What is known of a relation oid in the stream of this attempt. */
+struct known_relation {
+	uint32_t oid;
+	struct table_state *table; /* NULL: nothing reads it */
+	struct known_relation *next;
+};
+
+#define RELATION_BUCKETS 256
+
+struct attempt {
+	struct replicator *r;
+	struct storage *storage;
+	const struct log *log;
+	struct source_connection *connection; /* checks, descriptions, types */
+	struct source_stream *stream;
+	struct reader_pool *readers;
+	struct maintained_plans plans; /* plans[0] is the active one if has_active */
+	bool has_active;
+	struct table_state *tables;
+	struct known_relation *relations[RELATION_BUCKETS];
+	struct arena arena;      /* of the event that is handled */
+	struct read_result *results, *results_last; /* taken from the readers, not yet applied */
+
+	uint64_t era;
+	uint64_t at;             /* everything up to here was delivered and applied: the boundary */
+	uint64_t skip_below;     /* transactions whose commit record lies below are in the store already */
+	uint64_t announced;      /* position of the last commit */
+	uint64_t newest_xid;     /* xmax of the newest snapshot, for extending xids */
+	struct unsettled unsettled;
+
+	bool in_xact, skipping, xact_touched;
+	uint64_t xid;            /* of the open transaction, extended */
+	int64_t commit_time_ms;
+
+	bool dirty;              /* rows were written since the last commit */
+	bool commit_wanted;      /* a commit must follow even if nothing was written */
+	int64_t dirty_since_us, last_commit_us;
+	int64_t oldest_change_ms; /* commit time of the oldest transaction that is not committed here; 0 */
+	int64_t status_due_ms, position_due_ms;
+	uint64_t confirmed;
+	bool reply_now;
+};
+
+/* tables.c */
+bool tables_load(struct attempt *a, struct error *err);
+void tables_free(struct attempt *a);
+/* Handles a Relation message. */
+bool tables_relation(struct attempt *a, const struct source_relation *relation, struct error *err);
+/* NULL: no definition reads it. */
+struct table_state *tables_find(struct attempt *a, uint32_t oid, bool *known);
+/* Takes the maintained plans from storage anew and binds every table to them. */
+bool tables_rebind(struct attempt *a, struct error *err);
+/* Removes the table's rows and forgets it. */
+bool tables_drop(struct attempt *a, struct table_state *t, struct error *err);
+/* Begins (or goes on with) reading the table: switches the touch log on. */
+void table_begin_reading(struct attempt *a, struct table_state *t);
+void table_cancel_job(struct table_state *t);
+bool table_logs(const struct table_state *t);
+struct slice table_display(struct attempt *a, const struct source_relation *r);
+/* Checkpoints must not be shown: a table of the active plan is being read for the first time. */
+bool tables_withhold_checkpoints(const struct attempt *a);
+
+/* changes.c */
+bool change_apply(struct attempt *a, const struct stream_event *e, struct error *err);
+
+/* chunks.c */
+/* At a boundary: submits what is wanted, applies what is ready. *applied: something was. */
+bool chunks_work(struct attempt *a, bool *applied, struct error *err);
+/* Definitions whose tables are all read become READY; the pending plan is activated when all are. */
+bool definitions_check(struct attempt *a, struct error *err);
+
+/* attempt.c */
+bool attempt_run(struct replicator *r, struct error *err);
+bool attempt_commit(struct attempt *a, struct error *err);
+/* At a boundary. */
+bool attempt_commit_if_large(struct attempt *a, struct error *err);
+/* Keeps memory bounded inside a large transaction. */
+bool attempt_flush_if_large(struct attempt *a, struct error *err);
+struct position attempt_position(const struct attempt *a);
+
+/* replicator.c */
+void replicator_touch(struct replicator *r);
+
+#endif

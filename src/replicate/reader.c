@@ -1,0 +1,402 @@
+/* reader.c: see reader.h. */
+#include "replicate/reader.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "replicate/image.h"
+
+/* Chunks read but not yet applied, over all readers: enough that the server goes on sending during a commit. */
+#define MAX_CHUNKS_UNDER_WAY 3
+#define WATCH_INTERVAL_MS 500
+/* Below this no value of a row can lie out of line, so no update can leave it out (source.h). */
+#define IMAGE_THRESHOLD 2000
+#define MAX_READERS 16
+
+struct queued_job {
+	struct queued_job *next;
+	struct read_job *job;
+};
+
+struct reader_thread {
+	struct reader_pool *pool;
+	pthread_t thread;
+	struct source_connection *connection; /* under the pool's lock while being opened, closed or aborted */
+};
+
+struct reader_pool {
+	struct reader_options options;
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* jobs, room, stop */
+	bool stopping;
+	struct queued_job *jobs, *jobs_last;
+	struct read_result *inbox, *inbox_last;
+	int under_way;
+	int inbox_fd;
+	_Atomic uint64_t stream_lsn;
+	_Atomic bool unsettled;
+	struct reader_thread threads[MAX_READERS + 1]; /* the last one watches */
+	int thread_count;
+};
+
+/* ---- jobs and results ---- */
+
+struct read_job *read_job_new(struct binding *b, struct slice after)
+{
+	struct read_job *job = xcalloc(1, sizeof(*job));
+	atomic_init(&job->references, 1);
+	job->binding = binding_ref(b);
+	buf_slice_append(&job->after, after);
+	return job;
+}
+
+static struct read_job *read_job_ref(struct read_job *job)
+{
+	atomic_fetch_add_explicit(&job->references, 1, memory_order_relaxed);
+	return job;
+}
+
+void read_job_unref(struct read_job *job)
+{
+	if (!job || atomic_fetch_sub_explicit(&job->references, 1, memory_order_acq_rel) != 1)
+		return;
+	binding_unref(job->binding);
+	buf_free(&job->after);
+	arena_free(&job->arena);
+	free(job);
+}
+
+void read_result_free(struct read_result *r)
+{
+	read_job_unref(r->job);
+	arena_free(&r->arena);
+	free(r);
+}
+
+static void post(struct reader_pool *p, struct read_result *r)
+{
+	uint64_t one = 1;
+	pthread_mutex_lock(&p->lock);
+	if (p->inbox_last)
+		p->inbox_last->next = r;
+	else
+		p->inbox = r;
+	p->inbox_last = r;
+	pthread_mutex_unlock(&p->lock);
+	ssize_t ignored = write(p->inbox_fd, &one, sizeof(one));
+	(void)ignored;
+}
+
+struct read_result *reader_pool_take(struct reader_pool *p)
+{
+	uint64_t count;
+	ssize_t ignored = read(p->inbox_fd, &count, sizeof(count));
+	(void)ignored;
+	pthread_mutex_lock(&p->lock);
+	struct read_result *all = p->inbox;
+	p->inbox = p->inbox_last = NULL;
+	pthread_mutex_unlock(&p->lock);
+	return all;
+}
+
+bool reader_pool_has_results(struct reader_pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	bool any = p->inbox != NULL;
+	pthread_mutex_unlock(&p->lock);
+	return any;
+}
+
+void reader_pool_freed_chunk(struct reader_pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->under_way--;
+	pthread_cond_broadcast(&p->changed);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void reader_pool_submit(struct reader_pool *p, struct read_job *job)
+{
+	struct queued_job *q = xcalloc(1, sizeof(*q));
+	q->job = read_job_ref(job);
+	pthread_mutex_lock(&p->lock);
+	if (p->jobs_last)
+		p->jobs_last->next = q;
+	else
+		p->jobs = q;
+	p->jobs_last = q;
+	pthread_cond_broadcast(&p->changed);
+	pthread_mutex_unlock(&p->lock);
+}
+
+int reader_pool_fd(const struct reader_pool *p)
+{
+	return p->inbox_fd;
+}
+
+void reader_pool_stream_at(struct reader_pool *p, uint64_t lsn, bool unsettled)
+{
+	atomic_store_explicit(&p->stream_lsn, lsn, memory_order_relaxed);
+	atomic_store_explicit(&p->unsettled, unsettled, memory_order_relaxed);
+}
+
+/* ---- a thread's connection ---- */
+
+static bool stopping(struct reader_pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	bool s = p->stopping;
+	pthread_mutex_unlock(&p->lock);
+	return s;
+}
+
+static bool ensure_connection(struct reader_thread *t, struct error *err)
+{
+	struct reader_pool *p = t->pool;
+	if (t->connection)
+		return true;
+	struct source_connection *c = source_connect(p->options.source, err);
+	if (!c)
+		return false;
+	pthread_mutex_lock(&p->lock);
+	t->connection = c;
+	if (p->stopping)
+		source_connection_abort(c);
+	pthread_mutex_unlock(&p->lock);
+	return true;
+}
+
+static void drop_connection(struct reader_thread *t)
+{
+	pthread_mutex_lock(&t->pool->lock);
+	struct source_connection *c = t->connection;
+	t->connection = NULL;
+	pthread_mutex_unlock(&t->pool->lock);
+	if (c)
+		source_disconnect(c);
+}
+
+/* ---- reading ---- */
+
+/* Keys, contributions and images of the chunk's rows: the work that the replication thread need not do. */
+static void evaluate_rows(struct binding *b, struct read_result *r)
+{
+	const struct source_relation *rel = &b->table.relation;
+	r->rows = arena_array(&r->arena, struct chunk_row, r->chunk.row_count);
+	for (size_t i = 0; i < r->chunk.row_count; i++) {
+		struct chunk_row *row = &r->rows[i];
+		*row = (struct chunk_row){.raw = r->chunk.rows + i * rel->column_count};
+		source_row_key(rel, row->raw, &r->arena, &row->key.bytes, row->key.uuid);
+		if (row_too_large(rel, row->raw)) {
+			log_warn(b->log, "[PSYNC_S1002] Row too large: a row of %.*s.%.*s is beyond 15 MiB and is not synced",
+			         SLICE_ARG(rel->schema), SLICE_ARG(rel->name));
+			continue;
+		}
+		binding_evaluate(b, row->raw, &r->arena, &row->contributions);
+		if (!b->sends_complete_rows && source_row_size_bound(rel, row->raw) >= IMAGE_THRESHOLD)
+			row->image = image_encode(rel, row->raw, &r->arena);
+	}
+}
+
+static struct read_result *result_new(enum result_kind kind, struct read_job *job)
+{
+	struct read_result *r = xcalloc(1, sizeof(*r));
+	r->kind = kind;
+	r->job = job ? read_job_ref(job) : NULL;
+	return r;
+}
+
+/* Waits until a further chunk may be read. False: stop. */
+static bool wait_for_room(struct reader_pool *p, struct read_job *job)
+{
+	pthread_mutex_lock(&p->lock);
+	while (!p->stopping && !job->cancelled && p->under_way >= MAX_CHUNKS_UNDER_WAY)
+		pthread_cond_wait(&p->changed, &p->lock);
+	bool go = !p->stopping && !job->cancelled;
+	if (go)
+		p->under_way++;
+	pthread_mutex_unlock(&p->lock);
+	return go;
+}
+
+/* An idle source does not move past the chunk's head by itself (interleaved-snapshot 4, last item). */
+static bool nudge_if_needed(struct reader_thread *t, uint64_t head_lsn, struct error *err)
+{
+	if (atomic_load_explicit(&t->pool->stream_lsn, memory_order_relaxed) >= head_lsn)
+		return true;
+	return source_marker(t->connection, err);
+}
+
+static bool read_one(struct reader_thread *t, struct read_job *job, struct slice after, struct read_result *r)
+{
+	struct chunk_request request = {.table = &job->binding->table, .after = after, .max_rows = t->pool->options.chunk_rows,
+	                                .max_bytes = t->pool->options.chunk_bytes, .keys = job->keys, .key_count = job->key_count};
+	if (!ensure_connection(t, &r->error) || !source_read_chunk(t->connection, &request, &r->arena, &r->chunk, &r->error))
+		return false;
+	if (r->chunk.outcome != CHUNK_ROWS)
+		return true;
+	if (!nudge_if_needed(t, r->chunk.head_lsn, &r->error))
+		return false;
+	evaluate_rows(job->binding, r);
+	return true;
+}
+
+/* Chunk after chunk to the end of the range, or the one chunk of a re-read. */
+static void run_job(struct reader_thread *t, struct read_job *job)
+{
+	struct buf after = {0};
+	bool more = true;
+	buf_append(&after, job->after.p, job->after.n);
+	while (more && wait_for_room(t->pool, job)) {
+		struct read_result *r = result_new(RESULT_CHUNK, job);
+		if (read_one(t, job, buf_slice(&after), r)) {
+			more = r->chunk.outcome == CHUNK_ROWS && !r->chunk.last && job->key_count == 0;
+			buf_clear(&after);
+			buf_slice_append(&after, r->chunk.next);
+		} else {
+			more = false;
+			r->kind = RESULT_FAILED;
+			drop_connection(t);
+		}
+		post(t->pool, r);
+	}
+	buf_free(&after);
+}
+
+static void *reader_main(void *arg)
+{
+	struct reader_thread *t = arg;
+	struct reader_pool *p = t->pool;
+	for (;;) {
+		pthread_mutex_lock(&p->lock);
+		while (!p->stopping && !p->jobs)
+			pthread_cond_wait(&p->changed, &p->lock);
+		if (p->stopping) {
+			pthread_mutex_unlock(&p->lock);
+			break;
+		}
+		struct queued_job *q = p->jobs;
+		p->jobs = q->next;
+		if (!p->jobs)
+			p->jobs_last = NULL;
+		bool last = !p->jobs;
+		pthread_mutex_unlock(&p->lock);
+		if (!q->job->cancelled)
+			run_job(t, q->job);
+		read_job_unref(q->job);
+		free(q);
+		if (last)
+			drop_connection(t); /* no connection is kept for a table that may never come */
+	}
+	drop_connection(t);
+	return NULL;
+}
+
+/* ---- watching ---- */
+
+static void watch_once(struct reader_thread *t, bool heartbeat)
+{
+	struct reader_pool *p = t->pool;
+	struct error err;
+	uint64_t lsn;
+	if (!atomic_load_explicit(&p->unsettled, memory_order_relaxed) && !heartbeat)
+		return;
+	struct read_result *r = result_new(RESULT_HEAD, NULL);
+	if (!ensure_connection(t, &err) || !source_head(t->connection, &lsn, &r->snapshot, &r->arena, &err) ||
+	    (heartbeat && !source_marker(t->connection, &err))) {
+		log_debug(p->options.log, "Watching the source failed: %s", err.message);
+		drop_connection(t);
+		read_result_free(r);
+		return;
+	}
+	post(p, r);
+}
+
+static void *watcher_main(void *arg)
+{
+	struct reader_thread *t = arg;
+	struct reader_pool *p = t->pool;
+	int64_t heartbeat_at = clock_mono_ms() + (int64_t)(p->options.heartbeat_interval_s * 1000);
+	while (!stopping(p)) {
+		bool heartbeat = clock_mono_ms() >= heartbeat_at;
+		watch_once(t, heartbeat);
+		if (heartbeat)
+			heartbeat_at = clock_mono_ms() + (int64_t)(p->options.heartbeat_interval_s * 1000);
+		struct timespec until;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += WATCH_INTERVAL_MS * 1000000L;
+		until.tv_sec += until.tv_nsec / 1000000000L;
+		until.tv_nsec %= 1000000000L;
+		pthread_mutex_lock(&p->lock);
+		if (!p->stopping)
+			pthread_cond_timedwait(&p->changed, &p->lock, &until);
+		pthread_mutex_unlock(&p->lock);
+	}
+	drop_connection(t);
+	return NULL;
+}
+
+/* ---- life cycle ---- */
+
+static bool start_thread(struct reader_pool *p, void *(*run)(void *), struct error *err)
+{
+	struct reader_thread *t = &p->threads[p->thread_count];
+	t->pool = p;
+	if (pthread_create(&t->thread, NULL, run, t) != 0)
+		return error_set(err, "", "cannot start a thread for reading tables");
+	p->thread_count++;
+	return true;
+}
+
+struct reader_pool *reader_pool_start(const struct reader_options *options, struct error *err)
+{
+	struct reader_pool *p = xcalloc(1, sizeof(*p));
+	p->options = *options;
+	if (p->options.readers > MAX_READERS)
+		p->options.readers = MAX_READERS;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->changed, NULL);
+	p->inbox_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	bool ok = p->inbox_fd >= 0 || error_set(err, "", "cannot make an eventfd");
+	for (int i = 0; i < p->options.readers && ok; i++)
+		ok = start_thread(p, reader_main, err);
+	ok = ok && start_thread(p, watcher_main, err);
+	if (!ok) {
+		reader_pool_stop(p);
+		return NULL;
+	}
+	return p;
+}
+
+void reader_pool_stop(struct reader_pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->stopping = true;
+	for (int i = 0; i < p->thread_count; i++)
+		if (p->threads[i].connection)
+			source_connection_abort(p->threads[i].connection);
+	pthread_cond_broadcast(&p->changed);
+	pthread_mutex_unlock(&p->lock);
+	for (int i = 0; i < p->thread_count; i++)
+		pthread_join(p->threads[i].thread, NULL);
+	for (struct queued_job *q = p->jobs, *next; q; q = next) {
+		next = q->next;
+		read_job_unref(q->job);
+		free(q);
+	}
+	for (struct read_result *r = p->inbox, *next; r; r = next) {
+		next = r->next;
+		read_result_free(r);
+	}
+	if (p->inbox_fd >= 0)
+		close(p->inbox_fd);
+	pthread_cond_destroy(&p->changed);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+}

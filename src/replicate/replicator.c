@@ -1,0 +1,143 @@
+/* replicator.c: the replication thread: one attempt after another, with back-off between them. */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "replicate/engine.h"
+
+#define FIRST_BACKOFF_MS 100
+#define LONGEST_BACKOFF_MS 5000
+#define LATE_BACKOFF_MS (15 * 60 * 1000)
+/* An attempt that lasted this long was a success: its failure is a new one. */
+#define GOOD_ATTEMPT_MS 10000
+
+void replicator_touch(struct replicator *r)
+{
+	pthread_mutex_lock(&r->status_lock);
+	r->status.touched_at_ms = clock_wall_ms();
+	pthread_mutex_unlock(&r->status_lock);
+}
+
+static void note_failure(struct replicator *r, const struct error *err)
+{
+	log_error(r->options.log, "Replication error %s%s%s%s", *err->code ? "[" : "", err->code, *err->code ? "] " : "", err->message);
+	pthread_mutex_lock(&r->status_lock);
+	r->status.connected = false;
+	snprintf(r->status.last_error, sizeof(r->status.last_error), "%s", err->message);
+	pthread_mutex_unlock(&r->status_lock);
+}
+
+/* Waits, with a sign of life twice a second, until the time is over or a stop is asked for. */
+static void back_off(struct replicator *r, int64_t ms)
+{
+	int64_t until = clock_mono_ms() + ms, left;
+	while (!atomic_load(&r->stopping) && (left = until - clock_mono_ms()) > 0) {
+		struct pollfd fd = {.fd = r->wake_fd, .events = POLLIN};
+		poll(&fd, 1, left < 500 ? (int)left : 500);
+		replicator_touch(r);
+	}
+}
+
+static void *replicator_main(void *arg)
+{
+	struct replicator *r = arg;
+	int64_t delay = 0;
+	while (!atomic_load(&r->stopping)) {
+		struct error err = {.code = ""};
+		int64_t began = clock_mono_ms();
+		replicator_touch(r);
+		if (attempt_run(r, &err) || atomic_load(&r->stopping))
+			continue;
+		note_failure(r, &err);
+		if (clock_mono_ms() - began > GOOD_ATTEMPT_MS || !delay)
+			delay = FIRST_BACKOFF_MS;
+		else
+			delay = delay * 2 > LONGEST_BACKOFF_MS ? LONGEST_BACKOFF_MS : delay * 2;
+		back_off(r, source_classify(&err) == SOURCE_RETRY_LATE ? LATE_BACKOFF_MS : delay);
+	}
+	return NULL;
+}
+
+/* The stored plans come back to life, then the configured one is deployed; equal texts change nothing. */
+static bool deploy(struct replicator *r, struct error *err)
+{
+	struct storage *s = r->options.storage;
+	struct slice active = storage_active_plan_text(s);
+	bool unchanged;
+	if (active.p) {
+		struct diagnostics d = {0};
+		struct plan *old = slice_eq(active, plan_text(r->plan)) ? plan_ref(r->plan) : plan_compile(active, SLICE("public"), &d);
+		diagnostics_free(&d);
+		if (!old)
+			return error_set(err, "PSYNC_S1101", "The sync config in the store cannot be compiled by this version");
+		bool ok = storage_attach_active(s, old, err);
+		plan_unref(old);
+		if (!ok)
+			return false;
+	}
+	if (!storage_deploy(s, r->plan, &unchanged, err))
+		return false;
+	log_info(r->options.log, unchanged ? "Sync config unchanged" : "Sync config updated");
+	return true;
+}
+
+struct replicator *replicator_start(const struct replicator_options *options, struct plan *plan, struct error *err)
+{
+	struct replicator *r = xcalloc(1, sizeof(*r));
+	r->options = *options;
+	if (!r->options.snapshot_readers)
+		r->options.snapshot_readers = 2;
+	if (!r->options.chunk_rows)
+		r->options.chunk_rows = 10000;
+	if (!r->options.chunk_bytes)
+		r->options.chunk_bytes = 4u * 1024 * 1024;
+	r->plan = plan_ref(plan);
+	pthread_mutex_init(&r->status_lock, NULL);
+	r->status.touched_at_ms = clock_wall_ms();
+	r->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	bool ok = r->wake_fd >= 0 || error_set(err, "", "cannot make an eventfd");
+	ok = ok && deploy(r, err);
+	if (ok && pthread_create(&r->thread, NULL, replicator_main, r) != 0)
+		ok = error_set(err, "", "cannot start the replication thread");
+	r->thread_started = ok;
+	if (!ok) {
+		replicator_free(r);
+		return NULL;
+	}
+	return r;
+}
+
+void replicator_stop(struct replicator *r)
+{
+	uint64_t one = 1;
+	if (!r || !r->thread_started)
+		return;
+	atomic_store(&r->stopping, true);
+	ssize_t ignored = write(r->wake_fd, &one, sizeof(one));
+	(void)ignored;
+	pthread_join(r->thread, NULL);
+	r->thread_started = false;
+}
+
+void replicator_free(struct replicator *r)
+{
+	if (!r)
+		return;
+	replicator_stop(r);
+	if (r->wake_fd >= 0)
+		close(r->wake_fd);
+	plan_unref(r->plan);
+	pthread_mutex_destroy(&r->status_lock);
+	free(r);
+}
+
+void replicator_status(struct replicator *r, struct replicator_status *out)
+{
+	pthread_mutex_lock(&r->status_lock);
+	*out = r->status;
+	pthread_mutex_unlock(&r->status_lock);
+}
