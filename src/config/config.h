@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/slice.h"
@@ -28,11 +29,23 @@ struct config_postgres {
 	const char *const *reject_ip_ranges;
 	size_t reject_ip_range_count;
 	const char *slot_name_prefix;
-	double connect_timeout_s;        /* 20 */
+	double connect_timeout_s;         /* 20 */
 	double snapshot_socket_timeout_s; /* 30 */
-	double heartbeat_interval_s;     /* 60 */
+	double heartbeat_interval_s;      /* 60 */
 	int max_pool_size;
 	bool debug_api;
+};
+
+/* storage of type mongodb (configuration 2.4). */
+struct config_mongodb {
+	const char *uri;      /* without user name and password */
+	const char *database; /* decoded, as the two below; those are "" when not given */
+	const char *username, *password;
+	const char *const *reject_ip_ranges;
+	size_t reject_ip_range_count;
+	int max_pool_size;                /* 8 */
+	const char *bulk_read_preference; /* NULL: the driver's default */
+	double clear_batch_throttle_rate; /* 0.2; 0..20 */
 };
 
 struct config_string_list {
@@ -53,20 +66,26 @@ struct config {
 	struct config_postgres source;
 
 	struct {
-		const char *type; /* "lmdb", "postgresql", "mongodb" */
-		const char *path; /* lmdb: absolute or relative to the working directory, resolved */
+		const char *type;  /* "lmdb", "postgresql", "mongodb" */
+		const char *path;  /* lmdb: absolute or relative to the working directory, resolved */
 		uint64_t map_size; /* lmdb: bytes, 0 = default */
-		bool is_default;  /* no storage section: the embedded store in its default folder */
+		bool is_default;   /* no storage section: the embedded store in its default folder */
 		int default_storage_version;
 		struct config_postgres postgres;
-		const char *mongodb_uri;
+		struct {
+			double max_estimated_size;          /* bytes, 5,000,000 */
+			double max_record_count;            /* 2000 */
+			double max_current_data_batch_size; /* bytes, 50,000,000 */
+		} batch_limits;                             /* postgresql */
+		struct config_mongodb mongodb;
+		const char *mongodb_uri; /* mongodb.uri */
 	} storage;
 
 	int port;
 
 	struct {
-		struct slice text;  /* by content, base64 or environment; p == NULL when by path or absent */
-		const char *path;   /* resolved; opened when replication starts */
+		struct slice text; /* by content, base64 or environment; p == NULL when by path or absent */
+		const char *path;  /* resolved; opened when replication starts */
 		bool exit_on_error;
 	} sync_config;
 
@@ -75,20 +94,22 @@ struct config {
 		const struct slice *static_keys; /* each a JSON object text */
 		size_t static_key_count;
 		struct config_string_list jwks_uris;
-		struct config_string_list reject_ip_ranges;
-		bool block_local_jwks;
+		struct config_string_list reject_ip_ranges; /* with "local" when block_local_jwks is set */
+		bool block_local_jwks;                      /* also: no IPv6 */
 		bool supabase;
 		const char *supabase_jwt_secret;
+		const char *
+		        supabase_jwks_uri; /* derived (auth 2.1); NULL when supabase is off or the source is no Supabase database */
 	} client_auth;
 
 	struct {
 		struct config_string_list tokens;
-		double max_concurrent_connections;     /* 200 */
-		double max_data_fetch_concurrency;     /* 10 */
-		double max_buckets_per_connection;     /* 1000 */
-		double max_parameter_query_results;    /* 1000 */
+		double max_concurrent_connections;            /* 200 */
+		double max_data_fetch_concurrency;            /* 10 */
+		double max_buckets_per_connection;            /* 1000 */
+		double max_parameter_query_results;           /* 1000 */
 		int64_t checkpoint_request_retention_minutes; /* 60 */
-		int64_t bucket_count_cache_ttl_minutes; /* 60 */
+		int64_t bucket_count_cache_ttl_minutes;       /* 60 */
 	} api;
 
 	int prometheus_port; /* 0: off */
@@ -103,6 +124,9 @@ struct config {
 
 	struct config_warning *warnings;
 	size_t warning_count;
+
+	bool disable_telemetry_sharing;
+	const struct node *document; /* the tree it was decoded from; for config_print and tests */
 };
 
 struct config_arguments {
@@ -115,6 +139,16 @@ struct config_arguments {
  * names the key's path, line and column, and the allowed values or a suggestion. The error code is PSYNC_S.... or "". */
 struct config *config_load(const struct config_arguments *arguments, struct error *err);
 void config_free(struct config *c);
+
+/* The file .env of the directory (NULL: the working directory) -> environment; variables that are already set stay. config_load does it
+ * too; the command line calls it earlier, since PS_RUNNER_TYPE may stand there. Only while the process has one thread. */
+void config_read_dotenv(const char *directory);
+
+/* The effective configuration for people (YAML) or programs (JSON), with every secret as "***". */
+void config_print(const struct config *c, bool json, struct buf *out);
+
+/* The JWKS URL of a Supabase project whose database is at the host (auth 2.1), in the arena; NULL: it is none. */
+const char *config_supabase_jwks_uri(const char *hostname, struct arena *arena);
 
 /* Exit code for a bad configuration (configuration 1.6). */
 #define EXIT_BAD_CONFIG 150
