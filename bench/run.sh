@@ -1,0 +1,173 @@
+#!/usr/bin/env bash
+# Fixed workloads beside the limits of the machine, as ratios: what the service adds to what Postgres and the wire cost anyway.
+#
+#   bench/run.sh [bulk] [fleet]     bulk: a large first sync, downloads, streaming     fleet: idle clients, fan-out, acknowledgements
+#
+# ROWS=200000 STREAM_ROWS=100000 CLIENTS=1000 ROUNDS=50. With BENCH_SUITE=folder an external suite (run.sh there, told how to start the
+# service by BENCH_START, BENCH_PG and BENCH_STORAGE) runs instead.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+build=${BUILD:-build} rows=${ROWS:-200000} stream_rows=${STREAM_ROWS:-100000} clients=${CLIENTS:-1000} rounds=${ROUNDS:-50}
+scripts/install-packages.sh build run
+TARGETS='syncline bench_load' scripts/build.sh "$build"
+load=$build/bench/bench_load
+work=$(mktemp -d "${TMPDIR:-/tmp}/syncline-bench.XXXXXX")
+pg_folder='' service=''
+# shellcheck source=tests/lib/postgres.sh
+. tests/lib/postgres.sh
+
+stop_service() {
+	[ -n "$service" ] || return 0
+	kill "$service" 2>/dev/null || true
+	wait "$service" 2>/dev/null || true
+	service=''
+}
+cleanup() {
+	trap - EXIT
+	stop_service
+	postgres_stop "$pg_folder"
+	rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+postgres_start "shared_buffers = 512MB" "max_wal_size = 8GB"
+
+if [ -n "${BENCH_SUITE:-}" ]; then
+	BENCH_START="$PWD/$build/syncline start -c {config}" BENCH_PG=$pg_uri BENCH_STORAGE="storage: {type: lmdb, path: $work/{name}}" \
+		BENCH_LABEL=syncline BENCH_PORT=$(free_port) bash "$BENCH_SUITE/run.sh" "$@" </dev/null
+	exit
+fi
+
+sql() { psql -qAtX -v ON_ERROR_STOP=1 "$pg_uri/$database" -c "$1"; }
+now() { local t=${EPOCHREALTIME/[.,]/}; echo "$t"; }
+seconds_since() { awk -v a="$1" -v b="$(now)" 'BEGIN {printf "%.3f", (b - a) / 1e6}'; }
+rate() { awk -v n="$1" -v s="$2" 'BEGIN {printf "%.0f", n / (s > 0 ? s : 1e-6)}'; }
+field() { sed -n "s/.*\b$2=\([0-9.]*\).*/\1/p" <<<"$1"; }
+line() { printf '%-38s %12s %-12s %s\n' "$@"; }
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.2f of it", a / b}'; }
+
+b64url() { openssl base64 -A | tr '+/' '-_' | tr -d '='; }
+key=$(openssl rand 32 | b64url)
+key_hex=$(printf '%s=' "$key" | tr -- '-_' '+/' | openssl base64 -d -A | od -An -tx1 | tr -d ' \n')
+for i in $(seq 0 49); do
+	head=$(printf '{"alg":"HS256","typ":"JWT","kid":"k"}' | b64url)
+	body=$(printf '{"sub":"user%d","aud":"bench","iat":%d,"exp":%d}' "$i" "$(date +%s)" $(($(date +%s) + 7200)) | b64url)
+	echo "$head.$body.$(printf '%s.%s' "$head" "$body" | openssl dgst -sha256 -mac HMAC -macopt "hexkey:$key_hex" -binary | b64url)"
+done >"$work/tokens"
+
+new_database() {
+	database=$1
+	psql -qX "$pg_uri/postgres" -c "create database $database"
+}
+
+first_checkpoint() {
+	curl -sN --noproxy '*' -m 2 -X POST "http://127.0.0.1:$port/sync/stream" -H "Authorization: Token $(head -1 "$work/tokens")" \
+		-H 'content-type: application/json' -d '{"buckets":[]}' 2>/dev/null | head -c 13 || true
+}
+
+start_service() { # sync config on standard input
+	cat >"$work/sync-config.yaml"
+	port=$(free_port)
+	cat >"$work/powersync.yaml" <<-Y
+		replication: { connections: [{ type: postgresql, uri: "$pg_uri/$database", sslmode: disable }] }
+		storage: { type: lmdb, path: "$work/data-$database" }
+		port: $port
+		sync_config: { path: sync-config.yaml }
+		client_auth: { audience: [bench], jwks: { keys: [{ kty: oct, alg: HS256, kid: k, k: $key }] } }
+		api: { parameters: { max_concurrent_connections: 100000 } }
+		system: { logging: { level: warn } }
+	Y
+	started=$(now)
+	"$build/syncline" start -c "$work/powersync.yaml" >"$work/log" 2>&1 &
+	service=$!
+	until curl -fs --noproxy '*' -o /dev/null "http://127.0.0.1:$port/probes/liveness" 2>/dev/null; do
+		kill -0 "$service" 2>/dev/null || { tail -20 "$work/log" >&2; exit 1; }
+		sleep 0.005
+	done
+	line "start to live" "$(seconds_since "$started")" s ""
+	until [ "$(first_checkpoint)" = '{"checkpoint"' ]; do
+		kill -0 "$service" 2>/dev/null || { tail -20 "$work/log" >&2; exit 1; }
+		sleep 0.05
+	done
+	to_checkpoint=$(seconds_since "$started")
+}
+memory() { awk '/^RssAnon/ {a = $2} /^VmHWM/ {h = $2} END {printf "%.0f MB anonymous, %.0f MB peak", a / 1024, h / 1024}' "/proc/$service/status"; }
+
+bulk() {
+	new_database bulk
+	sql "create table items(id uuid primary key default gen_random_uuid(), owner_id text not null, title text not null, body text not null, quantity int not null,
+		price numeric(12,2) not null, done boolean not null, created_at timestamptz not null, meta jsonb not null)"
+	sql "insert into items(owner_id, title, body, quantity, price, done, created_at, meta) select 'user' || (i % 1000), 'Item ' || i, repeat(md5(i::text), 8), i, i / 7.0,
+		i % 3 = 0, '2026-01-01'::timestamptz + i * interval '1 second', jsonb_build_object('tags', jsonb_build_array('a', i)) from generate_series(1, $rows) i"
+	sql 'create publication powersync for all tables'
+	sql 'analyze items'
+	local t copy_s result wrote caught decoded
+	t=$(now)
+	psql -qX "$pg_uri/$database" -c 'copy items to stdout' >/dev/null
+	copy_s=$(seconds_since "$t")
+	line "COPY of $rows rows to /dev/null" "$(rate "$rows" "$copy_s")" rows/s "the limit"
+	start_service <<-'Y'
+		bucket_definitions:
+		  all_items: { data: [SELECT * FROM items] }
+		  mine: { parameters: SELECT request.user_id() AS user_id, data: ["SELECT id, title, quantity FROM items WHERE owner_id = bucket.user_id"] }
+	Y
+	line "first snapshot" "$(rate "$rows" "$to_checkpoint")" rows/s "$(ratio "$(rate "$rows" "$to_checkpoint")" "$(rate "$rows" "$copy_s")"); $(memory)"
+	for n in 1 8; do
+		result=$("$load" "$port" "$work/tokens" download $n $((n == 1 ? 3 : 1)))
+		line "download, $n client$([ $n = 1 ] || echo s)" "$(field "$result" ops_per_s)" ops/s "$(field "$result" mb_per_s) MB/s, $(ratio "$(field "$result" ops_per_s)" "$(rate "$rows" "$copy_s")")"
+	done
+	sql "select pg_create_logical_replication_slot('bench_limit', 'pgoutput')" >/dev/null
+	t=$(now)
+	sql "do \$\$ begin for b in 1..$((stream_rows / 100)) loop
+		insert into items(owner_id, title, body, quantity, price, done, created_at, meta) select 'user' || (i % 1000), 'Streamed ' || i, repeat(md5(i::text), 8), i, 1, false, now(), '{}'
+		from generate_series(b * 100, b * 100 + 99) i; commit; end loop; end \$\$"
+	wrote=$(seconds_since "$t")
+	"$load" "$port" "$work/tokens" ack 1 >/dev/null
+	caught=$(seconds_since "$t")
+	line "stream, until acknowledged" "$(rate "$stream_rows" "$caught")" rows/s "written in $wrote s, acknowledged after $caught s"
+	t=$(now)
+	sql "select count(*) from pg_logical_slot_get_binary_changes('bench_limit', null, null, 'proto_version', '1', 'publication_names', 'powersync')" >/dev/null
+	decoded=$(seconds_since "$t")
+	line "the same changes decoded in SQL" "$(rate "$stream_rows" "$decoded")" rows/s "the limit, if nothing was written meanwhile"
+	sql "select pg_drop_replication_slot('bench_limit')" >/dev/null
+	stop_service
+}
+
+fleet() {
+	new_database fleet
+	sql "create table notices(id text primary key, title text not null, n int not null default 0)"
+	sql "create table tasks(id text primary key, owner_id text not null, title text not null)"
+	sql "insert into notices select 'n' || i, 'Notice ' || i from generate_series(1, 20) i"
+	sql "insert into tasks select 't' || i, 'user' || (i % 50), 'Task ' || i from generate_series(1, 1000) i"
+	sql 'create publication powersync for all tables'
+	start_service <<-'Y'
+		bucket_definitions:
+		  notices: { data: [SELECT * FROM notices] }
+		  mine: { parameters: SELECT request.user_id() AS user_id, data: [SELECT * FROM tasks WHERE owner_id = bucket.user_id] }
+	Y
+	local result
+	psql -qAtX "$pg_uri/$database" >"$work/commits" <<-S
+		create temp table t(ms float8);
+		create table tick(id int primary key);
+		do \$\$ declare s timestamptz; begin for i in 1..50 loop s := clock_timestamp(); insert into tick values (i); commit;
+			insert into t values (1000 * extract(epoch from clock_timestamp() - s)); end loop; end \$\$;
+		select round(percentile_cont(0.5) within group (order by ms)::numeric, 2) from t;
+	S
+	line "a commit in Postgres, median" "$(tail -1 "$work/commits")" ms "the limit"
+	result=$("$load" "$port" "$work/tokens" ack "$rounds")
+	line "acknowledge on an idle source, median" "$(field "$result" p50_ms)" ms "p95 $(field "$result" p95_ms)"
+	result=$("$load" "$port" "$work/tokens" download 50 10)
+	line "small first syncs, 50 at a time" "$(awk -v s="$(field "$result" seconds)" 'BEGIN {printf "%.0f", 500 / s}')" clients/s ""
+	result=$("$load" "$port" "$work/tokens" idle "$clients" "$service")
+	line "memory per idle client ($clients)" "$(field "$result" kb_per_client)" KB "all complete after $(field "$result" open_seconds) s"
+	result=$("$load" "$port" "$work/tokens" fanout "$clients" 5 "psql -qX '$pg_uri/$database' -c \"update notices set n = n + 1 where id = 'n1'\"")
+	line "one row to $clients clients, median" "$(field "$result" p50_ms)" ms "max $(field "$result" max_ms); with the start of psql"
+	stop_service
+}
+
+for phase in ${*:-bulk fleet}; do
+	printf '\n%s\n' "$phase"
+	"$phase"
+done
