@@ -81,19 +81,16 @@ static bool remove_row(struct attempt *a, struct table_state *t, const struct st
 	return storage_delete_row(a->storage, t->binding->number, &key, err);
 }
 
-/* Values that the source left out come from the old tuple if it was sent whole, else from the kept image of the row. *complete tells
+/* Values that the source left out come from the kept image of the row (the decoder has used the old tuple already). *complete tells
  * whether all are known now. */
-static bool fill_unchanged(struct attempt *a, struct table_state *t, const struct stream_event *e, const struct row_key *stored_under,
-                           struct raw_value *row, bool *complete, struct error *err)
+static bool fill_unchanged(struct attempt *a, struct table_state *t, const struct row_key *stored_under, struct raw_value *row,
+                           bool *complete, struct error *err)
 {
 	const struct source_relation *r = &t->binding->table.relation;
 	struct stored_row stored;
 	*complete = true;
-	for (size_t i = 0; i < r->column_count; i++) {
-		if (row[i].kind == RAW_UNCHANGED && e->old_row && e->old_row[i].kind != RAW_UNCHANGED)
-			row[i] = e->old_row[i];
+	for (size_t i = 0; i < r->column_count; i++)
 		*complete &= row[i].kind != RAW_UNCHANGED;
-	}
 	if (*complete)
 		return true;
 	if (!storage_read_row(a->storage, t->binding->number, stored_under, &a->arena, &stored, err))
@@ -109,10 +106,6 @@ static bool update(struct attempt *a, struct table_state *t, const struct stream
 	bool complete;
 	struct raw_value *row = arena_array(&a->arena, struct raw_value, r->column_count);
 	memcpy(row, e->new_row, r->column_count * sizeof(*row));
-	/* A key value that lies out of line comes with the old tuple. */
-	for (size_t i = 0; i < r->column_count; i++)
-		if (row[i].kind == RAW_UNCHANGED && r->columns[i].in_key && e->old_row)
-			row[i] = e->old_row[i];
 	source_row_key(r, row, &a->arena, &key.bytes, key.uuid);
 	bool moved = false;
 	if (e->old_row) {
@@ -125,7 +118,7 @@ static bool update(struct attempt *a, struct table_state *t, const struct stream
 	if (a->skipping)
 		return true;
 	written(a);
-	if (!fill_unchanged(a, t, e, moved ? &old : &key, row, &complete, err))
+	if (!fill_unchanged(a, t, moved ? &old : &key, row, &complete, err))
 		return false;
 	if (complete)
 		return write_complete_row(a, t, &key, moved ? &old : NULL, row, err);

@@ -1,8 +1,10 @@
 /* replicator.c: the replication thread: one attempt after another, with back-off between them. */
+#define _GNU_SOURCE /* pthread_timedjoin_np */
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -14,6 +16,7 @@
 #define LATE_BACKOFF_MS (15 * 60 * 1000)
 /* An attempt that lasted this long was a success: its failure is a new one. */
 #define GOOD_ATTEMPT_MS 10000
+#define STOP_GRACE_S 1
 
 void replicator_touch(struct replicator *r)
 {
@@ -119,7 +122,14 @@ void replicator_stop(struct replicator *r)
 	atomic_store(&r->stopping, true);
 	ssize_t ignored = write(r->wake_fd, &one, sizeof(one));
 	(void)ignored;
-	pthread_join(r->thread, NULL);
+	/* A source that does not answer must not hold up the stop; what is durable needs no last word to it. */
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += STOP_GRACE_S;
+	if (pthread_timedjoin_np(r->thread, NULL, &until) != 0) {
+		source_interrupt(r->options.source);
+		pthread_join(r->thread, NULL);
+	}
 	r->thread_started = false;
 }
 

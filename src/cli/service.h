@@ -1,0 +1,33 @@
+/*
+ * service.h: one running service: everything that `start` wires together, and nothing else knows of each other.
+ */
+#ifndef SYNCLINE_CLI_SERVICE_H
+#define SYNCLINE_CLI_SERVICE_H
+
+#include "auth/auth.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "replicate/replicate.h"
+#include "server/server.h"
+#include "source/source.h"
+#include "storage/storage.h"
+
+struct service {
+	struct config *config;
+	struct log log;
+	struct source_config source_config;
+	struct source *source;
+	struct storage *storage;
+	struct key_store *keys;
+	struct plan *plan; /* the configured sync config; NULL without one */
+	struct replicator *replicator;
+	struct server *server;
+};
+
+/* Starts everything that the configuration asks for; s->config and s->log are set. Answers 0, or the exit code after logging why;
+ * service_stop must be called in either case. */
+int service_start(struct service *s);
+/* Streams end cleanly, what is complete is committed, everything is freed. */
+void service_stop(struct service *s);
+
+#endif

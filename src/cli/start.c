@@ -1,0 +1,100 @@
+/* start.c: runs the service until SIGTERM or SIGINT. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/service.h"
+
+static const char help[] =
+	"Usage: syncline start [-c powersync.yaml] [-r unified]\n\n"
+	"Runs the service in the foreground. SIGTERM or SIGINT stops it: streams end cleanly, everything is durable, exit code 0.\n"
+	"Exit code 150: the configuration is bad. Exit code 1: the sync config is not usable (sync_config.exit_on_error).\n\n"
+	"  -c, --config-path PATH     the configuration (default: POWERSYNC_CONFIG_PATH, powersync.yaml)\n"
+	"  -c64, --config-base64 X    the configuration as base64 (POWERSYNC_CONFIG_B64)\n"
+	"  -sync64, --sync-base64 X   the sync config as base64 (POWERSYNC_SYNC_CONFIG_B64)\n"
+	"  -r, --runner-type ROLE     unified (default; PS_RUNNER_TYPE). With the embedded store there is no other role\n";
+
+static bool role_is_known(const char *role)
+{
+	return strcmp(role, "unified") == 0;
+}
+
+/* Signals are taken by sigwait: no handler runs anywhere. */
+static void block_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static void wait_for_stop(const sigset_t *set, const struct log *log)
+{
+	int sig;
+	do {
+		if (sigwait(set, &sig) != 0)
+			continue;
+		if (sig == SIGHUP)
+			log_info(log, "SIGHUP is ignored: restart the service to deploy another sync config");
+	} while (sig != SIGTERM && sig != SIGINT);
+	log_info(log, "Stopping on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+static int run(const struct config_arguments *arguments)
+{
+	struct error err = {.code = ""};
+	sigset_t signals;
+	struct service s = {.log = {.level = LOG_INFO, .fd = STDOUT_FILENO}};
+	block_signals(&signals);
+	log_info(&s.log, "Syncline %s, unified", SYNCLINE_VERSION);
+	s.config = config_load(arguments, &err);
+	if (!s.config) {
+		log_error(&s.log, "Fatal startup error - exiting with code %d. %s%s%s%s", EXIT_BAD_CONFIG, *err.code ? "[" : "", err.code,
+		          *err.code ? "] " : "", err.message);
+		return EXIT_BAD_CONFIG;
+	}
+	s.log.level = s.config->logging.level;
+	s.log.json = s.config->logging.json;
+	for (size_t i = 0; i < s.config->warning_count; i++)
+		log_warn(&s.log, "%s", s.config->warnings[i].message);
+	int code = service_start(&s);
+	if (code == 0)
+		wait_for_stop(&signals, &s.log);
+	service_stop(&s);
+	if (code == 0)
+		log_info(&s.log, "Stopped");
+	return code;
+}
+
+int cli_start(int argc, char **argv)
+{
+	struct config_arguments arguments = {0};
+	const char *role = NULL;
+	for (int i = 0; i < argc;) {
+		int used = cli_config_option(&arguments, argc, argv, i);
+		if (used < 0)
+			return 2;
+		if (used == 0 && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
+			fputs(help, stdout);
+			return 0;
+		}
+		if (used == 0 && i + 1 < argc && (strcmp(argv[i], "-r") == 0 || strcmp(argv[i], "--runner-type") == 0)) {
+			role = argv[i + 1];
+			used = 2;
+		}
+		if (used == 0) {
+			fprintf(stderr, "syncline start: unknown option %s\n\n%s", argv[i], help);
+			return 2;
+		}
+		i += used;
+	}
+	if (role && !role_is_known(role)) {
+		fprintf(stderr, "syncline start: role '%s' needs a shared storage; the embedded store runs as 'unified'\n", role);
+		return EXIT_BAD_CONFIG;
+	}
+	return run(&arguments);
+}
