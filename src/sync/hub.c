@@ -1,0 +1,447 @@
+/*
+ * hub.c: from storage news to the sessions that they concern.
+ *
+ * Three indexes (bucket number, lookup hash, user) map a key to an entry with a list of links. An announcement marks the members
+ * under the hub's lock, in time proportional to their number, and calls wake afterwards, so that steps do not wait for it. A second
+ * lock is held during a whole announcement and by whoever takes a member away: a session cannot disappear while it is being woken.
+ */
+#include "sync/hub.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include <uthash.h>
+
+#include "base/alloc.h"
+
+/* Scratch beyond these is given back to malloc. */
+#define MAX_IDLE_SCRATCH 8
+#define MAX_IDLE_SCRATCH_BYTES ((size_t)4 << 20)
+
+struct hub_entry {
+	uint64_t key;
+	struct hub_link *links;
+	struct hub_entry **index; /* the table it is in */
+	UT_hash_handle hh;
+};
+
+struct session_hub {
+	struct storage *storage;
+	void (*wake)(void *ctx, void *owner);
+	void *wake_ctx;
+
+	pthread_mutex_t announcing; /* taken before lock */
+	pthread_mutex_t lock;
+	struct checkpoint checkpoint;
+	uint64_t sequence;
+	bool shutdown;
+	uint32_t greatest_bucket; /* of those seen in news */
+	struct hub_entry *buckets, *lookups, *users;
+	struct hub_member *members, *absent;
+	size_t member_count;
+	_Atomic uint64_t newest_op;
+	_Atomic bool started; /* there is a checkpoint */
+
+	pthread_mutex_t scratch_lock;
+	struct scratch *scratch;
+	size_t scratch_count;
+
+	_Atomic uint64_t random, steps, lookups_read, wakes;
+};
+
+struct storage *hub_storage(struct session_hub *h)
+{
+	return h->storage;
+}
+
+static void set_checkpoint(struct session_hub *h, struct checkpoint c)
+{
+	h->checkpoint = c;
+	atomic_store(&h->newest_op, c.op_id);
+	atomic_store(&h->started, c.valid);
+}
+
+struct session_hub *session_hub_new(struct storage *s, void (*wake)(void *ctx, void *owner), void *ctx)
+{
+	struct session_hub *h = xcalloc(1, sizeof(*h));
+	h->storage = s;
+	h->wake = wake;
+	h->wake_ctx = ctx;
+	pthread_mutex_init(&h->announcing, NULL);
+	pthread_mutex_init(&h->lock, NULL);
+	pthread_mutex_init(&h->scratch_lock, NULL);
+	set_checkpoint(h, storage_checkpoint(s));
+	uint64_t seed = 0;
+	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != (ssize_t)sizeof(seed))
+		seed = (uint64_t)(uintptr_t)h;
+	atomic_store(&h->random, seed);
+	return h;
+}
+
+static void free_scratch(struct scratch *s)
+{
+	arena_free(&s->arena);
+	buf_free(&s->operations);
+	free(s);
+}
+
+/* Every session is gone by now, and with the last link of an entry the entry. */
+void session_hub_free(struct session_hub *h)
+{
+	if (!h)
+		return;
+	for (struct scratch *s = h->scratch, *next; s; s = next) {
+		next = s->next;
+		free_scratch(s);
+	}
+	pthread_mutex_destroy(&h->scratch_lock);
+	pthread_mutex_destroy(&h->lock);
+	pthread_mutex_destroy(&h->announcing);
+	free(h);
+}
+
+/* ---- links ---------------------------------------------------------------------------------------------------------------- */
+
+static struct hub_entry *find_entry(struct hub_entry *index, uint64_t key)
+{
+	struct hub_entry *e;
+	HASH_FIND(hh, index, &key, sizeof(key), e);
+	return e;
+}
+
+static void link_in(struct hub_entry **index, uint64_t key, struct hub_link *link, struct hub_member *m)
+{
+	struct hub_entry *e = find_entry(*index, key);
+	if (!e) {
+		e = xcalloc(1, sizeof(*e));
+		e->key = key;
+		e->index = index;
+		HASH_ADD(hh, *index, key, sizeof(e->key), e);
+	}
+	link->member = m;
+	link->entry = e;
+	link->next = e->links;
+	link->previous = &e->links;
+	if (e->links)
+		e->links->previous = &link->next;
+	e->links = link;
+}
+
+static void link_out(struct hub_link *link)
+{
+	struct hub_entry *e = link->entry;
+	if (!e)
+		return;
+	*link->previous = link->next;
+	if (link->next)
+		link->next->previous = link->previous;
+	if (!e->links) {
+		HASH_DEL(*e->index, e);
+		free(e);
+	}
+	*link = (struct hub_link){0};
+}
+
+/* FNV-1a; subject and client id are told apart by the length of the first. A collision costs a step that finds nothing. */
+static uint64_t user_hash(const struct user_key *user)
+{
+	uint64_t h = 0xcbf29ce484222325u ^ user->subject.n ^ (user->client_id.p ? (uint64_t)1 << 63 : 0);
+	for (size_t i = 0; i < user->subject.n; i++)
+		h = (h ^ (unsigned char)user->subject.p[i]) * 0x100000001b3u;
+	for (size_t i = 0; i < user->client_id.n; i++)
+		h = (h ^ (unsigned char)user->client_id.p[i]) * 0x100000001b3u;
+	return h;
+}
+
+/* ---- members ---------------------------------------------------------------------------------------------------------------- */
+
+void hub_add(struct session_hub *h, struct hub_member *m, const struct user_key *user)
+{
+	pthread_mutex_lock(&h->lock);
+	m->next = h->members;
+	m->previous = &h->members;
+	if (h->members)
+		h->members->previous = &m->next;
+	h->members = m;
+	h->member_count++;
+	link_in(&h->users, user_hash(user), &m->user, m);
+	if (h->shutdown)
+		atomic_fetch_or(&m->flags, HUB_SHUTDOWN);
+	pthread_mutex_unlock(&h->lock);
+}
+
+static void leave_absent(struct hub_member *m)
+{
+	if (!m->absent_previous)
+		return;
+	*m->absent_previous = m->absent_next;
+	if (m->absent_next)
+		m->absent_next->absent_previous = m->absent_previous;
+	m->absent_next = NULL;
+	m->absent_previous = NULL;
+}
+
+void hub_remove(struct session_hub *h, struct hub_member *m)
+{
+	pthread_mutex_lock(&h->announcing);
+	pthread_mutex_lock(&h->lock);
+	*m->previous = m->next;
+	if (m->next)
+		m->next->previous = m->previous;
+	h->member_count--;
+	leave_absent(m);
+	link_out(&m->user);
+	pthread_mutex_unlock(&h->lock);
+	pthread_mutex_unlock(&h->announcing);
+}
+
+void hub_take(struct session_hub *h, struct hub_member *m, void (*visit)(struct hub_bucket_link *link), struct hub_view *out)
+{
+	/* Storage may hold a lock of its own while it tells us news, so it is asked before ours is taken. */
+	struct checkpoint first = {0};
+	if (!atomic_load(&h->started))
+		first = storage_checkpoint(h->storage);
+	pthread_mutex_lock(&h->lock);
+	if (!h->checkpoint.valid && first.valid)
+		set_checkpoint(h, first);
+	out->checkpoint = h->checkpoint;
+	out->sequence = h->sequence;
+	out->flags = atomic_fetch_and(&m->flags, ~(unsigned)HUB_NEWS);
+	for (struct hub_bucket_link *link = m->changed, *next; link; link = next) {
+		next = link->changed_next;
+		link->changed_next = NULL;
+		link->changed = false;
+		visit(link);
+	}
+	m->changed = NULL;
+	pthread_mutex_unlock(&h->lock);
+}
+
+uint64_t hub_newest_op(struct session_hub *h)
+{
+	return atomic_load(&h->newest_op);
+}
+
+static void mark_bucket(struct hub_bucket_link *link)
+{
+	struct hub_member *m = link->link.member;
+	if (link->changed)
+		return;
+	link->changed = true;
+	link->changed_next = m->changed;
+	m->changed = link;
+}
+
+void hub_link_bucket(struct session_hub *h, struct hub_member *m, struct hub_bucket_link *link, uint32_t number, uint64_t sequence)
+{
+	pthread_mutex_lock(&h->lock);
+	link_in(&h->buckets, number, &link->link, m);
+	if (h->sequence != sequence) {
+		mark_bucket(link);
+		atomic_fetch_or(&m->flags, HUB_BUCKETS);
+	}
+	pthread_mutex_unlock(&h->lock);
+}
+
+void hub_unlink_bucket(struct session_hub *h, struct hub_bucket_link *link)
+{
+	pthread_mutex_lock(&h->lock);
+	if (link->changed) {
+		struct hub_bucket_link **at = &link->link.member->changed;
+		while (*at != link)
+			at = &(*at)->changed_next;
+		*at = link->changed_next;
+		link->changed = false;
+		link->changed_next = NULL;
+	}
+	link_out(&link->link);
+	pthread_mutex_unlock(&h->lock);
+}
+
+void hub_link_lookup(struct session_hub *h, struct hub_member *m, struct hub_link *link, uint64_t hash, uint64_t sequence)
+{
+	pthread_mutex_lock(&h->lock);
+	link_in(&h->lookups, hash, link, m);
+	if (h->sequence != sequence)
+		atomic_fetch_or(&m->flags, HUB_LOOKUPS);
+	pthread_mutex_unlock(&h->lock);
+}
+
+void hub_unlink_lookup(struct session_hub *h, struct hub_link *link)
+{
+	pthread_mutex_lock(&h->lock);
+	link_out(link);
+	pthread_mutex_unlock(&h->lock);
+}
+
+void hub_set_absent(struct session_hub *h, struct hub_member *m, bool absent, uint64_t sequence)
+{
+	pthread_mutex_lock(&h->lock);
+	if (!absent) {
+		leave_absent(m);
+	} else if (!m->absent_previous) {
+		m->absent_next = h->absent;
+		m->absent_previous = &h->absent;
+		if (h->absent)
+			h->absent->absent_previous = &m->absent_next;
+		h->absent = m;
+	}
+	if (absent && h->sequence != sequence)
+		atomic_fetch_or(&m->flags, HUB_ABSENT);
+	pthread_mutex_unlock(&h->lock);
+}
+
+/* ---- announcements ------------------------------------------------------------------------------------------------------------ */
+
+static void mark(struct hub_member *m, unsigned flag, struct hub_member **to_wake)
+{
+	if (atomic_fetch_or(&m->flags, flag | HUB_WOKEN) & HUB_WOKEN)
+		return;
+	m->wake_next = *to_wake;
+	*to_wake = m;
+}
+
+static void mark_entry(struct hub_entry *e, unsigned flag, struct hub_member **to_wake)
+{
+	for (struct hub_link *l = e ? e->links : NULL; l; l = l->next) {
+		if (flag == HUB_BUCKETS)
+			mark_bucket((struct hub_bucket_link *)l);
+		mark(l->member, flag, to_wake);
+	}
+}
+
+/* Bucket numbers come from an ascending sequence: only one beyond all that were seen can be new. */
+static void mark_buckets(struct session_hub *h, const struct storage_news *news, struct hub_member **to_wake)
+{
+	uint32_t greatest = h->greatest_bucket;
+	for (size_t i = 0; i < news->bucket_count; i++) {
+		mark_entry(find_entry(h->buckets, news->buckets[i]), HUB_BUCKETS, to_wake);
+		if (news->buckets[i] > greatest)
+			greatest = news->buckets[i];
+	}
+	if (greatest == h->greatest_bucket)
+		return;
+	h->greatest_bucket = greatest;
+	for (struct hub_member *m = h->absent; m; m = m->absent_next)
+		mark(m, HUB_ABSENT, to_wake);
+}
+
+static void mark_all(struct session_hub *h, unsigned flags, struct hub_member **to_wake)
+{
+	for (struct hub_member *m = h->members; m; m = m->next)
+		mark(m, flags, to_wake);
+}
+
+/* News of the replication thread and of the request thread may cross: a checkpoint never goes back. */
+static bool is_newer(const struct checkpoint *a, const struct checkpoint *than, bool everything)
+{
+	if (!a->valid)
+		return false;
+	if (!than->valid)
+		return true;
+	int order = position_cmp(a->position, than->position);
+	if (order == 0)
+		order = a->op_id < than->op_id ? -1 : a->op_id > than->op_id;
+	return order > 0 ? a->op_id >= than->op_id : order == 0 && a->plan_id != than->plan_id && everything;
+}
+
+static void wake_all(struct session_hub *h, struct hub_member *to_wake)
+{
+	for (struct hub_member *m = to_wake; m; m = m->wake_next) {
+		atomic_fetch_add_explicit(&h->wakes, 1, memory_order_relaxed);
+		h->wake(h->wake_ctx, m->owner);
+	}
+}
+
+void session_hub_news(void *hub, const struct storage_news *news)
+{
+	struct session_hub *h = hub;
+	struct hub_member *to_wake = NULL;
+	pthread_mutex_lock(&h->announcing);
+	pthread_mutex_lock(&h->lock);
+	bool newer = is_newer(&news->checkpoint, &h->checkpoint, news->everything);
+	bool plan = newer && news->checkpoint.plan_id != h->checkpoint.plan_id;
+	if (newer)
+		set_checkpoint(h, news->checkpoint);
+	h->sequence++;
+	if (news->everything || plan)
+		mark_all(h, (news->everything ? HUB_EVERYTHING : 0) | (plan ? HUB_PLAN : 0), &to_wake);
+	mark_buckets(h, news, &to_wake);
+	for (size_t i = 0; i < news->lookup_count; i++)
+		mark_entry(find_entry(h->lookups, news->lookups[i]), HUB_LOOKUPS, &to_wake);
+	for (size_t i = 0; i < news->user_count; i++)
+		mark_entry(find_entry(h->users, user_hash(&news->users[i])), HUB_USER, &to_wake);
+	pthread_mutex_unlock(&h->lock);
+	wake_all(h, to_wake);
+	pthread_mutex_unlock(&h->announcing);
+}
+
+void session_hub_shutdown(struct session_hub *h)
+{
+	struct hub_member *to_wake = NULL;
+	pthread_mutex_lock(&h->announcing);
+	pthread_mutex_lock(&h->lock);
+	h->shutdown = true;
+	mark_all(h, HUB_SHUTDOWN, &to_wake);
+	pthread_mutex_unlock(&h->lock);
+	wake_all(h, to_wake);
+	pthread_mutex_unlock(&h->announcing);
+}
+
+/* ---- scratch, counters ---------------------------------------------------------------------------------------------------------- */
+
+struct scratch *hub_scratch(struct session_hub *h)
+{
+	pthread_mutex_lock(&h->scratch_lock);
+	struct scratch *s = h->scratch;
+	if (s) {
+		h->scratch = s->next;
+		h->scratch_count--;
+	}
+	pthread_mutex_unlock(&h->scratch_lock);
+	return s ? s : xcalloc(1, sizeof(*s));
+}
+
+void hub_scratch_return(struct session_hub *h, struct scratch *s)
+{
+	arena_reset(&s->arena);
+	buf_clear(&s->operations);
+	if (s->operations.cap > MAX_IDLE_SCRATCH_BYTES)
+		buf_free(&s->operations);
+	pthread_mutex_lock(&h->scratch_lock);
+	bool keep = h->scratch_count < MAX_IDLE_SCRATCH;
+	if (keep) {
+		s->next = h->scratch;
+		h->scratch = s;
+		h->scratch_count++;
+	}
+	pthread_mutex_unlock(&h->scratch_lock);
+	if (!keep)
+		free_scratch(s);
+}
+
+/* splitmix64 over a counter: no lock, and good enough to spread keep-alives. */
+uint64_t hub_random(struct session_hub *h)
+{
+	uint64_t z = atomic_fetch_add(&h->random, 0x9e3779b97f4a7c15u) + 0x9e3779b97f4a7c15u;
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return z ^ (z >> 31);
+}
+
+void hub_count_step(struct session_hub *h, size_t lookups_read)
+{
+	atomic_fetch_add_explicit(&h->steps, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&h->lookups_read, lookups_read, memory_order_relaxed);
+}
+
+void session_hub_stats(struct session_hub *h, struct hub_stats *out)
+{
+	pthread_mutex_lock(&h->lock);
+	out->sessions = h->member_count;
+	pthread_mutex_unlock(&h->lock);
+	out->steps = atomic_load(&h->steps);
+	out->lookups_read = atomic_load(&h->lookups_read);
+	out->wakes = atomic_load(&h->wakes);
+}
