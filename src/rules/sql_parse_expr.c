@@ -8,7 +8,6 @@
 
 #include <string.h>
 
-#include "base/alloc.h"
 #include "value/cast.h"
 
 enum level {
