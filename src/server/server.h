@@ -26,10 +26,14 @@ struct server_options {
 	size_t max_body;         /* bytes; 0: 1 MiB */
 	size_t window_bytes;     /* unsent bytes per stream at which a session stops; 0: default */
 	struct session_limits limits;
+	int head_timeout_ms;     /* 0: 20 s; from a head's first byte to its end */
+	int body_timeout_ms;     /* 0: 30 s without a byte of it; ten times that for the whole */
+	int idle_timeout_ms;     /* 0: 72 s between requests, or for an answer that the client does not take; streams have none */
 	bool probes;             /* the three probe routes exist */
 	const char *const *admin_tokens;
 	size_t admin_token_count;
 	struct key_store *keys;
+	bool keys_are_local;     /* all keys are static, verification never waits: short requests are then verified on the net thread */
 	struct storage *storage;
 	struct source *source;   /* NULL: no source configured; requests that need it fail with 500 */
 	const struct log *log;
@@ -38,11 +42,14 @@ struct server_options {
 	void *probe_ctx;
 };
 
-/* Binds, listens and starts the threads. Does not subscribe to storage: the server's hub is given to storage_subscribe by it. */
+/* Binds, listens and starts the threads. Subscribes its session hub to storage (storage_subscribe), and unsubscribes in server_stop:
+ * stop what makes news (replication) before, or let it go on without an audience. What options point to must outlive the server. NULL: the
+ * port is in use, or a thread could not be started. */
 struct server *server_start(const struct server_options *options, struct error *err);
 int server_port(const struct server *s);
 void server_set_ready(struct server *s, bool started, bool ready);
-/* Stops accepting, ends every stream cleanly (last chunk), waits for sockets to drain up to timeout_ms, then stops the threads. */
+/* Stops accepting, ends every stream cleanly (last chunk), waits for sockets to drain up to timeout_ms, then stops the threads. Once; the
+ * thread that called server_start. */
 void server_stop(struct server *s, int timeout_ms);
 void server_free(struct server *s);
 

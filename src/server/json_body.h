@@ -1,0 +1,28 @@
+/* json_body.h: the body of a request, by content type (http-api-and-operations 2.4), and one as a parsed object. */
+#ifndef SYNCLINE_SERVER_JSON_BODY_H
+#define SYNCLINE_SERVER_JSON_BODY_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "server/http_request.h"
+#include "server/http_response.h"
+
+/* Checks content type and emptiness. True: *text is JSON to be parsed, or p == NULL when there is no body ({}). False: *r is the
+ * answer (400 or 415). */
+bool body_json_text(const struct http_request *q, struct slice *text, struct response *r);
+void response_bad_json(struct response *r);
+
+/* Numbers come as doubles, like in JavaScript; what is no object counts as {}. NULL: *r is the answer (400). */
+json_t *body_json_object(const struct http_request *q, struct response *r);
+
+/* A list of validation texts, as a JSON array. */
+struct complaints {
+	struct buf text; /* empty: none */
+};
+void complain(struct complaints *c, const char *text);
+/* Answers 400 with them, and frees them; false if there are none. */
+bool complaints_answer(struct complaints *c, struct response *r);
+
+#endif

@@ -1,0 +1,219 @@
+/* server.c: life cycle. */
+#include "server/server.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "server/connection.h"
+#include "server/state.h"
+#include "server/stream.h"
+#include "server/transfer.h"
+
+#define DEFAULT_BODY (1024 * 1024)
+#define DEFAULT_WINDOW (256 * 1024)
+#define DEFAULT_CONNECTIONS 200
+#define ZSTD_CONTEXTS 64
+
+/* ---- start -------------------------------------------------------------------------------------------------------------------- */
+
+static void default_int(int *value, int otherwise)
+{
+	if (*value <= 0)
+		*value = otherwise;
+}
+
+static void fill_defaults(struct server_options *o)
+{
+	int cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
+	if (cores < 1)
+		cores = 1;
+	default_int(&o->net_threads, cores < 4 ? (cores + 1) / 2 : cores < 16 ? cores / 2 : 8);
+	default_int(&o->workers, cores < 2 ? 2 : cores);
+	default_int(&o->head_timeout_ms, 20000);
+	default_int(&o->body_timeout_ms, 30000);
+	default_int(&o->idle_timeout_ms, 72000);
+	if (o->max_body == 0)
+		o->max_body = DEFAULT_BODY;
+	if (o->window_bytes == 0)
+		o->window_bytes = DEFAULT_WINDOW;
+	if (o->max_connections == 0)
+		o->max_connections = DEFAULT_CONNECTIONS;
+}
+
+/* SO_REUSEPORT lets a second process listen beside the first without an error; so somebody without it asks first. */
+static bool port_is_free(int port, struct error *err)
+{
+	if (port == 0)
+		return true;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+	if (fd < 0)
+		return error_set(err, "", "cannot make a socket: %s", strerror(errno));
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = {htonl(INADDR_ANY)}};
+	bool ok = bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 || error_set(err, "", "cannot listen on port %d: %s", port, strerror(errno));
+	close(fd);
+	return ok;
+}
+
+static bool start_threads(struct server *s, struct error *err)
+{
+	for (; s->net_count < s->options.net_threads; s->net_count++) {
+		struct net_thread *n = &s->nets[s->net_count];
+		if (!net_thread_init(n, s, s->port, err)) {
+			s->net_count++; /* partly made: freed with the rest */
+			return false;
+		}
+		if (s->port == 0)
+			s->port = net_thread_port(n);
+	}
+	s->pool = worker_pool_new(s->options.workers);
+	if (!s->pool)
+		return error_set(err, "", "cannot start a thread");
+	s->requests = requests_start(
+	        &(struct requests_options){.storage = s->options.storage, .source = s->options.source, .log = s->options.log}, err);
+	if (!s->requests)
+		return false;
+	storage_subscribe(s->options.storage, session_hub_news, s->hub);
+	for (int i = 0; i < s->net_count; i++)
+		if (!net_thread_start(&s->nets[i], err))
+			return false;
+	return true;
+}
+
+struct server *server_start(const struct server_options *options, struct error *err)
+{
+	if (!port_is_free(options->port, err))
+		return NULL;
+	struct server *s = xcalloc(1, sizeof(*s));
+	s->options = *options;
+	fill_defaults(&s->options);
+	s->port = options->port;
+	s->started_at_ms = clock_mono_ms();
+	s->nets = xcalloc((size_t)s->options.net_threads, sizeof(*s->nets));
+	s->hub = session_hub_new(options->storage, stream_wake, NULL);
+	s->codings = transfer_codings_new(ZSTD_CONTEXTS);
+	if (!start_threads(s, err)) {
+		server_free(s);
+		return NULL;
+	}
+	log_info(s->options.log, "Running on port %d", s->port);
+	return s;
+}
+
+int server_port(const struct server *s)
+{
+	return s->port;
+}
+
+void server_set_ready(struct server *s, bool started, bool ready)
+{
+	atomic_store(&s->is_started, started);
+	atomic_store(&s->is_ready, ready);
+}
+
+/* ---- stop ---------------------------------------------------------------------------------------------------------------------- */
+
+/* An order to a net thread, and its acknowledgement. */
+struct order {
+	struct net_item item;
+	struct net_thread *net;
+	void (*act)(struct net_thread *n);
+	_Atomic bool done;
+	_Atomic bool empty; /* no connection, nothing away */
+};
+
+static void carry_out(struct net_item *item)
+{
+	struct order *o = (struct order *)item;
+	o->act(o->net);
+	atomic_store(&o->empty, !o->net->connections && o->net->away == 0);
+	atomic_store(&o->done, true);
+}
+
+static void sleep_ms(int ms)
+{
+	nanosleep(&(struct timespec){ms / 1000, (ms % 1000) * 1000000L}, NULL);
+}
+
+/* Runs act on every net thread; true if all of them were empty after it. */
+static bool on_all(struct server *s, void (*act)(struct net_thread *n))
+{
+	bool empty = true;
+	struct order *orders = xcalloc((size_t)s->net_count + 1, sizeof(*orders));
+	for (int i = 0; i < s->net_count; i++) {
+		orders[i].item.run = carry_out;
+		orders[i].net = &s->nets[i];
+		orders[i].act = act;
+		if (s->nets[i].thread_running)
+			net_post(&s->nets[i], &orders[i].item);
+		else
+			carry_out(&orders[i].item);
+	}
+	for (int i = 0; i < s->net_count; i++) {
+		while (!atomic_load(&orders[i].done))
+			sleep_ms(1);
+		empty &= atomic_load(&orders[i].empty);
+	}
+	free(orders);
+	return empty;
+}
+
+static void stop_accepting(struct net_thread *n)
+{
+	net_thread_stop_accepting(n);
+	connection_drain_all(n);
+}
+
+static void nothing(struct net_thread *n)
+{
+	(void)n;
+}
+
+static void leave_loop(struct net_thread *n)
+{
+	n->quit = true;
+}
+
+void server_stop(struct server *s, int timeout_ms)
+{
+	if (atomic_exchange(&s->stopping, true))
+		return;
+	int64_t deadline = clock_mono_ms() + timeout_ms;
+	on_all(s, stop_accepting);
+	session_hub_shutdown(s->hub);
+	bool empty;
+	while (!(empty = on_all(s, nothing)) && clock_mono_ms() < deadline)
+		sleep_ms(5);
+	if (!empty)
+		on_all(s, connection_close_all);
+	/* Whoever still has something of a net thread's gives it back before the thread goes. */
+	if (s->requests)
+		requests_stop(s->requests);
+	worker_pool_free(s->pool);
+	s->pool = NULL;
+	storage_subscribe(s->options.storage, NULL, NULL);
+	on_all(s, leave_loop);
+	for (int i = 0; i < s->net_count; i++)
+		net_thread_join(&s->nets[i]);
+}
+
+void server_free(struct server *s)
+{
+	if (!s)
+		return;
+	server_stop(s, 0);
+	for (int i = 0; i < s->net_count; i++)
+		net_thread_free(&s->nets[i]);
+	requests_free(s->requests);
+	session_hub_free(s->hub);
+	transfer_codings_free(s->codings);
+	free(s->nets);
+	free(s);
+}

@@ -1,0 +1,30 @@
+/* state.h: the server's parts, for the files of this folder that need more than one of them. */
+#ifndef SYNCLINE_SERVER_STATE_H
+#define SYNCLINE_SERVER_STATE_H
+
+#include <stdatomic.h>
+
+#include "server/net_thread.h"
+#include "server/requests.h"
+#include "server/server.h"
+#include "server/worker_pool.h"
+
+struct transfer_codings;
+
+struct server {
+	struct server_options options; /* with the defaults filled in */
+	int port;
+	int net_count;
+	struct net_thread *nets;
+	struct worker_pool *pool;
+	struct session_hub *hub;
+	struct requests *requests;
+	struct transfer_codings *codings;
+	int64_t started_at_ms;
+	_Atomic bool stopping, is_started, is_ready;
+	_Atomic size_t stream_count;  /* HTTP streams, against max_connections */
+	_Atomic size_t socket_count;  /* WebSocket connections, counted apart */
+	_Atomic size_t open_streams;  /* sessions of both kinds, for metrics */
+};
+
+#endif

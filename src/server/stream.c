@@ -1,0 +1,263 @@
+/* stream.c: a small state machine under a mutex; see stream.h. */
+#include "server/stream.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "server/state.h"
+
+#define STEP_BYTES (256 * 1024) /* one step produces at most about this much, so that sessions take turns */
+
+size_t stream_low_mark(const struct server *s)
+{
+	return s->options.window_bytes / 4;
+}
+
+static struct stream *stream_of_task(struct task *t)
+{
+	return (struct stream *)((char *)t - offsetof(struct stream, task));
+}
+
+/* ---- when to step ------------------------------------------------------------------------------------------------------------- */
+
+/* Under the lock: queues a step if there is a reason, room and credit for one. True: the caller pushes the task after unlocking. */
+static bool wants_step(struct stream *s)
+{
+	if (s->queued || s->finished)
+		return false;
+	if (s->cancelled)
+		return s->queued = true;
+	size_t unsent = s->pending_bytes + s->socket_bytes;
+	bool go = (s->again && unsent < s->server->options.window_bytes) || (s->more && unsent <= stream_low_mark(s->server));
+	if (!go || s->credits == 0)
+		return false;
+	return s->queued = true;
+}
+
+static void unlock_and_push(struct stream *s)
+{
+	bool push = wants_step(s);
+	pthread_mutex_unlock(&s->lock);
+	if (push)
+		worker_pool_push(s->server->pool, &s->task);
+}
+
+void stream_wake(void *ctx, void *stream)
+{
+	(void)ctx;
+	struct stream *s = stream;
+	pthread_mutex_lock(&s->lock);
+	s->again = true;
+	unlock_and_push(s);
+}
+
+void stream_drained(struct stream *s, size_t unsent)
+{
+	pthread_mutex_lock(&s->lock);
+	s->socket_bytes = unsent;
+	unlock_and_push(s);
+}
+
+void stream_add_credits(struct stream *s, size_t n)
+{
+	pthread_mutex_lock(&s->lock);
+	s->credits = n > SIZE_MAX - s->credits ? SIZE_MAX : s->credits + n;
+	unlock_and_push(s);
+}
+
+/* ---- the step, on a worker ---------------------------------------------------------------------------------------------------- */
+
+static void take_output(struct stream *s, struct session_output *out)
+{
+	for (size_t i = 0; i < out->count; i++) {
+		s->pending = xgrow(s->pending, s->pending_count, &s->pending_cap, sizeof(*s->pending));
+		s->pending[s->pending_count++] = out->blocks[i];
+		s->pending_bytes += out->blocks[i]->n;
+		s->sent_bytes += out->blocks[i]->n;
+	}
+	if (s->credits != SIZE_MAX)
+		s->credits -= out->lines < s->credits ? out->lines : s->credits;
+	free(out->blocks);
+}
+
+/* The session goes first: after it no wake can come, and after the post the net thread frees the stream. */
+static void finish(struct stream *s, struct session_output *out, bool clean)
+{
+	session_get_stats(s->session, &s->stats);
+	session_free(s->session);
+	s->session = NULL;
+	pthread_mutex_lock(&s->lock);
+	take_output(s, out);
+	s->finished = true;
+	s->clean = clean;
+	bool post = !s->posted;
+	s->posted = true;
+	pthread_mutex_unlock(&s->lock);
+	if (post)
+		net_post(s->net, &s->item);
+}
+
+static void step(struct stream *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->again = s->more = false;
+	bool cancelled = s->cancelled;
+	size_t unsent = s->pending_bytes + s->socket_bytes, window = s->server->options.window_bytes;
+	size_t room = unsent < window ? window - unsent : 1, credits = s->credits;
+	pthread_mutex_unlock(&s->lock);
+	struct session_output out = {0};
+	if (cancelled) {
+		finish(s, &out, true);
+		return;
+	}
+	int64_t next_ms = 0;
+	enum session_status status =
+	        session_step(s->session, clock_wall_ms(), room < STEP_BYTES ? room : STEP_BYTES, credits, &out, &next_ms, &s->err);
+	bool over = status == SESSION_END || status == SESSION_FAILED;
+	if (s->transfer)
+		transfer_encode(s->transfer, &out, status == SESSION_END);
+	if (over) {
+		finish(s, &out, status == SESSION_END);
+		return;
+	}
+	pthread_mutex_lock(&s->lock);
+	s->more = status == SESSION_MORE;
+	s->next_ms = next_ms;
+	take_output(s, &out);
+	bool post = !s->posted; /* also without output: the net thread has the timer to set */
+	s->posted = true;
+	s->queued = false;
+	/* More to do and room for it: to the end of the queue, so that sessions take turns. */
+	bool push = wants_step(s);
+	pthread_mutex_unlock(&s->lock);
+	if (post)
+		net_post(s->net, &s->item);
+	if (push)
+		worker_pool_push(s->server->pool, &s->task);
+}
+
+static void step_task(struct task *t)
+{
+	step(stream_of_task(t));
+}
+
+void stream_first_step(struct stream *s)
+{
+	step(s);
+}
+
+/* ---- delivery, on the net thread ---------------------------------------------------------------------------------------------- */
+
+static void stream_free(struct stream *s)
+{
+	timer_clear(&s->net->wheel, &s->timer);
+	s->net->away--;
+	atomic_fetch_sub(&s->server->open_streams, 1);
+	transfer_free(s->transfer);
+	free(s->pending);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+static void hand_over(struct stream *s, struct block **blocks, size_t count, size_t bytes)
+{
+	if (s->owner && count) {
+		s->any_output = true;
+		s->transport->write(s->owner, blocks, count, bytes);
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		block_unref(blocks[i]);
+}
+
+static void set_timer(struct stream *s, int64_t next_ms)
+{
+	if (next_ms == 0 || s->detached) {
+		timer_clear(&s->net->wheel, &s->timer);
+		return;
+	}
+	int64_t wait = next_ms - clock_wall_ms();
+	timer_set(&s->net->wheel, &s->timer, s->net->now_ms + (wait > 0 ? wait : 0));
+}
+
+static void deliver(struct net_item *item)
+{
+	struct stream *s = (struct stream *)((char *)item - offsetof(struct stream, item));
+	pthread_mutex_lock(&s->lock);
+	s->posted = false;
+	struct block **blocks = s->pending;
+	size_t count = s->pending_count, bytes = s->pending_bytes;
+	s->pending = NULL;
+	s->pending_count = s->pending_cap = 0;
+	bool finished = s->finished;
+	int64_t next_ms = s->next_ms;
+	pthread_mutex_unlock(&s->lock);
+	hand_over(s, blocks, count, bytes);
+	free(blocks);
+	if (finished) {
+		if (s->owner) {
+			struct stream_end end = {.clean = s->clean, .any_output = s->any_output, .err = &s->err};
+			void *owner = s->owner;
+			s->owner = NULL;
+			s->transport->end(owner, &end);
+		}
+		stream_free(s);
+		return;
+	}
+	set_timer(s, next_ms);
+	pthread_mutex_lock(&s->lock);
+	s->pending_bytes -= bytes;
+	s->socket_bytes = s->owner ? s->transport->unsent(s->owner) : 0;
+	unlock_and_push(s);
+}
+
+static void on_timer(struct timer_entry *entry)
+{
+	struct stream *s = (struct stream *)((char *)entry - offsetof(struct stream, timer));
+	stream_wake(NULL, s);
+}
+
+void stream_attach(struct stream *s, const struct stream_transport *transport, void *owner)
+{
+	s->transport = transport;
+	s->owner = owner;
+	s->net->away++;
+}
+
+void stream_detach(struct stream *s)
+{
+	if (!s->transport)
+		s->net->away++; /* was never attached */
+	s->owner = NULL;
+	s->detached = true;
+	timer_clear(&s->net->wheel, &s->timer);
+	pthread_mutex_lock(&s->lock);
+	s->cancelled = true;
+	unlock_and_push(s);
+}
+
+struct stream *stream_new(struct server *server, struct net_thread *n, const struct sync_request *request,
+                          const struct session_options *options, size_t credits, struct error *err)
+{
+	struct stream *s = xcalloc(1, sizeof(*s));
+	s->server = server;
+	s->net = n;
+	s->item.run = deliver;
+	s->task.run = step_task;
+	s->timer.fire = on_timer;
+	s->credits = credits;
+	s->encoding = options->encoding;
+	s->expires_at_ms = options->expires_at_ms;
+	s->opened_ms = clock_mono_ms();
+	s->queued = true;
+	pthread_mutex_init(&s->lock, NULL);
+	s->session = session_new(server->hub, request, options, s, err);
+	if (!s->session) {
+		pthread_mutex_destroy(&s->lock);
+		free(s);
+		return NULL;
+	}
+	atomic_fetch_add(&server->open_streams, 1);
+	return s;
+}

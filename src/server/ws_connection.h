@@ -1,0 +1,22 @@
+/* ws_connection.h: a WebSocket with RSocket on it (sync-protocol 9). Net thread only. */
+#ifndef SYNCLINE_SERVER_WS_CONNECTION_H
+#define SYNCLINE_SERVER_WS_CONNECTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/slice.h"
+#include "server/http_request.h"
+
+struct connection;
+struct ws_connection;
+
+bool ws_is_upgrade(const struct http_request *r);
+/* c->exchange holds the upgrade request: answers it. */
+void ws_connection_begin(struct connection *c);
+void ws_connection_input(struct ws_connection *w, struct slice bytes);
+void ws_connection_drained(struct ws_connection *w, size_t unsent);
+/* The connection is closing. */
+void ws_connection_leave(struct ws_connection *w);
+
+#endif
