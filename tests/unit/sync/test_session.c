@@ -1,0 +1,913 @@
+/* test_session.c: which lines a session writes, and when (sync-protocol 6). */
+#include "sync/client.h"
+
+/* Definitions 0 "lists|0", 1 "alerts|0", 2 "docs|0" and the lookup 3; one static bucket of each of the first two. */
+static struct plan basic_plan(void)
+{
+	struct plan p = {
+		.rules =
+			{
+				{.definition = 0, .keys = "[]", .priority = 3, .reason = {true, 0}},
+				{.definition = 1, .keys = "[]", .priority = 1, .reason = {true, 1}},
+			},
+		.rule_count = 2,
+		.streams = {{SLICE_INIT("lists"), true, NULL, 0}, {SLICE_INIT("alerts"), true, NULL, 0}},
+		.stream_count = 2,
+	};
+	return p;
+}
+
+static struct plan plan;
+static struct client client;
+
+static int setup(void **state)
+{
+	(void)state;
+	client = (struct client){0};
+	plan = basic_plan();
+	struct storage *s = fake_new();
+	fake_definition(s, "lists|0");
+	fake_definition(s, "alerts|0");
+	fake_definition(s, "docs|0");
+	fake_definition(s, "members");
+	fake_set_plan(s, &plan, 1);
+	client_setup(&client, s);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	client_teardown(&client);
+	return 0;
+}
+
+/* The buckets of docs come from the lookup "u1". */
+static void use_members(void)
+{
+	plan.rules[1] = (struct fake_rule){.definition = 2, .lookup = 3, .lookup_key = "u1", .priority = 2, .reason = {true, 1}};
+}
+
+static void only_lists(void)
+{
+	plan.rule_count = 1;
+	plan.stream_count = 1;
+}
+
+#define STREAMS "\"streams\":[{\"name\":\"lists\",\"is_default\":true,\"errors\":[]},{\"name\":\"alerts\",\"is_default\":true,\"errors\":[]}]"
+#define OP(id) \
+	"{\"op_id\":\"" #id "\",\"op\":\"PUT\",\"object_type\":\"lists\",\"object_id\":\"x\",\"checksum\":%u,\"subkey\":" \
+	"\"t1/3bbb5112-c496-51fb-bcdc-6f41c054bc14\",\"data\":\"{}\"}"
+#define SUM(id) ((uint32_t)((id) * 2654435761u))
+
+static void test_first_sync_by_priority(void **state)
+{
+	(void)state;
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_put(client.storage, 1, "[]", "x", "{}");
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_open(&client);
+	assert_int_equal(client_step(&client, SIZE_MAX, SIZE_MAX), SESSION_IDLE);
+	char expected[4096];
+	snprintf(expected, sizeof(expected),
+	         "{\"checkpoint\":{\"last_op_id\":\"3\",\"buckets\":["
+	         "{\"bucket\":\"1#lists|0[]\",\"checksum\":%d,\"count\":2,\"priority\":3,\"subscriptions\":[{\"default\":0}]},"
+	         "{\"bucket\":\"2#alerts|0[]\",\"checksum\":%d,\"count\":1,\"priority\":1,\"subscriptions\":[{\"default\":1}]}]," STREAMS
+	         "}}\n"
+	         "{\"data\":{\"bucket\":\"2#alerts|0[]\",\"after\":\"0\",\"has_more\":false,\"data\":[" OP(2) "],\"next_after\":\"2\"}}\n"
+	         "{\"partial_checkpoint_complete\":{\"last_op_id\":\"3\",\"priority\":1}}\n"
+	         "{\"data\":{\"bucket\":\"1#lists|0[]\",\"after\":\"0\",\"has_more\":false,\"data\":[" OP(1) "," OP(3) "],\"next_after\":\"3\"}}\n"
+	         "{\"checkpoint_complete\":{\"last_op_id\":\"3\"}}\n",
+	         (int)(SUM(1) + SUM(3)), (int)SUM(2), SUM(2), SUM(1), SUM(3));
+	client_expect(&client, expected);
+	struct session_stats stats;
+	session_get_stats(client.session, &stats);
+	assert_int_equal(stats.operations_sent, 3);
+	assert_int_equal(stats.lines_sent, 5);
+	assert_int_equal(stats.bucket_count, 2);
+	assert_int_equal(stats.last_op_id, 3);
+}
+
+static void test_nothing_stored_yet(void **state)
+{
+	(void)state;
+	only_lists();
+	client_open(&client);
+	assert_int_equal(client_run(&client), SESSION_IDLE);
+	client_expect(&client, "{\"checkpoint\":{\"last_op_id\":\"0\",\"buckets\":[{\"bucket\":\"1#lists|0[]\",\"checksum\":0,\"count\":0,"
+	                       "\"priority\":3,\"subscriptions\":[{\"default\":0}]}],\"streams\":[{\"name\":\"lists\",\"is_default\":true,"
+	                       "\"errors\":[]}]}}\n{\"checkpoint_complete\":{\"last_op_id\":\"0\"}}\n");
+	/* The first operation of the bucket makes it known to the storage, and wakes the session. */
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_commit(client.storage);
+	assert_int_equal(client.wakes, 1);
+	assert_int_equal(client_run(&client), SESSION_IDLE);
+	assert_int_equal(client.diffs, 1);
+	assert_int_equal(client.complete_op, 1);
+	assert_int_equal(client.operations, 1);
+}
+
+static void test_no_plan_and_no_checkpoint(void **state)
+{
+	(void)state;
+	struct stored_plan *active = client.storage->active;
+	client.storage->active = NULL;
+	assert_null(session_new(client.hub, &client.request, &client.options, NULL, &client.err));
+	assert_string_equal(client.err.code, "PSYNC_S2302");
+	client.storage->active = active;
+	plan.refuse = true;
+	assert_null(session_new(client.hub, &client.request, &client.options, NULL, &client.err));
+	assert_string_equal(client.err.code, "PSYNC_S2001");
+}
+
+static void test_resume(void **state)
+{
+	(void)state;
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_put(client.storage, 1, "[]", "x", "{}");
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_commit(client.storage);
+	/* The last of a name that occurs twice wins; unknown ones are not mentioned; a position may be one without an operation. */
+	struct bucket_position positions[] = {{SLICE("9#gone[]"), 7},     {SLICE("1#lists|0[]"), 3}, {SLICE("2#alerts|0[]"), 2},
+	                                      {SLICE("1#lists|0[]"), 2}, {SLICE(""), 0}};
+	client.request.buckets = positions;
+	client.request.bucket_count = 5;
+	client_open(&client);
+	client_find(&client, "1#lists|0[]")->position = 2;
+	client_find(&client, "1#lists|0[]")->sum = SUM(1);
+	client_find(&client, "2#alerts|0[]")->sum = SUM(2);
+	assert_int_equal(client_run(&client), SESSION_IDLE);
+	assert_int_equal(client.operations, 1);
+	assert_int_equal(client.data_lines, 1);
+	assert_int_equal(client.partials, 1); /* a group without data gets its line */
+	assert_int_equal(client.completes, 1);
+	assert_int_equal(client.bucket_count, 2);
+}
+
+static void test_ahead_of_the_server(void **state)
+{
+	(void)state;
+	only_lists();
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_commit(client.storage);
+	struct bucket_position position = {SLICE("1#lists|0[]"), 1000};
+	client.request.buckets = &position;
+	client.request.bucket_count = 1;
+	client_open(&client);
+	client_find(&client, "1#lists|0[]")->sum = SUM(1);
+	assert_int_equal(client_run(&client), SESSION_IDLE);
+	assert_int_equal(client.data_lines, 0);
+	assert_int_equal(client.completes, 1);
+}
+
+static void test_live_changes(void **state)
+{
+	(void)state;
+	client_open(&client);
+	client_run(&client);
+	buf_clear(&client.text);
+	fake_put(client.storage, 2, "[]", "x", "{}"); /* another's bucket */
+	fake_commit(client.storage);
+	client_run(&client); /* buckets of ours that have no operation yet may be the cause of a wake-up, but not of a line */
+	client_expect(&client, "");
+	fake_put(client.storage, 1, "[]", "x", "{}");
+	fake_commit(client.storage);
+	assert_int_equal(client_run(&client), SESSION_IDLE);
+	char expected[2048];
+	snprintf(expected, sizeof(expected),
+	         "{\"checkpoint_diff\":{\"last_op_id\":\"2\",\"removed_buckets\":[],\"updated_buckets\":["
+	         "{\"bucket\":\"2#alerts|0[]\",\"checksum\":%d,\"count\":1,\"priority\":1,\"subscriptions\":[{\"default\":1}]}]}}\n"
+	         "{\"data\":{\"bucket\":\"2#alerts|0[]\",\"after\":\"0\",\"has_more\":false,\"data\":[" OP(2) "],\"next_after\":\"2\"}}\n"
+	         "{\"checkpoint_complete\":{\"last_op_id\":\"2\"}}\n",
+	         (int)SUM(2), SUM(2));
+	client_expect(&client, expected);
+	/* Two groups in one diff. */
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_put(client.storage, 1, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_run(&client);
+	assert_int_equal(client.partials, 2);
+	assert_int_equal(client.completes, 3);
+	assert_int_equal(client.diffs, 2);
+}
+
+/* Intermediate checkpoints are skipped; the next line carries the newest op id, also if that is of others' changes. */
+static void test_only_the_newest_checkpoint(void **state)
+{
+	(void)state;
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_put(client.storage, 1, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_open(&client);
+	client_run(&client);
+	for (int i = 0; i < 5; i++) {
+		fake_put(client.storage, 0, "[]", "x", "{}");
+		fake_commit(client.storage);
+		assert_int_equal(client.wakes, 1); /* once for the step that is pending */
+	}
+	uint64_t other = fake_put(client.storage, 2, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_run(&client);
+	assert_int_equal(client.diffs, 1);
+	assert_int_equal(client.last_op, other);
+	assert_int_equal(client.operations, 7);
+}
+
+static void test_news_of_others_cost_nothing(void **state)
+{
+	(void)state;
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_put(client.storage, 1, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_open(&client);
+	client_run(&client);
+	fake_put(client.storage, 2, "[]", "x", "{}");
+	fake_set_lookup(client.storage, 3, "u2", NULL);
+	fake_ack(client.storage, "u2", "c1", 5, 0);
+	fake_ack(client.storage, "u1", "c2", 5, 0);
+	fake_ack(client.storage, "u1", NULL, 5, 0);
+	fake_commit(client.storage);
+	assert_int_equal(client.wakes, 0);
+	/* Of several buckets only the changed one is looked at: its checksum, and its operations. */
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client.storage->reads = 0;
+	client_run(&client);
+	assert_int_equal(client.storage->reads, 2);
+}
+
+static void test_bucket_goes_and_returns(void **state)
+{
+	(void)state;
+	use_members();
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_put(client.storage, 2, "[\"t1\"]", "x", "{}");
+	fake_put(client.storage, 2, "[\"t2\"]", "x", "{}");
+	fake_set_lookup(client.storage, 3, "u1", "[\"t1\"]", NULL);
+	fake_commit(client.storage);
+	client_open(&client);
+	client_run(&client);
+	assert_int_equal(client.bucket_count, 2);
+	assert_int_equal(client.operations, 2);
+
+	fake_set_lookup(client.storage, 3, "u1", "[\"t2\"]", "[\"t1\"]", NULL);
+	fake_commit(client.storage);
+	assert_int_equal(client.wakes, 1);
+	client_run(&client);
+	assert_int_equal(client.bucket_count, 3);
+	assert_int_equal(client.operations, 3);
+	buf_clear(&client.text);
+
+	fake_set_lookup(client.storage, 3, "u1", NULL);
+	fake_commit(client.storage);
+	client_run(&client);
+	client_expect(&client, "{\"checkpoint_diff\":{\"last_op_id\":\"6\",\"removed_buckets\":[\"3#docs|0[\\\"t1\\\"]\",\"3#docs|0[\\\"t2\\\"]\"],"
+	                       "\"updated_buckets\":[]}}\n{\"checkpoint_complete\":{\"last_op_id\":\"6\"}}\n");
+	/* Its operations wake nobody now; when it returns it is sent from 0. */
+	fake_put(client.storage, 2, "[\"t1\"]", "x", "{}");
+	fake_commit(client.storage);
+	assert_int_equal(client.wakes, 0);
+	fake_set_lookup(client.storage, 3, "u1", "[\"t1\"]", NULL);
+	fake_commit(client.storage);
+	client_run(&client);
+	assert_int_equal(client.operations, 5);
+	assert_int_equal(client.complete_op, 8);
+	/* The same result from another lookup state: no line. */
+	fake_set_lookup(client.storage, 3, "u1", "[\"t1\"]", NULL);
+	fake_commit(client.storage);
+	assert_int_equal(client.wakes, 1);
+	unsigned diffs = client.diffs;
+	client_run(&client);
+	assert_int_equal(client.diffs, diffs);
+}
+
+static void test_too_many_buckets(void **state)
+{
+	(void)state;
+	use_members();
+	fake_set_lookup(client.storage, 3, "u1", "[1]", "[2]", NULL);
+	fake_commit(client.storage);
+	client.options.limits.max_buckets = 2;
+	client_open(&client);
+	assert_int_equal(client_run(&client), SESSION_FAILED);
+	assert_string_equal(client.err.code, "PSYNC_S2305");
+	assert_string_equal(client.err.message, "Too many buckets: 3 (limit of 2)");
+	client_expect(&client, "");
+	client_close(&client);
+	/* The same later. */
+	fake_set_lookup(client.storage, 3, "u1", "[1]", NULL);
+	fake_commit(client.storage);
+	client_open(&client);
+	assert_int_equal(client_run(&client), SESSION_IDLE);
+	fake_set_lookup(client.storage, 3, "u1", "[1]", "[2]", NULL);
+	fake_commit(client.storage);
+	assert_int_equal(client_run(&client), SESSION_FAILED);
+	assert_string_equal(client.err.code, "PSYNC_S2305");
+}
+
+static void test_storage_failure(void **state)
+{
+	(void)state;
+	client_open(&client);
+	client.storage->fail = true;
+	assert_int_equal(client_run(&client), SESSION_FAILED);
+	client_expect(&client, "");
+}
+
+/* ---- data lines ----------------------------------------------------------------------------------------------------------------- */
+
+static void put_many(uint32_t definition, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		fake_put(client.storage, definition, "[]", "x", "{}");
+}
+
+static void test_lines_of_a_thousand(void **state)
+{
+	(void)state;
+	only_lists();
+	put_many(0, 2500);
+	fake_commit(client.storage);
+	client_open(&client);
+	client_run(&client);
+	assert_int_equal(client.data_lines, 3);
+	assert_int_equal(client.operations, 2500);
+	buf_putc(&client.text, '\0');
+	assert_non_null(strstr(client.text.p, "\"after\":\"0\",\"has_more\":true"));
+	assert_non_null(strstr(client.text.p, "\"after\":\"1000\",\"has_more\":true"));
+	assert_non_null(strstr(client.text.p, "\"after\":\"2000\",\"has_more\":false"));
+	assert_non_null(strstr(client.text.p, "\"next_after\":\"2500\""));
+}
+
+/* The reference does not know better: true on a line that happens to be the last. No empty line follows. */
+static void test_exactly_a_thousand(void **state)
+{
+	(void)state;
+	only_lists();
+	put_many(0, 1000);
+	fake_commit(client.storage);
+	client_open(&client);
+	client_run(&client);
+	assert_int_equal(client.data_lines, 1);
+	buf_putc(&client.text, '\0');
+	assert_non_null(strstr(client.text.p, "\"after\":\"0\",\"has_more\":true"));
+}
+
+/* Sizes of trace 16. */
+static void test_large_rows(void **state)
+{
+	(void)state;
+	only_lists();
+	char *text = xmalloc(1500000);
+	memset(text, 'b', 1500000);
+	for (int i = 0; i < 6; i++)
+		fake_op(client.storage, 0, "[]", OP_PUT, "x", slice_make(text, 400021));
+	fake_op(client.storage, 0, "[]", OP_PUT, "x", slice_make(text, 1500000));
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_open(&client);
+	client_run(&client);
+	assert_int_equal(client.data_lines, 5);
+	assert_int_equal(client.operations, 8);
+	buf_putc(&client.text, '\0');
+	assert_non_null(strstr(client.text.p, "\"after\":\"0\",\"has_more\":true"));
+	assert_non_null(strstr(client.text.p, "\"after\":\"2\",\"has_more\":true"));
+	assert_non_null(strstr(client.text.p, "\"after\":\"4\",\"has_more\":true"));
+	assert_non_null(strstr(client.text.p, "\"after\":\"6\",\"has_more\":true"));
+	assert_non_null(strstr(client.text.p, "\"after\":\"7\",\"has_more\":false"));
+	free(text);
+}
+
+/* A slow reader: one line a step, or as much as the window takes. Nothing is held open or lost in between. */
+static void test_budgets(void **state)
+{
+	(void)state;
+	put_many(0, 2500);
+	put_many(1, 10);
+	fake_commit(client.storage);
+	client_open(&client);
+	assert_int_equal(client_step(&client, SIZE_MAX, 0), SESSION_MORE);
+	assert_int_equal(client.text.n, 0);
+	unsigned steps = 0;
+	while (client_step(&client, SIZE_MAX, 1) == SESSION_MORE)
+		steps++;
+	assert_int_equal(steps, 7); /* checkpoint, alerts, partial, three of lists, complete */
+	assert_int_equal(client.operations, 2510);
+	client_close(&client);
+	struct storage *s = client.storage;
+	struct session_hub *hub = client.hub;
+	client = (struct client){.storage = s, .hub = hub, .now = NOW, .request = client.request, .options = client.options};
+	client_open(&client);
+	steps = 0;
+	while (client_step(&client, 150000, SIZE_MAX) == SESSION_MORE)
+		steps++;
+	assert_int_equal(client.completes, 1);
+	assert_in_range(steps, 2, 3);
+}
+
+static void test_interruption(void **state)
+{
+	(void)state;
+	put_many(0, 5000);
+	fake_put(client.storage, 1, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_open(&client);
+	for (int i = 0; i < 3; i++)
+		client_step(&client, SIZE_MAX, 1); /* checkpoint, alerts, partial */
+	/* Before 1000 operations: the checkpoint is finished first, whatever comes. */
+	fake_put(client.storage, 1, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_step(&client, SIZE_MAX, 1);
+	assert_int_equal(client.operations, 1001);
+	assert_int_equal(client.diffs, 0);
+	/* From then on a change of ours cuts in, is sent at once, and the download goes on. */
+	client_step(&client, SIZE_MAX, 1);
+	assert_int_equal(client.diffs, 1);
+	assert_int_equal(client.completes, 0);
+	client_step(&client, SIZE_MAX, 1);
+	assert_int_equal(client_find(&client, "2#alerts|0[]")->position, 5002);
+	client_step(&client, SIZE_MAX, 1);
+	assert_int_equal(client.partials, 2);
+	client_step(&client, SIZE_MAX, 1);
+	assert_int_equal(client_find(&client, "1#lists|0[]")->position, 2000);
+	/* A change of others does not. */
+	fake_put(client.storage, 2, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_step(&client, SIZE_MAX, 1);
+	assert_int_equal(client.diffs, 1);
+	/* A write checkpoint counts as a change. */
+	fake_ack(client.storage, "u1", "c1", 9, 0);
+	fake_commit(client.storage);
+	client_step(&client, SIZE_MAX, 1);
+	assert_int_equal(client.diffs, 2);
+	assert_int_equal(client.write_checkpoint, 9);
+	client_run(&client);
+	assert_int_equal(client.completes, 1);
+	assert_int_equal(client.operations, 5002);
+	assert_int_equal(client.complete_op, 5003);
+}
+
+/* A bucket that was finished before the interruption is not sent, and not grouped, again. */
+static void test_interruption_keeps_what_is_finished(void **state)
+{
+	(void)state;
+	plan.rules[1].priority = 3;
+	put_many(0, 1500);
+	put_many(1, 1500);
+	fake_commit(client.storage);
+	client_open(&client);
+	client_step(&client, SIZE_MAX, 4); /* checkpoint, lists twice, alerts once */
+	assert_int_equal(client.operations, 2500);
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_run(&client);
+	assert_int_equal(client.operations, 3001);
+	assert_int_equal(client.completes, 1);
+	assert_int_equal(client.diffs, 1);
+}
+
+/* ---- compaction ------------------------------------------------------------------------------------------------------------------- */
+
+static void test_invalidated_by_a_move(void **state)
+{
+	(void)state;
+	only_lists();
+	put_many(0, 4);
+	fake_commit(client.storage);
+	client_open(&client);
+	client_step(&client, SIZE_MAX, 1);
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_commit(client.storage);
+	fake_compact_move(&client.storage->buckets[0], 1, 5);
+	client_run(&client);
+	assert_int_equal(client.completes, 1);
+	assert_int_equal(client.complete_op, 5);
+	assert_int_equal(client.data_lines, 2);
+}
+
+/* The MOVE lies in an early line of a long download, in the first group: it is remembered, and no partial line is sent either. */
+static void test_invalidation_is_remembered(void **state)
+{
+	(void)state;
+	put_many(1, 3000);
+	put_many(0, 10);
+	fake_commit(client.storage);
+	client_open(&client);
+	client_step(&client, SIZE_MAX, 1);
+	fake_compact_move(fake_bucket(client.storage, 1, "[]"), 5, 3011);
+	client_step(&client, SIZE_MAX, 3);
+	assert_int_equal(client.operations, 3000);
+	assert_int_equal(client_step(&client, SIZE_MAX, SIZE_MAX), SESSION_IDLE);
+	assert_int_equal(client.partials, 0);
+	assert_int_equal(client.completes, 0);
+	assert_int_equal(client.operations, 3000);
+	fake_put(client.storage, 1, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_run(&client);
+	assert_int_equal(client.partials, 1);
+	assert_int_equal(client.completes, 1);
+	assert_int_equal(client.operations, 3011);
+}
+
+/* All operations up to the checkpoint went into a CLEAR above it, so that none is left to say so. */
+static void test_cleared_beyond_the_checkpoint(void **state)
+{
+	(void)state;
+	only_lists();
+	put_many(0, 4);
+	fake_commit(client.storage);
+	client_open(&client);
+	client_step(&client, SIZE_MAX, 1);
+	fake_op(client.storage, 0, "[]", OP_REMOVE, "x", (struct slice){0});
+	fake_put(client.storage, 0, "[]", "y", "{}");
+	fake_commit(client.storage);
+	fake_compact_clear(&client.storage->buckets[0], 4, 5);
+	client_run(&client);
+	assert_int_equal(client.completes, 1);
+	assert_int_equal(client.complete_op, 6);
+	assert_int_equal(client.operations, 2);
+}
+
+static void test_compacted_before(void **state)
+{
+	(void)state;
+	only_lists();
+	put_many(0, 6);
+	fake_commit(client.storage);
+	fake_compact_move(&client.storage->buckets[0], 3, 6);
+	fake_compact_clear(&client.storage->buckets[0], 1, 6);
+	client_open(&client);
+	client_run(&client);
+	assert_int_equal(client.completes, 1);
+	assert_int_equal(client.operations, 5);
+	assert_int_equal(client_find(&client, "1#lists|0[]")->count, 5);
+}
+
+/* ---- write checkpoints -------------------------------------------------------------------------------------------------------------- */
+
+static void test_write_checkpoint(void **state)
+{
+	(void)state;
+	only_lists();
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_ack(client.storage, "u1", "c1", 3, 5);
+	fake_commit(client.storage); /* position 2 */
+	client_open(&client);
+	client_run(&client);
+	assert_int_equal(client.write_checkpoint, 0);
+	buf_clear(&client.text);
+	fake_ack(client.storage, "u1", "c1", 2, 3);
+	fake_commit(client.storage); /* position 3: 2 is passed */
+	assert_int_equal(client.wakes, 1);
+	client_run(&client);
+	client_expect(&client, "{\"checkpoint_diff\":{\"last_op_id\":\"1\",\"write_checkpoint\":\"2\",\"removed_buckets\":[],\"updated_buckets\":[]}}\n"
+	                       "{\"checkpoint_complete\":{\"last_op_id\":\"1\"}}\n");
+	/* Repeated on each line. */
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_run(&client);
+	assert_int_equal(client.write_checkpoint, 2);
+	/* Together with data, in one line. */
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_commit(client.storage); /* position 5 */
+	client_run(&client);
+	assert_int_equal(client.write_checkpoint, 3);
+	/* The record is gone: still repeated, never less on this connection. */
+	client.storage->ack_count = 0;
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_run(&client);
+	assert_int_equal(client.write_checkpoint, 3);
+	assert_int_equal(client.completes, 5);
+}
+
+/* ---- keep-alives --------------------------------------------------------------------------------------------------------------------- */
+
+static void test_keepalives(void **state)
+{
+	(void)state;
+	client.options.expires_at_ms = NOW + 90000;
+	client_open(&client);
+	client_run(&client);
+	assert_int_equal(client.keepalives, 0);
+	int64_t last = NOW;
+	unsigned periodic = 0, warnings = 0;
+	while (client.next < NOW + 90000) {
+		assert_true(client.next > client.now);
+		client.now = client.next - 1;
+		client_run(&client);
+		unsigned before = client.keepalives;
+		client.now = client.next;
+		client_run(&client);
+		assert_int_equal(client.keepalives, before + 1);
+		assert_int_equal(client.expires_in, (NOW + 90000 - client.now + 999) / 1000);
+		if (client.now == NOW + 70000) {
+			warnings++;
+			continue;
+		}
+		assert_in_range(client.now - last, 18000, 22000);
+		last = client.now;
+		periodic++;
+	}
+	assert_int_equal(warnings, 1);
+	assert_in_range(periodic, 4, 5);
+	buf_clear(&client.text);
+	client.now = NOW + 90000;
+	assert_int_equal(client_run(&client), SESSION_END);
+	client_expect(&client, "{\"token_expires_in\":0}\n");
+}
+
+/* The bound of a second is rounded up; a download does not keep a keep-alive back, and a keep-alive not the download. */
+static void test_keepalive_inside_a_download(void **state)
+{
+	(void)state;
+	put_many(0, 3000);
+	fake_commit(client.storage);
+	client_open(&client);
+	client_step(&client, SIZE_MAX, 2);
+	client.now += 23000;
+	buf_clear(&client.text);
+	client_step(&client, SIZE_MAX, 1);
+	client_expect(&client, "{\"token_expires_in\":3577}\n");
+	client_run(&client);
+	assert_int_equal(client.completes, 1);
+	assert_int_equal(client.keepalives, 1);
+	/* A wall clock that goes back an hour does not silence the stream. */
+	client.now -= 3600000;
+	client_run(&client);
+	assert_true(client.next <= client.now + 22000);
+}
+
+static void test_expired_at_the_start(void **state)
+{
+	(void)state;
+	client.options.expires_at_ms = NOW;
+	client_open(&client);
+	assert_int_equal(client_run(&client), SESSION_END);
+	client_expect(&client, "{\"token_expires_in\":0}\n");
+	client_close(&client);
+	/* Less than 20 s left: no warning at the start. */
+	client.options.expires_at_ms = NOW + 5000;
+	client_open(&client);
+	client_run(&client);
+	assert_int_equal(client.keepalives, 1); /* of the first stream */
+	assert_true(client.next == NOW + 5000);
+}
+
+/* WebSocket: no periodic ones; at expiry the stream ends even without a credit. */
+static void test_quiet_transport(void **state)
+{
+	(void)state;
+	client.options.keepalive_lines = false;
+	client.options.expires_at_ms = NOW + 90000;
+	client_open(&client);
+	client_run(&client);
+	assert_true(client.next == NOW + 70000);
+	client.now = NOW + 69999;
+	client_run(&client);
+	assert_int_equal(client.keepalives, 0);
+	client.now = NOW + 70000;
+	client_run(&client);
+	assert_int_equal(client.keepalives, 1);
+	assert_int_equal(client.expires_in, 20);
+	assert_true(client.next == NOW + 90000);
+	client.now = NOW + 90000;
+	assert_int_equal(client_step(&client, SIZE_MAX, 0), SESSION_END);
+	assert_int_equal(client.keepalives, 1);
+}
+
+static void test_shutdown(void **state)
+{
+	(void)state;
+	client_open(&client);
+	client_run(&client);
+	session_hub_shutdown(client.hub);
+	assert_int_equal(client.wakes, 1);
+	buf_clear(&client.text);
+	assert_int_equal(client_run(&client), SESSION_END);
+	client_expect(&client, "");
+	client_close(&client);
+	client_open(&client);
+	assert_int_equal(client_run(&client), SESSION_END);
+}
+
+/* ---- plans ------------------------------------------------------------------------------------------------------------------------------ */
+
+static void test_plan_without_a_difference(void **state)
+{
+	(void)state;
+	client_open(&client);
+	client_run(&client);
+	buf_clear(&client.text);
+	struct plan other = basic_plan();
+	fake_activate(client.storage, &other, 2);
+	assert_int_equal(client.wakes, 1);
+	assert_int_equal(client_run(&client), SESSION_IDLE);
+	client_expect(&client, "");
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_run(&client);
+	assert_int_equal(client.diffs, 1);
+	assert_int_equal(client.complete_op, 1);
+}
+
+static void test_plan_with_other_buckets(void **state)
+{
+	(void)state;
+	fake_put(client.storage, 2, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_open(&client);
+	client_run(&client);
+	struct plan other = basic_plan();
+	other.rules[1].definition = 2; /* the same stream reads something else */
+	fake_activate(client.storage, &other, 2);
+	client_run(&client);
+	assert_int_equal(client.checkpoints, 1);
+	assert_int_equal(client.diffs, 1);
+	assert_non_null(client_find(&client, "3#docs|0[]"));
+	assert_null(client_find(&client, "2#alerts|0[]"));
+	assert_int_equal(client.completes, 2);
+	assert_int_equal(client.operations, 1);
+}
+
+static void test_plan_with_another_priority_or_stream(void **state)
+{
+	(void)state;
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_open(&client);
+	client_run(&client);
+	struct plan other = basic_plan();
+	other.rules[0].priority = 0;
+	fake_activate(client.storage, &other, 2);
+	client_run(&client);
+	assert_int_equal(client.checkpoints, 2);
+	assert_int_equal(client.diffs, 0);
+	assert_int_equal(client.completes, 2);
+	assert_int_equal(client.operations, 1); /* nothing is sent again */
+	assert_int_equal(client_find(&client, "1#lists|0[]")->priority, 0);
+	struct plan third = other;
+	third.streams[1].name = SLICE("renamed");
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_activate(client.storage, &third, 3);
+	client_run(&client);
+	assert_int_equal(client.checkpoints, 3);
+	assert_int_equal(client.operations, 2);
+	assert_int_equal(client.completes, 3);
+	/* A line under the new plan goes on with the new priority. */
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_put(client.storage, 1, "[]", "x", "{}");
+	fake_commit(client.storage);
+	client_run(&client);
+	assert_int_equal(client.completes, 4);
+}
+
+/* A plan that takes a bucket away: no further data line of it, no complete line for the old checkpoint. */
+static void test_plan_in_the_middle_of_a_download(void **state)
+{
+	(void)state;
+	put_many(0, 3000);
+	put_many(1, 100);
+	fake_commit(client.storage);
+	client_open(&client);
+	client_step(&client, SIZE_MAX, 2); /* checkpoint, alerts */
+	struct plan other = basic_plan();
+	other.rules[0].definition = 2;
+	fake_activate(client.storage, &other, 2);
+	client_run(&client);
+	assert_int_equal(client.operations, 100);
+	assert_null(client_find(&client, "1#lists|0[]"));
+	assert_int_equal(client.completes, 1);
+	assert_int_equal(client.complete_op, 3100);
+}
+
+/* The same buckets: the positions stay, and the client still gets its complete line. */
+static void test_same_plan_in_the_middle_of_a_download(void **state)
+{
+	(void)state;
+	put_many(0, 3000);
+	fake_commit(client.storage);
+	client_open(&client);
+	client_step(&client, SIZE_MAX, 3);
+	assert_int_equal(client.operations, 1000);
+	struct plan other = basic_plan();
+	fake_activate(client.storage, &other, 2);
+	client_run(&client);
+	assert_int_equal(client.operations, 3000);
+	assert_int_equal(client.diffs, 1);
+	assert_int_equal(client.completes, 1);
+}
+
+static void test_plan_that_cannot_be_resolved(void **state)
+{
+	(void)state;
+	client_open(&client);
+	client_run(&client);
+	struct plan other = basic_plan();
+	other.refuse = true;
+	fake_activate(client.storage, &other, 2);
+	assert_int_equal(client_run(&client), SESSION_END);
+}
+
+/* The plan that storage has by now is newer than the checkpoint in hand: nothing is sent until the news of it. */
+static void test_plan_ahead_of_the_news(void **state)
+{
+	(void)state;
+	struct plan other = basic_plan();
+	fake_set_plan(client.storage, &other, 2);
+	client_open(&client);
+	assert_int_equal(client_run(&client), SESSION_IDLE);
+	client_expect(&client, "");
+	fake_activate(client.storage, &other, 2);
+	assert_int_equal(client_run(&client), SESSION_IDLE);
+	assert_int_equal(client.completes, 1);
+}
+
+/* ---- encodings ------------------------------------------------------------------------------------------------------------------------- */
+
+static void test_nested_data(void **state)
+{
+	(void)state;
+	only_lists();
+	client.request.raw_data = false;
+	fake_put(client.storage, 0, "[]", "x", "{\"r\":2.0}");
+	fake_commit(client.storage);
+	client_open(&client);
+	client_run(&client);
+	buf_putc(&client.text, '\0');
+	assert_non_null(strstr(client.text.p, "\"data\":{\"r\":2.0}}"));
+}
+
+static void test_bson(void **state)
+{
+	(void)state;
+	only_lists();
+	client.options.encoding = ENCODING_BSON;
+	put_many(0, 2500);
+	fake_commit(client.storage);
+	client_open(&client);
+	struct session_output out = {0};
+	assert_int_equal(session_step(client.session, NOW, SIZE_MAX, SIZE_MAX, &out, &client.next, &client.err), SESSION_IDLE);
+	size_t documents = 0;
+	for (size_t i = 0; i < out.count; i++) {
+		size_t at = 0, before = documents;
+		while (at < out.blocks[i]->n) {
+			uint32_t size;
+			memcpy(&size, out.blocks[i]->bytes + at, sizeof(size));
+			assert_true(size >= 5);
+			at += size;
+			documents++;
+		}
+		assert_int_equal(at, out.blocks[i]->n);
+		assert_int_equal(documents - before, out.blocks[i]->line_count);
+		block_unref(out.blocks[i]);
+	}
+	assert_int_equal(documents, 5);
+	free(out.blocks);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_first_sync_by_priority),
+		TEST(test_nothing_stored_yet),
+		TEST(test_no_plan_and_no_checkpoint),
+		TEST(test_resume),
+		TEST(test_ahead_of_the_server),
+		TEST(test_live_changes),
+		TEST(test_only_the_newest_checkpoint),
+		TEST(test_news_of_others_cost_nothing),
+		TEST(test_bucket_goes_and_returns),
+		TEST(test_too_many_buckets),
+		TEST(test_storage_failure),
+		TEST(test_lines_of_a_thousand),
+		TEST(test_exactly_a_thousand),
+		TEST(test_large_rows),
+		TEST(test_budgets),
+		TEST(test_interruption),
+		TEST(test_interruption_keeps_what_is_finished),
+		TEST(test_invalidated_by_a_move),
+		TEST(test_invalidation_is_remembered),
+		TEST(test_cleared_beyond_the_checkpoint),
+		TEST(test_compacted_before),
+		TEST(test_write_checkpoint),
+		TEST(test_keepalives),
+		TEST(test_keepalive_inside_a_download),
+		TEST(test_expired_at_the_start),
+		TEST(test_quiet_transport),
+		TEST(test_shutdown),
+		TEST(test_plan_without_a_difference),
+		TEST(test_plan_with_other_buckets),
+		TEST(test_plan_with_another_priority_or_stream),
+		TEST(test_plan_in_the_middle_of_a_download),
+		TEST(test_same_plan_in_the_middle_of_a_download),
+		TEST(test_plan_that_cannot_be_resolved),
+		TEST(test_plan_ahead_of_the_news),
+		TEST(test_nested_data),
+		TEST(test_bson),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
