@@ -26,10 +26,10 @@ struct auth_config {
 	size_t jwks_uri_count;
 	const char *const *reject_ip_ranges; /* "local" included when block_local_jwks is set */
 	size_t reject_ip_range_count;
-	bool block_ipv6;                     /* block_local_jwks */
+	bool block_ipv6; /* block_local_jwks */
 	bool supabase;
-	const char *supabase_jwt_secret;     /* NULL if not given */
-	const char *supabase_jwks_uri;       /* derived from the source's host; NULL */
+	const char *supabase_jwt_secret; /* NULL if not given */
+	const char *supabase_jwks_uri;   /* derived from the source's host; NULL */
 };
 
 struct key_store;
@@ -39,9 +39,9 @@ struct key_store *key_store_new(const struct auth_config *config, const struct l
 void key_store_free(struct key_store *k);
 
 struct verified_token {
-	struct slice payload;     /* JSON text of the payload, as decoded; in the arena */
-	struct slice user_id;     /* "user id string" of auth.md 4.1: the subject as text */
-	int64_t expires_at_s;     /* exp, seconds since 1970, rounded down */
+	struct slice payload; /* JSON text of the payload, as decoded; in the arena */
+	struct slice user_id; /* "user id string" of auth.md 4.1: the subject as text */
+	int64_t expires_at_s; /* exp, seconds since 1970, rounded down */
 };
 
 /* now_s: seconds since 1970. False: err->code is PSYNC_S21xx or S22xx and err->message the description for the client (auth.md 5).

@@ -278,7 +278,7 @@ static bool resolve_source(struct config *c, const struct node *section, struct 
 	static const char *const known[] = {"postgresql"};
 	const struct node *type = node_get(section, "type");
 	if (strcmp(node_text(type, ""), "postgresql") != 0) {
-		const char *guess = suggest(type->text, known, 1);
+		const char *guess = config_suggest(type->text, known, 1);
 		return config_error_at(c, type, err, "", "replication.connections[0].type must be postgresql%s",
 		                       guess ? " (misspelt?)" : "; other sources are not supported");
 	}

@@ -13,10 +13,10 @@
 
 static bool both_given(struct config_load *l, const struct node *first, const struct node *second)
 {
-	diagnostics_error(&l->diagnostics, second->line, second->column,
-	                  "sync_config and sync_rules (line %d) are the same section under two names; keep sync_config",
-	                  first->line);
-	return diagnostics_report(&l->diagnostics, l->err);
+	findings_error(&l->findings, second->line, second->column,
+	               "sync_config and sync_rules (line %d) are the same section under two names; keep sync_config",
+	               first->line);
+	return findings_report(&l->findings, l->err);
 }
 
 /* Configuration 1.4. */
@@ -37,8 +37,8 @@ static bool decode_sync_config(struct config_load *l, const struct node *root)
 		c->sync_config.text = base64;
 	} else if (*path_text) {
 		if (*content_text)
-			diagnostics_warn(&l->diagnostics, content->line, content->column,
-			                 "sync_config.content is ignored, since sync_config.path is given");
+			findings_warn(&l->findings, content->line, content->column,
+			              "sync_config.content is ignored, since sync_config.path is given");
 		const char *base = l->directory ? l->directory : l->arguments->working_directory;
 		c->sync_config.path = base ? path_resolve(&c->arena, base, path_text) : path_text;
 	} else if (*content_text) {
@@ -122,8 +122,8 @@ static bool decode_client_auth(struct config_load *l, const struct node *section
 	if (c->client_auth.supabase)
 		c->client_auth.supabase_jwt_secret = node_text(secret, NULL);
 	else if (secret)
-		diagnostics_warn(&l->diagnostics, secret->line, secret->column,
-		                 "client_auth.supabase_jwt_secret has no effect without client_auth.supabase: true");
+		findings_warn(&l->findings, secret->line, secret->column,
+		              "client_auth.supabase_jwt_secret has no effect without client_auth.supabase: true");
 	return decode_keys(l, node_at(section, "jwks.keys"));
 }
 
@@ -174,7 +174,7 @@ static void decode_logging(struct config_load *l, const struct node *section)
 		c->logging.json = strcmp(format, "json") == 0;
 	log_level_parse(slice_cstr(node_text(node_get(section, "level"), "info")), &c->logging.level);
 	if (level && *level && !log_level_parse(slice_cstr(level), &c->logging.level))
-		diagnostics_warn(&l->diagnostics, 0, 0, "PS_LOG_LEVEL is not a log level and is ignored");
+		findings_warn(&l->findings, 0, 0, "PS_LOG_LEVEL is not a log level and is ignored");
 }
 
 static void decode_probes(struct config *c, const struct node *probes)
@@ -244,14 +244,14 @@ static void decode_supabase(struct config_load *l, const struct node *root)
 	if (c->client_auth.supabase)
 		c->client_auth.supabase_jwks_uri = uri;
 	if (c->client_auth.supabase && !uri)
-		diagnostics_warn(&l->diagnostics, flag->line, flag->column,
-		                 "client_auth.supabase is true, but the source's host is not db.<project>.supabase.co: no "
-		                 "Supabase key source "
-		                 "can be derived");
+		findings_warn(&l->findings, flag->line, flag->column,
+		              "client_auth.supabase is true, but the source's host is not db.<project>.supabase.co: no "
+		              "Supabase key source "
+		              "can be derived");
 	else if (!c->client_auth.supabase && uri)
-		diagnostics_warn(&l->diagnostics, source->line, source->column,
-		                 "the source is a Supabase database, but client_auth.supabase is not true: tokens of Supabase "
-		                 "Auth are refused");
+		findings_warn(&l->findings, source->line, source->column,
+		              "the source is a Supabase database, but client_auth.supabase is not true: tokens of Supabase "
+		              "Auth are refused");
 }
 
 bool decode_config(struct config_load *l, const struct node *root)

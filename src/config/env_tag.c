@@ -29,7 +29,7 @@ static bool cast_value(struct slice cast, const char *value, struct node *node)
 	return node->boolean || strcasecmp(value, "false") == 0;
 }
 
-bool env_tag_resolve(struct slice tag_text, struct node *node, struct arena *arena, struct diagnostics *d)
+bool env_tag_resolve(struct slice tag_text, struct node *node, struct arena *arena, struct findings *d)
 {
 	struct slice rest = tag_text;
 	struct slice name = next_part(&rest);
@@ -39,17 +39,17 @@ bool env_tag_resolve(struct slice tag_text, struct node *node, struct arena *are
 	node->kind = NODE_NULL;
 
 	if (!slice_starts(name, SLICE("PS_")))
-		return diagnostics_error(d, node->line, node->column,
-		                         "!env %.*s: only variables whose names start with PS_ can be used", SLICE_ARG(tag_text));
+		return findings_error(d, node->line, node->column,
+		                      "!env %.*s: only variables whose names start with PS_ can be used", SLICE_ARG(tag_text));
 	bool as_string = slice_eq(cast, SLICE("string"));
 	if (!as_string && !slice_eq(cast, SLICE("number")) && !slice_eq(cast, SLICE("boolean")))
-		return diagnostics_error(d, node->line, node->column,
-		                         "!env %.*s: unknown type \"%.*s\" (allowed: string, number, boolean)",
-		                         SLICE_ARG(tag_text), SLICE_ARG(cast));
+		return findings_error(d, node->line, node->column,
+		                      "!env %.*s: unknown type \"%.*s\" (allowed: string, number, boolean)", SLICE_ARG(tag_text),
+		                      SLICE_ARG(cast));
 	const char *value = memchr(name.p, '\0', name.n) ? NULL : getenv(arena_cstr(arena, name));
 	if (!value)
-		return diagnostics_error(d, node->line, node->column, "!env %.*s: the environment variable is not set",
-		                         SLICE_ARG(tag_text));
+		return findings_error(d, node->line, node->column, "!env %.*s: the environment variable is not set",
+		                      SLICE_ARG(tag_text));
 	if (as_string) {
 		node->kind = NODE_STRING;
 		node->text = slice_cstr(arena_cstr(arena, slice_cstr(value)));
@@ -57,7 +57,7 @@ bool env_tag_resolve(struct slice tag_text, struct node *node, struct arena *are
 	}
 	/* The value may be a secret in the wrong place: it is not shown. */
 	if (!cast_value(cast, value, node))
-		return diagnostics_error(d, node->line, node->column, "!env %.*s: the value of the variable is not %s",
-		                         SLICE_ARG(tag_text), node->kind == NODE_NUMBER ? "a number" : "true or false");
+		return findings_error(d, node->line, node->column, "!env %.*s: the value of the variable is not %s",
+		                      SLICE_ARG(tag_text), node->kind == NODE_NUMBER ? "a number" : "true or false");
 	return true;
 }

@@ -73,16 +73,16 @@ static bool read_file(const char *path, struct arena *arena, struct slice *out, 
 }
 
 /* YAML is tried first; JSON with its own escapes may pass where YAML fails. The YAML errors are the ones to show. */
-static const struct node *read_either(struct slice text, struct arena *arena, struct diagnostics *d)
+static const struct node *read_either(struct slice text, struct arena *arena, struct findings *d)
 {
-	const struct node *root = yaml_read(text, arena, d);
+	const struct node *root = node_from_yaml(text, arena, d);
 	if (root || d->error_count == 0)
 		return root;
-	struct diagnostics second = {.arena = arena};
-	root = json_read(text, arena, &second);
+	struct findings second = {.arena = arena};
+	root = node_from_json(text, arena, &second);
 	if (root)
-		diagnostics_clear(d);
-	diagnostics_free(&second);
+		findings_clear(d);
+	findings_free(&second);
 	return root;
 }
 
@@ -91,13 +91,13 @@ static const struct node *read_document(struct config_load *l, struct slice text
 	struct slice n = slice_cstr(name);
 	struct arena *arena = &l->config->arena;
 	l->stage = CONFIG_PARSE;
-	l->diagnostics.file = name;
+	l->findings.file = name;
 	if (name && (slice_ends(n, SLICE(".yaml")) || slice_ends(n, SLICE(".yml"))))
-		return yaml_read(text, arena, &l->diagnostics);
+		return node_from_yaml(text, arena, &l->findings);
 	/* An empty file is "nothing" to YAML and an error to JSON. */
 	if (name && slice_ends(n, SLICE(".json")))
-		return json_read(text, arena, &l->diagnostics);
-	return read_either(text, arena, &l->diagnostics);
+		return node_from_json(text, arena, &l->findings);
+	return read_either(text, arena, &l->findings);
 }
 
 static const char *absolute_path(struct config_load *l, const char *path)
@@ -137,19 +137,19 @@ const struct node *find_document(struct config_load *l)
 	const char *base64 = given(l->arguments->config_base64, "POWERSYNC_CONFIG_B64");
 	if (base64) {
 		const struct node *root = read_document(l, decode_base64(base64, &c->arena), NULL);
-		if (root || l->diagnostics.error_count)
+		if (root || l->findings.error_count)
 			return root;
 	}
 	l->stage = CONFIG_FIND;
 	const char *path = given(l->arguments->config_path, "POWERSYNC_CONFIG_PATH");
 	if (path) {
 		const struct node *root = read_named_file(l, path, false);
-		if (root || l->diagnostics.error_count || l->stage == CONFIG_FIND)
+		if (root || l->findings.error_count || l->stage == CONFIG_FIND)
 			return root;
 	}
 	l->stage = CONFIG_FIND;
 	const struct node *root = read_named_file(l, FALLBACK_FILE, true);
-	if (!root && !l->diagnostics.error_count) {
+	if (!root && !l->findings.error_count) {
 		bool empty = l->stage == CONFIG_PARSE;
 		l->stage = CONFIG_FIND;
 		error_set(l->err, "",

@@ -15,14 +15,14 @@ struct reader {
 	const char *at, *end, *line_start;
 	int line, depth;
 	struct arena *arena;
-	struct diagnostics *d;
+	struct findings *d;
 };
 
 static struct node *read_value(struct reader *r);
 
 static void *bad(struct reader *r, const char *what)
 {
-	diagnostics_error(r->d, r->line, (int)(r->at - r->line_start) + 1, "not valid JSON: %s", what);
+	findings_error(r->d, r->line, (int)(r->at - r->line_start) + 1, "not valid JSON: %s", what);
 	return NULL;
 }
 
@@ -251,7 +251,7 @@ static struct node *read_value(struct reader *r)
 	return ok ? n : NULL;
 }
 
-const struct node *json_read(struct slice text, struct arena *arena, struct diagnostics *d)
+const struct node *node_from_json(struct slice text, struct arena *arena, struct findings *d)
 {
 	struct reader r = {
 	        .at = text.p,

@@ -61,11 +61,11 @@ static bool read_config(struct config_load *l)
 {
 	const struct node *root = find_document(l);
 	if (!root)
-		return l->diagnostics.error_count ? diagnostics_report(&l->diagnostics, l->err) : false;
+		return l->findings.error_count ? findings_report(&l->findings, l->err) : false;
 	l->stage = CONFIG_DECODE;
 	l->config->document = root;
-	if (!schema_check(root, config_fields, &l->diagnostics))
-		return diagnostics_report(&l->diagnostics, l->err);
+	if (!schema_check(root, config_fields, &l->findings))
+		return findings_report(&l->findings, l->err);
 	return decode_config(l, root);
 }
 
@@ -74,12 +74,12 @@ struct config *config_read(const struct config_arguments *arguments, enum config
 	struct error ignored;
 	struct config *c = xcalloc(1, sizeof(*c));
 	struct config_load l = {
-	        .config = c, .arguments = arguments, .err = err ? err : &ignored, .diagnostics = {.arena = &c->arena}};
+	        .config = c, .arguments = arguments, .err = err ? err : &ignored, .findings = {.arena = &c->arena}};
 	config_read_dotenv(arguments->working_directory);
 	bool ok = read_config(&l);
-	c->warnings = l.diagnostics.warnings;
-	c->warning_count = l.diagnostics.warning_count;
-	diagnostics_free(&l.diagnostics);
+	c->warnings = l.findings.warnings;
+	c->warning_count = l.findings.warning_count;
+	findings_free(&l.findings);
 	if (stage)
 		*stage = l.stage;
 	if (ok)

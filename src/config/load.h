@@ -5,7 +5,7 @@
 #define SYNCLINE_CONFIG_LOAD_H
 
 #include "config/config.h"
-#include "config/diagnostics.h"
+#include "config/findings.h"
 #include "config/node.h"
 
 enum config_stage { CONFIG_FIND, CONFIG_PARSE, CONFIG_DECODE, CONFIG_RESOLVE };
@@ -14,7 +14,7 @@ enum config_stage { CONFIG_FIND, CONFIG_PARSE, CONFIG_DECODE, CONFIG_RESOLVE };
 struct config_load {
 	struct config *config;
 	const struct config_arguments *arguments;
-	struct diagnostics diagnostics;
+	struct findings findings;
 	enum config_stage stage; /* where it is, or where it failed */
 	const char *directory;   /* of the config file, absolute; NULL: from base64 or the fallback file */
 	struct error *err;
@@ -25,7 +25,7 @@ struct config *config_read(const struct config_arguments *arguments, enum config
 /* Step 6: the source's and the storage's connection. */
 bool config_resolve_connections(struct config *c, struct error *err);
 
-/* find.c. NULL with *err filled, or with diagnostics when a document was found and could not be read. */
+/* find.c. NULL with *err filled, or with findings when a document was found and could not be read. */
 const struct node *find_document(struct config_load *l);
 /* Source 1 of 1.4; p == NULL: none. */
 struct slice find_sync_config_base64(struct config_load *l);

@@ -13,7 +13,7 @@
 #include "base/arena.h"
 #include "base/slice.h"
 
-#include "config/diagnostics.h"
+#include "config/findings.h"
 
 enum node_kind { NODE_NULL, NODE_BOOLEAN, NODE_NUMBER, NODE_STRING, NODE_LIST, NODE_MAP };
 
@@ -52,14 +52,14 @@ const struct node *node_at(const struct node *root, const char *path);
 #define NODE_MAX_MEMBERS 10000
 
 /*
- * Readers. NULL with nothing in the diagnostics: an empty document. NULL with errors in the diagnostics: not readable.
+ * Readers. NULL with nothing in the findings: an empty document. NULL with errors in the findings: not readable.
  * !env reads the environment of the process.
  */
-const struct node *yaml_read(struct slice text, struct arena *arena, struct diagnostics *d);
-const struct node *json_read(struct slice text, struct arena *arena, struct diagnostics *d);
+const struct node *node_from_yaml(struct slice text, struct arena *arena, struct findings *d);
+const struct node *node_from_json(struct slice text, struct arena *arena, struct findings *d);
 
-/* "NAME" or "NAME::cast" (1.3) into the node; false with a diagnostic. */
-bool env_tag_resolve(struct slice tag_text, struct node *node, struct arena *arena, struct diagnostics *d);
+/* "NAME" or "NAME::cast" (1.3) into the node; false with a finding. */
+bool env_tag_resolve(struct slice tag_text, struct node *node, struct arena *arena, struct findings *d);
 
 /* A number as JavaScript's Number(text) reads it; false: not a number. May be infinite. */
 bool number_from_text(struct slice text, double *out);

@@ -6,7 +6,7 @@
 #define MAX_NAMES 64
 
 struct check {
-	struct diagnostics *d;
+	struct findings *d;
 };
 
 static void check_map(struct check *c, const struct node *map, const struct field *fields, const char *path);
@@ -31,7 +31,7 @@ static void wrong_type(struct check *c, const struct node *n, const char *path, 
 		hint = " (yes, no, on and off are text in YAML 1.2)";
 	else if (scalar && strcmp(wanted, "text") == 0)
 		hint = "; put it in quotes";
-	diagnostics_error(c->d, n->line, n->column, "%s must be %s, not %s%s", path, wanted, kind_name(n), hint);
+	findings_error(c->d, n->line, n->column, "%s must be %s, not %s%s", path, wanted, kind_name(n), hint);
 }
 
 static size_t field_names(const struct field *fields, const char *names[MAX_NAMES])
@@ -69,11 +69,11 @@ static void check_word(struct check *c, const struct node *n, const char *const 
 			return;
 	struct buf words = {0};
 	append_words(&words, allowed);
-	const char *guess = suggest(n->text, allowed, count);
+	const char *guess = config_suggest(n->text, allowed, count);
 	bool show = is_plain_word(n->text) && !n->from_env;
-	diagnostics_error(c->d, n->line, n->column, "%s must be %s%.*s%s%.*s%s%s%s%s", path, count > 1 ? "one of " : "",
-	                  SLICE_ARG(buf_slice(&words)), show ? ", not \"" : "", show ? (int)n->text.n : 0, n->text.p,
-	                  show ? "\"" : "", guess ? " (did you mean \"" : "", guess ? guess : "", guess ? "\"?)" : "");
+	findings_error(c->d, n->line, n->column, "%s must be %s%.*s%s%.*s%s%s%s%s", path, count > 1 ? "one of " : "",
+	               SLICE_ARG(buf_slice(&words)), show ? ", not \"" : "", show ? (int)n->text.n : 0, n->text.p,
+	               show ? "\"" : "", guess ? " (did you mean \"" : "", guess ? guess : "", guess ? "\"?)" : "");
 	buf_free(&words);
 }
 
@@ -82,7 +82,7 @@ static void check_number(struct check *c, const struct node *n, const char *path
 	if (n->kind != NODE_NUMBER)
 		wrong_type(c, n, path, "a number");
 	else if (!isfinite(n->number))
-		diagnostics_error(c->d, n->line, n->column, "%s must be a finite number", path);
+		findings_error(c->d, n->line, n->column, "%s must be a finite number", path);
 }
 
 static void check_port(struct check *c, const struct node *n, const char *path, bool any_text)
@@ -90,7 +90,7 @@ static void check_port(struct check *c, const struct node *n, const char *path, 
 	double v;
 	if (n->kind == NODE_STRING) {
 		if (!any_text && !number_from_prefix(n->text, &v))
-			diagnostics_error(c->d, n->line, n->column, "%s must be a port number", path);
+			findings_error(c->d, n->line, n->column, "%s must be a port number", path);
 		return;
 	}
 	if (n->kind != NODE_NUMBER)
@@ -208,7 +208,7 @@ static const struct node_member *misspelt(const struct node *map, const struct f
 {
 	for (size_t i = 0; i < map->map.count; i++) {
 		const struct node_member *m = &map->map.members[i];
-		if (!field_named(fields, m->key) && suggest(m->key, &name, 1))
+		if (!field_named(fields, m->key) && config_suggest(m->key, &name, 1))
 			return m;
 	}
 	return NULL;
@@ -220,9 +220,9 @@ static void warn_unknown(struct check *c, const struct node_member *m, const str
 	size_t count = field_names(fields, names);
 	if (fields[count].flags & FIELD_OPEN)
 		return;
-	const char *guess = suggest(m->key, names, count);
-	diagnostics_warn(c->d, m->line, m->column, "%s is not a known key and is ignored%s%s%s", path,
-	                 guess ? "; did you mean \"" : "", guess ? guess : "", guess ? "\"?" : "");
+	const char *guess = config_suggest(m->key, names, count);
+	findings_warn(c->d, m->line, m->column, "%s is not a known key and is ignored%s%s%s", path,
+	              guess ? "; did you mean \"" : "", guess ? guess : "", guess ? "\"?" : "");
 }
 
 static const char *join_path(struct check *c, const char *path, struct slice key)
@@ -242,7 +242,7 @@ static void check_map(struct check *c, const struct node *map, const struct fiel
 		}
 		check_field(c, m->value, f, item);
 		if (f->flags & FIELD_UNUSED)
-			diagnostics_warn(c->d, m->line, m->column, "%s has no effect in Syncline", item);
+			findings_warn(c->d, m->line, m->column, "%s has no effect in Syncline", item);
 	}
 	for (const struct field *f = fields; f->name; f++) {
 		if (!(f->flags & FIELD_REQUIRED) || node_get(map, f->name))
@@ -250,19 +250,19 @@ static void check_map(struct check *c, const struct node *map, const struct fiel
 		const char *item = join_path(c, path, slice_cstr(f->name));
 		const struct node_member *near = misspelt(map, fields, f->name);
 		if (near)
-			diagnostics_error(c->d, near->line, near->column, "%s is missing (misspelt as \"%.*s\"?)", item,
-			                  SLICE_ARG(near->key));
+			findings_error(c->d, near->line, near->column, "%s is missing (misspelt as \"%.*s\"?)", item,
+			               SLICE_ARG(near->key));
 		else
-			diagnostics_error(c->d, map->line, map->column, "%s is missing", item);
+			findings_error(c->d, map->line, map->column, "%s is missing", item);
 	}
 }
 
-bool schema_check(const struct node *root, const struct field *fields, struct diagnostics *d)
+bool schema_check(const struct node *root, const struct field *fields, struct findings *d)
 {
 	struct check c = {d};
 	if (root->kind != NODE_MAP)
-		return diagnostics_error(d, root->line, root->column, "the configuration must be a map of keys, not %s",
-		                         kind_name(root));
+		return findings_error(d, root->line, root->column, "the configuration must be a map of keys, not %s",
+		                      kind_name(root));
 	check_map(&c, root, fields, "");
 	return d->error_count == 0;
 }

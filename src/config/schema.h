@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "config/diagnostics.h"
+#include "config/findings.h"
 #include "config/node.h"
 
 enum field_type {
@@ -40,12 +40,12 @@ struct field {
 	const char *const *allowed;  /* FIELD_STRING: the words it may be, NULL-terminated; NULL: any */
 	const struct field *members; /* FIELD_MAP, FIELD_MAPS */
 	/* FIELD_MAP, FIELD_MAPS: members that depend on the map itself (type, kty). Answers NULL after reporting an error. */
-	const struct field *(*members_of)(const struct node *map, const char *path, struct diagnostics *d);
+	const struct field *(*members_of)(const struct node *map, const char *path, struct findings *d);
 };
 
 extern const struct field config_fields[];
 
 /* False when there were errors. */
-bool schema_check(const struct node *root, const struct field *fields, struct diagnostics *d);
+bool schema_check(const struct node *root, const struct field *fields, struct findings *d);
 
 #endif

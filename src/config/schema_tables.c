@@ -39,7 +39,7 @@ static const struct field source_fields[] = {POSTGRES_MEMBERS, CONNECTION_MEMBER
 static const struct field other_source_fields[] = {
         {.name = "type", .type = FIELD_STRING, .flags = FIELD_REQUIRED}, CONNECTION_MEMBERS, END};
 
-static const struct field *source_members(const struct node *map, const char *path, struct diagnostics *d)
+static const struct field *source_members(const struct node *map, const char *path, struct findings *d)
 {
 	(void)path;
 	(void)d;
@@ -116,7 +116,7 @@ static const struct field bad_storage_fields[] = {
 };
 
 /* type decides which keys there are; without a usable type only that is reported. */
-static const struct field *storage_members(const struct node *map, const char *path, struct diagnostics *d)
+static const struct field *storage_members(const struct node *map, const char *path, struct findings *d)
 {
 	(void)path;
 	(void)d;
@@ -181,7 +181,7 @@ static const struct field bad_key_fields[] = {
         END,
 };
 
-static const struct field *key_members(const struct node *map, const char *path, struct diagnostics *d)
+static const struct field *key_members(const struct node *map, const char *path, struct findings *d)
 {
 	(void)path;
 	(void)d;

@@ -21,7 +21,7 @@ struct anchor {
 struct reader {
 	yaml_parser_t parser;
 	struct arena *arena;
-	struct diagnostics *d;
+	struct findings *d;
 	struct anchor *anchors;
 	size_t anchor_count, anchor_cap;
 	int depth;
@@ -34,9 +34,9 @@ static bool next_event(struct reader *r, yaml_event_t *event)
 	if (yaml_parser_parse(&r->parser, event))
 		return true;
 	const yaml_mark_t *mark = &r->parser.problem_mark;
-	return diagnostics_error(r->d, (int)mark->line + 1, (int)mark->column + 1, "not valid YAML: %s%s%s",
-	                         r->parser.context ? r->parser.context : "", r->parser.context ? ", " : "",
-	                         r->parser.problem ? r->parser.problem : "out of memory");
+	return findings_error(r->d, (int)mark->line + 1, (int)mark->column + 1, "not valid YAML: %s%s%s",
+	                      r->parser.context ? r->parser.context : "", r->parser.context ? ", " : "",
+	                      r->parser.problem ? r->parser.problem : "out of memory");
 }
 
 static struct node *new_node(struct reader *r, const yaml_event_t *event, enum node_kind kind)
@@ -106,7 +106,7 @@ static bool tagged_scalar(struct reader *r, const char *tag, struct slice s, str
 		if (strcmp(tag, tags[i].tag) == 0) {
 			core_scalar(s, n);
 			if (n->kind != tags[i].kind)
-				diagnostics_error(r->d, n->line, n->column, "the value does not fit its tag");
+				findings_error(r->d, n->line, n->column, "the value does not fit its tag");
 		}
 	return true;
 }
@@ -145,7 +145,7 @@ static const struct node *read_list(struct reader *r, const yaml_event_t *start)
 			items = xgrow(items, count, &cap, sizeof(*items));
 			ok = (items[count++] = read_node(r, &event)) != NULL;
 			if (ok && count > NODE_MAX_MEMBERS)
-				ok = diagnostics_error(r->d, n->line, n->column, "more than %d entries", NODE_MAX_MEMBERS);
+				ok = findings_error(r->d, n->line, n->column, "more than %d entries", NODE_MAX_MEMBERS);
 		}
 		yaml_event_delete(&event);
 	}
@@ -167,7 +167,7 @@ static bool read_key(struct reader *r, const yaml_event_t *event, struct node_me
 	if (!key)
 		return false;
 	if (key->kind == NODE_LIST || key->kind == NODE_MAP)
-		return diagnostics_error(r->d, m->line, m->column, "a key must be text");
+		return findings_error(r->d, m->line, m->column, "a key must be text");
 	if (key->kind == NODE_STRING)
 		m->key = key->text;
 	else if (event->type == YAML_SCALAR_EVENT)
@@ -190,8 +190,8 @@ static void check_duplicate(struct reader *r, const struct node_member *members,
 	const struct node_member *last = &members[count - 1];
 	for (size_t i = 0; i + 1 < count; i++)
 		if (slice_eq(members[i].key, last->key)) {
-			diagnostics_error(r->d, last->line, last->column, "the key \"%.*s\" is there twice (first at line %d)",
-			                  SLICE_ARG(last->key), members[i].line);
+			findings_error(r->d, last->line, last->column, "the key \"%.*s\" is there twice (first at line %d)",
+			               SLICE_ARG(last->key), members[i].line);
 			return;
 		}
 }
@@ -217,7 +217,7 @@ static const struct node *read_map(struct reader *r, const yaml_event_t *start)
 			if (ok)
 				check_duplicate(r, members, count);
 			if (ok && count > NODE_MAX_MEMBERS)
-				ok = diagnostics_error(r->d, n->line, n->column, "more than %d entries", NODE_MAX_MEMBERS);
+				ok = findings_error(r->d, n->line, n->column, "more than %d entries", NODE_MAX_MEMBERS);
 		}
 		yaml_event_delete(&event);
 	}
@@ -236,8 +236,8 @@ static const struct node *read_alias(struct reader *r, const yaml_event_t *event
 	for (size_t i = r->anchor_count; i > 0; i--)
 		if (strcmp(r->anchors[i - 1].name, name) == 0)
 			return r->anchors[i - 1].node;
-	diagnostics_error(r->d, (int)event->start_mark.line + 1, (int)event->start_mark.column + 1,
-	                  "no anchor &%s before this alias", name);
+	findings_error(r->d, (int)event->start_mark.line + 1, (int)event->start_mark.column + 1,
+	               "no anchor &%s before this alias", name);
 	return NULL;
 }
 
@@ -262,7 +262,7 @@ static const struct node *read_node(struct reader *r, const yaml_event_t *event)
 	if (event->type == YAML_SCALAR_EVENT && !event->data.scalar.anchor)
 		return read_scalar(r, event);
 	if (++r->depth > NODE_MAX_DEPTH) {
-		diagnostics_error(r->d, (int)event->start_mark.line + 1, (int)event->start_mark.column + 1, "nested too deeply");
+		findings_error(r->d, (int)event->start_mark.line + 1, (int)event->start_mark.column + 1, "nested too deeply");
 		return NULL;
 	}
 	const struct node *n;
@@ -296,7 +296,7 @@ static const struct node *read_stream(struct reader *r)
 			break;
 		case YAML_DOCUMENT_START_EVENT:
 			if (documents++ > 0) {
-				diagnostics_error(r->d, (int)event.start_mark.line + 1, 1, "more than one YAML document");
+				findings_error(r->d, (int)event.start_mark.line + 1, 1, "more than one YAML document");
 				done = true;
 			}
 			break;
@@ -312,11 +312,11 @@ static const struct node *read_stream(struct reader *r)
 	return root;
 }
 
-const struct node *yaml_read(struct slice text, struct arena *arena, struct diagnostics *d)
+const struct node *node_from_yaml(struct slice text, struct arena *arena, struct findings *d)
 {
 	struct reader r = {.arena = arena, .d = d};
 	if (!yaml_parser_initialize(&r.parser)) {
-		diagnostics_error(d, 0, 0, "out of memory");
+		findings_error(d, 0, 0, "out of memory");
 		return NULL;
 	}
 	yaml_parser_set_input_string(&r.parser, (const unsigned char *)text.p, text.n);

@@ -1,5 +1,5 @@
-/* diagnostics.c: collecting positioned errors, and guessing what a misspelt word was meant to be. */
-#include "config/diagnostics.h"
+/* findings.c: collecting positioned errors, and guessing what a misspelt word was meant to be. */
+#include "config/findings.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #define MAX_WARNINGS 200
 #define MAX_WORD 64
 
-static void append_position(struct buf *out, const struct diagnostics *d, int line, int column)
+static void append_position(struct buf *out, const struct findings *d, int line, int column)
 {
 	if (d->file)
 		buf_printf(out, "%s:", d->file);
@@ -19,7 +19,7 @@ static void append_position(struct buf *out, const struct diagnostics *d, int li
 		buf_putc(out, ' ');
 }
 
-bool diagnostics_error(struct diagnostics *d, int line, int column, const char *format, ...)
+bool findings_error(struct findings *d, int line, int column, const char *format, ...)
 {
 	if (d->error_count++ >= MAX_REPORTED)
 		return false;
@@ -35,7 +35,7 @@ bool diagnostics_error(struct diagnostics *d, int line, int column, const char *
 	return false;
 }
 
-void diagnostics_warn(struct diagnostics *d, int line, int column, const char *format, ...)
+void findings_warn(struct findings *d, int line, int column, const char *format, ...)
 {
 	if (d->warning_count >= MAX_WARNINGS)
 		return;
@@ -59,7 +59,7 @@ void diagnostics_warn(struct diagnostics *d, int line, int column, const char *f
 	buf_free(&out);
 }
 
-bool diagnostics_report(struct diagnostics *d, struct error *err)
+bool findings_report(struct findings *d, struct error *err)
 {
 	if (d->error_count > MAX_REPORTED)
 		buf_printf(&d->errors, "; and %zu more", d->error_count - MAX_REPORTED);
@@ -67,13 +67,13 @@ bool diagnostics_report(struct diagnostics *d, struct error *err)
 	return false;
 }
 
-void diagnostics_clear(struct diagnostics *d)
+void findings_clear(struct findings *d)
 {
 	buf_clear(&d->errors);
 	d->error_count = 0;
 }
 
-void diagnostics_free(struct diagnostics *d)
+void findings_free(struct findings *d)
 {
 	buf_free(&d->errors);
 }
@@ -119,7 +119,7 @@ static struct slice plain_word(struct slice s, char out[MAX_WORD])
 	return slice_make(out, n);
 }
 
-const char *suggest(struct slice text, const char *const *candidates, size_t count)
+const char *config_suggest(struct slice text, const char *const *candidates, size_t count)
 {
 	if (text.n == 0 || text.n > MAX_WORD)
 		return NULL;

@@ -1,0 +1,37 @@
+/*
+ * jwks_source.h: one JWKS URL in use: its state under a lock, its fetches on a thread of their own (auth 3.3).
+ *
+ * Any thread may use it. A thread lives only while a fetch is running, at most one per source.
+ */
+#ifndef SYNCLINE_AUTH_JWKS_SOURCE_H
+#define SYNCLINE_AUTH_JWKS_SOURCE_H
+
+#include "auth/jwks_fetch.h"
+#include "auth/jwks_state.h"
+#include "base/log.h"
+
+struct jwks_source;
+
+/* What the sources of one key store share; stays valid until they are freed. */
+struct jwks_surroundings {
+	const struct crypto *crypto;
+	const struct log *log;
+	jwks_fetch_fn *fetch;
+	void *fetch_context;
+	int64_t (*now_ms)(void *context);
+	void *clock_context;
+	atomic_uint_fast64_t generation; /* goes up whenever the keys of a source become others */
+};
+
+struct jwks_source *jwks_source_new(const char *url, enum key_profile profile, struct jwks_surroundings *around);
+void jwks_source_free(struct jwks_source *s);
+
+/* A token is being verified: starts a fetch if one is due. True: the answer has to be waited for. Does not block. */
+bool jwks_source_use(struct jwks_source *s);
+/* Waits for the fetch in flight until deadline_ms of clock_mono_ms. */
+void jwks_source_wait(struct jwks_source *s, int64_t deadline_ms);
+/* The keys (a reference, or NULL) and whether there is an error. waited: an unfinished fetch is then an error too. */
+struct key_set *jwks_source_keys(struct jwks_source *s, bool waited, bool *has_error, struct error *err);
+void jwks_source_no_key(struct jwks_source *s);
+
+#endif

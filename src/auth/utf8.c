@@ -1,0 +1,48 @@
+/* utf8.c: making bytes from outside valid UTF-8, as the Encoding standard's decoder does. */
+#include "auth/utf8.h"
+
+/* Length of the valid sequence at p (at most 4), or 0; then *bad is the length of the part that one U+FFFD stands for. */
+static size_t sequence_length(const unsigned char *p, size_t n, size_t *bad)
+{
+	size_t want = p[0] < 0x80                    ? 1
+	              : p[0] >= 0xC2 && p[0] <= 0xDF ? 2
+	              : (p[0] & 0xF0) == 0xE0        ? 3
+	              : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4
+	                                             : 0;
+	*bad = 1;
+	if (want < 2)
+		return want;
+	unsigned char low = p[0] == 0xE0 ? 0xA0 : p[0] == 0xF0 ? 0x90 : 0x80;
+	unsigned char high = p[0] == 0xED ? 0x9F : p[0] == 0xF4 ? 0x8F : 0xBF;
+	for (size_t i = 1; i < want; i++, low = 0x80, high = 0xBF) {
+		if (i == n || p[i] < low || p[i] > high) {
+			*bad = i;
+			return 0;
+		}
+	}
+	return want;
+}
+
+struct slice utf8_mend(struct slice s, struct arena *arena)
+{
+	const unsigned char *p = (const unsigned char *)s.p;
+	size_t bad, i = 0;
+	while (i < s.n) {
+		size_t n = p[i] < 0x80 ? 1 : sequence_length(p + i, s.n - i, &bad);
+		if (n == 0)
+			break;
+		i += n;
+	}
+	if (i == s.n)
+		return s;
+	char *out = arena_bytes(arena, s.n * 3);
+	memcpy(out, s.p, i);
+	size_t m = i;
+	while (i < s.n) {
+		size_t n = sequence_length(p + i, s.n - i, &bad);
+		memcpy(out + m, n ? s.p + i : "\xEF\xBF\xBD", n ? n : 3);
+		m += n ? n : 3;
+		i += n ? n : bad;
+	}
+	return slice_make(out, m);
+}
