@@ -78,6 +78,17 @@ struct plan;
 /* Compiles the YAML text. Answers NULL when a diagnostic is fatal; warnings are in d either way. default_schema: "public" for
  * Postgres. The caller owns the reference. The text is kept (plan_text). */
 struct plan *plan_compile(struct slice yaml, struct slice default_schema, struct diagnostics *d);
+
+/* The same with the tables of the source at hand: adds warnings about unknown tables and columns (sync-config 6), never changes
+ * the plan. known == NULL: the source is not known. */
+struct known_table {
+	struct slice connection_tag, schema, table;
+	const struct slice *columns;
+	size_t column_count;
+};
+struct plan *plan_compile_known(struct slice yaml, struct slice default_schema, const struct known_table *known, size_t known_count,
+                                struct diagnostics *d);
+
 struct plan *plan_ref(struct plan *p);
 void plan_unref(struct plan *p);
 
@@ -89,6 +100,10 @@ size_t plan_pattern_count(const struct plan *p);
 const struct table_pattern *plan_pattern(const struct plan *p, uint32_t index);
 /* Does any definition or event read this table? */
 bool plan_uses_table(const struct plan *p, struct slice connection_tag, struct slice schema, struct slice table);
+/* Streams in the order of the "streams" list of a checkpoint; bucket definitions count as default streams. */
+size_t plan_stream_count(const struct plan *p);
+struct slice plan_stream_name(const struct plan *p, uint32_t index);
+bool plan_stream_is_default(const struct plan *p, uint32_t index);
 /* Readable dump of the whole plan, for logs, tests and the admin API. */
 void plan_print(const struct plan *p, struct buf *out);
 
@@ -140,6 +155,13 @@ struct evaluation {
 /* row: one value per column of the relation, no VALUE_UNKNOWN among the used ones. Everything in *out lives in the arena or in
  * the row's own bytes. Entries equal in (definition, keys, type, id) come once. */
 void bound_evaluate(const struct bound_table *b, const struct value *row, struct arena *arena, struct evaluation *out);
+
+/* What the event definitions make of the row (sync-config 5), one for each event that reads the table. */
+struct row_event {
+	struct slice name;
+	struct slice data; /* JSON text; p == NULL: the evaluation failed */
+};
+void bound_events(const struct bound_table *b, const struct value *row, struct arena *arena, struct row_event **out, size_t *count);
 
 /* ---- requests --------------------------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,701 @@
+/*
+ * evaluate.c: rows to bucket entries and lookup entries (sync-config 14, 15.4; sync-streams 7, 8).
+ *
+ * The hot loop of replication. Data texts are written once per list of columns and row, straight from values into the arena; nothing
+ * is looked up by name.
+ */
+#include "rules/bind.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+
+/* More assignments than this for one row and query is an error: ANDs of ORs multiply. */
+#define MAX_ASSIGNMENTS 100000
+/* Texts whose bound is below this are written in the arena at once; larger ones go through a buffer of their own. */
+#define MAX_IN_PLACE ((size_t)256 << 10)
+
+/* The writers of the value layer ask for somewhat more than they use. */
+#define WRITER_SLACK 256
+
+struct output_state {
+	bool done, failed;
+	struct slice data, id;
+	bool blank; /* lookups of edition 3: an output is NULL, binary or absent */
+	struct slice message; /* of the failure */
+};
+
+struct row_run {
+	const struct bound_table *b;
+	const struct value *row;
+	struct arena *arena;
+	struct output_state *outputs;
+	struct evaluation *out;
+	size_t entry_cap, lookup_cap, fault_cap;
+	struct error err; /* not initialised: set when something fails */
+};
+
+/* ---- writing ---------------------------------------------------------------------------------------------------------- */
+
+/* A buffer over arena memory, or over malloc if the bound is large. */
+struct writer {
+	struct buf buf;
+	bool in_place;
+};
+
+static struct writer writer_start(struct arena *arena, size_t bound)
+{
+	bound += WRITER_SLACK;
+	struct writer w = {.in_place = bound <= MAX_IN_PLACE};
+	if (w.in_place) {
+		w.buf.p = arena_bytes(arena, bound);
+		w.buf.cap = bound;
+	}
+	return w;
+}
+
+/* Gives back what was reserved too much. */
+static struct slice writer_finish(struct writer *w, struct arena *arena)
+{
+	struct slice out;
+	if (w->in_place) {
+		out = buf_slice(&w->buf);
+		if (arena->at == w->buf.p + w->buf.cap)
+			arena->at = w->buf.p + w->buf.n;
+		return out;
+	}
+	out = arena_copy(arena, buf_slice(&w->buf));
+	buf_free(&w->buf);
+	return out;
+}
+
+/* An upper bound of the value's JSON text: each byte may become \u00xx; a REAL may be written out with 309 digits. */
+static inline size_t value_bound(const struct value *v)
+{
+	return v->kind == VALUE_TEXT ? v->s.n * 6 + 2 : v->kind == VALUE_REAL ? 360 : 40;
+}
+
+static inline bool is_left_out(const struct value *v)
+{
+	return v->kind == VALUE_ABSENT || v->kind == VALUE_BLOB || v->kind == VALUE_UNKNOWN;
+}
+
+static bool is_unusable(const struct value *v)
+{
+	return v->kind <= VALUE_NULL || v->kind == VALUE_BLOB;
+}
+
+/* Values of a member: the last explicit one counts; '*' fills in where nothing but NULL stands (14.4), in edition 3 it overwrites. */
+static bool member_value(const struct output_member *m, enum dialect dialect, struct eval_env *env, struct value *out)
+{
+	*out = (struct value){.kind = VALUE_ABSENT};
+	for (size_t i = 0; i < m->contribution_count; i++) {
+		const struct contribution *c = &m->contributions[i];
+		if (c->star && i && dialect != DIALECT_STREAMS_3 && !value_is_null(out))
+			continue;
+		if (c->column >= 0)
+			*out = env->row[c->column];
+		else if (!c->expr || !expr_eval(c->expr, env, out))
+			return false;
+	}
+	return true;
+}
+
+/* elements: of the json_eachs, NULL if there are none. */
+static bool write_output(struct row_run *r, const struct bound_output *o, const struct json_each_row *const *elements,
+                         struct output_state *state)
+{
+	const struct value **values = arena_array(r->arena, const struct value *, o->member_count + 1);
+	struct eval_env env = {.row = r->row, .slots = o->slots, .table = o->names, .elements = elements, .arena = r->arena, .err = &r->err};
+	env.fixed_json_extract = r->b->plan->options.fixed_json_extract;
+	size_t bound = o->fragment_bytes + 3;
+	for (size_t i = 0; i < o->member_count; i++) {
+		const struct output_member *m = &o->members[i];
+		if (m->contribution_count == 1 && m->contributions->column >= 0) {
+			values[i] = &r->row[m->contributions->column];
+		} else {
+			struct value *v = arena_alloc(r->arena, sizeof(*v));
+			if (!member_value(m, o->dialect, &env, v)) {
+				state->message = arena_copy(r->arena, slice_cstr(r->err.message));
+				return false;
+			}
+			values[i] = v;
+		}
+		bound += value_bound(values[i]);
+		state->blank |= is_unusable(values[i]);
+	}
+	struct writer w = writer_start(r->arena, bound);
+	for (size_t i = 0; i < o->member_count; i++) {
+		if (is_left_out(values[i]))
+			continue;
+		buf_slice_append(&w.buf, o->members[i].fragment);
+		value_json(&w.buf, values[i]);
+	}
+	if (w.buf.n)
+		w.buf.p[0] = '{';
+	else
+		buf_putc(&w.buf, '{');
+	buf_putc(&w.buf, '}');
+	state->data = writer_finish(&w, r->arena);
+	state->id = SLICE("");
+	if (o->id_member >= 0 && !is_unusable(values[o->id_member]))
+		state->id = value_text_form(values[o->id_member], r->arena);
+	return true;
+}
+
+static struct output_state *row_output(struct row_run *r, uint32_t index)
+{
+	struct output_state *state = &r->outputs[index];
+	if (!state->done) {
+		state->done = true;
+		state->failed = !write_output(r, &r->b->outputs[index], NULL, state);
+	}
+	return state;
+}
+
+/* ---- matches ---------------------------------------------------------------------------------------------------------- */
+
+enum key_state { KEY_UNSET, KEY_VALUE, KEY_JSON };
+
+/* What a parameter is assigned. KEY_JSON: v.s is JSON text that goes into the name or lookup as it is. */
+struct key_value {
+	enum key_state state;
+	struct value v;
+};
+
+struct assignments {
+	struct key_value *items; /* count times parameter_count */
+	size_t count;
+};
+
+struct match_run {
+	struct eval_env *env;
+	size_t parameters;
+	bool lookup; /* JSON elements are written for a lookup, not for a bucket name */
+};
+
+static bool too_many(struct match_run *m)
+{
+	return error_set(m->env->err, "", "the query gives more than %d combinations for one row", MAX_ASSIGNMENTS);
+}
+
+static struct assignments make_assignments(struct match_run *m, size_t count)
+{
+	return (struct assignments){arena_calloc(m->env->arena, sizeof(struct key_value) * (count * m->parameters + 1)), count};
+}
+
+static struct assignments one_value(struct match_run *m, uint32_t parameter, struct value v)
+{
+	struct assignments out = make_assignments(m, 1);
+	out.items[parameter] = (struct key_value){KEY_VALUE, v};
+	return out;
+}
+
+static struct key_value element_value(struct match_run *m, const struct json_node *n)
+{
+	struct key_value out = {.state = KEY_VALUE};
+	switch (n->kind) {
+	case JSON_KIND_STRING:
+		out.v = value_text(n->s);
+		break;
+	case JSON_KIND_INTEGER:
+		out.v = value_integer(n->i);
+		break;
+	case JSON_KIND_REAL:
+		/* Whole doubles are integers here (13). */
+		if (n->r == floor(n->r) && fabs(n->r) < 9007199254740992.0 * 1024)
+			out.v = value_integer((int64_t)n->r);
+		else
+			out.v = value_real(n->r);
+		break;
+	default:
+		out.state = KEY_JSON;
+		out.v = value_text(json_to_text(n, m->lookup ? JSON_STYLE_PLAIN : JSON_STYLE_SHORT_NUMBERS, m->env->arena));
+	}
+	return out;
+}
+
+static bool match_contains(struct match_run *m, const struct match *node, struct assignments *out)
+{
+	struct value v;
+	struct json_node array;
+	if (!expr_eval(node->row, m->env, &v))
+		return false;
+	*out = (struct assignments){0};
+	if (value_is_null(&v))
+		return true;
+	if (v.kind != VALUE_TEXT || !json_read(v.s, JSON_DOUBLES, m->env->arena, &array, m->env->err) || array.kind != JSON_KIND_ARRAY)
+		return error_set(m->env->err, "", "the value is not a JSON array");
+	if (array.array.count > MAX_ASSIGNMENTS)
+		return too_many(m);
+	*out = make_assignments(m, array.array.count);
+	for (size_t i = 0; i < array.array.count; i++)
+		out->items[i * m->parameters + node->parameter] = element_value(m, &array.array.items[i]);
+	return true;
+}
+
+static bool match_eval(struct match_run *m, const struct match *node, struct assignments *out);
+
+static bool match_and(struct match_run *m, const struct match *node, struct assignments *out)
+{
+	struct assignments a, b;
+	if (!match_eval(m, node->left, &a) || !match_eval(m, node->right, &b))
+		return false;
+	if (b.count && a.count > MAX_ASSIGNMENTS / b.count)
+		return too_many(m);
+	*out = make_assignments(m, a.count * b.count);
+	struct key_value *to = out->items;
+	for (size_t i = 0; i < a.count; i++)
+		for (size_t j = 0; j < b.count; j++)
+			for (size_t k = 0; k < m->parameters; k++, to++) {
+				const struct key_value *left = &a.items[i * m->parameters + k];
+				*to = left->state != KEY_UNSET ? *left : b.items[j * m->parameters + k]; /* the left one wins (13) */
+			}
+	return true;
+}
+
+static bool match_or(struct match_run *m, const struct match *node, struct assignments *out)
+{
+	struct assignments a, b;
+	if (!match_eval(m, node->left, &a) || !match_eval(m, node->right, &b))
+		return false;
+	if (a.count + b.count > MAX_ASSIGNMENTS)
+		return too_many(m);
+	*out = make_assignments(m, a.count + b.count);
+	if (a.count)
+		memcpy(out->items, a.items, sizeof(*a.items) * a.count * m->parameters);
+	if (b.count)
+		memcpy(out->items + a.count * m->parameters, b.items, sizeof(*b.items) * b.count * m->parameters);
+	return true;
+}
+
+static bool match_eval(struct match_run *m, const struct match *node, struct assignments *out)
+{
+	struct value v;
+	bool truth;
+	*out = (struct assignments){0};
+	switch (node->kind) {
+	case MATCH_ALWAYS:
+		*out = make_assignments(m, 1);
+		return true;
+	case MATCH_CONDITION:
+		if (!expr_truth(node->row, m->env, &truth))
+			return false;
+		if (truth)
+			*out = make_assignments(m, 1);
+		return true;
+	case MATCH_EQUAL:
+	case MATCH_INSIDE:
+		if (!expr_eval(node->row, m->env, &v))
+			return false;
+		if (v.kind == VALUE_ABSENT)
+			v.kind = VALUE_NULL;
+		if (v.kind != VALUE_BLOB && (v.kind != VALUE_NULL || node->kind == MATCH_INSIDE))
+			*out = one_value(m, node->parameter, v);
+		return true;
+	case MATCH_CONTAINS:
+		return match_contains(m, node, out);
+	case MATCH_BARE:
+		*out = one_value(m, node->parameter, value_integer(1));
+		return true;
+	case MATCH_AND:
+		return match_and(m, node, out);
+	case MATCH_OR:
+		return match_or(m, node, out);
+	}
+	return error_set(m->env->err, "", "unknown kind of match");
+}
+
+/* ---- keys ------------------------------------------------------------------------------------------------------------- */
+
+static struct slice write_keys(struct arena *arena, const struct key_value *const *keys, size_t count, bool lookup)
+{
+	if (!count)
+		return SLICE("[]");
+	size_t bound = 2;
+	for (size_t i = 0; i < count; i++)
+		bound += keys[i]->state == KEY_JSON ? keys[i]->v.s.n + 1 : value_bound(&keys[i]->v) + 1;
+	struct writer w = writer_start(arena, bound);
+	for (size_t i = 0; i < count; i++) {
+		buf_putc(&w.buf, i ? ',' : '[');
+		if (keys[i]->state == KEY_JSON)
+			buf_slice_append(&w.buf, keys[i]->v.s);
+		else if (lookup)
+			value_lookup_key(&w.buf, &keys[i]->v);
+		else
+			value_bucket_key(&w.buf, &keys[i]->v);
+	}
+	buf_putc(&w.buf, ']');
+	return writer_finish(&w, arena);
+}
+
+/* ---- collecting ------------------------------------------------------------------------------------------------------- */
+
+static void *grow_in_arena(struct arena *arena, void *items, size_t count, size_t *cap, size_t size)
+{
+	if (count < *cap)
+		return items;
+	size_t larger = *cap ? *cap * 2 : 8;
+	void *p = arena_alloc(arena, larger * size);
+	if (count)
+		memcpy(p, items, count * size);
+	*cap = larger;
+	return p;
+}
+
+static void add_fault(struct row_run *r, const struct bound_source *s, const char *message)
+{
+	struct evaluation *out = r->out;
+	out->faults = grow_in_arena(r->arena, out->faults, out->fault_count, &r->fault_cap, sizeof(*out->faults));
+	out->faults[out->fault_count++] =
+		(struct row_fault){.definition = s->source->definition, .message = arena_copy(r->arena, slice_cstr(message))};
+}
+
+static void add_entry(struct row_run *r, const struct bound_source *s, struct slice keys, const struct output_state *output)
+{
+	struct evaluation *out = r->out;
+	out->entries = grow_in_arena(r->arena, out->entries, out->entry_count, &r->entry_cap, sizeof(*out->entries));
+	out->entries[out->entry_count++] = (struct row_entry){
+		.definition = s->source->definition,
+		.keys = keys,
+		.object_type = s->object_type,
+		.object_id = output->id,
+		.data = output->data,
+	};
+}
+
+static void add_lookup(struct row_run *r, const struct bound_source *s, struct slice key, struct slice results)
+{
+	struct evaluation *out = r->out;
+	out->lookups = grow_in_arena(r->arena, out->lookups, out->lookup_count, &r->lookup_cap, sizeof(*out->lookups));
+	out->lookups[out->lookup_count++] = (struct row_lookup){.definition = s->source->definition, .key = key, .results = results};
+}
+
+static struct slice as_array(struct arena *arena, struct slice object)
+{
+	char *p = arena_bytes(arena, object.n + 2);
+	p[0] = '[';
+	memcpy(p + 1, object.p, object.n);
+	p[object.n + 1] = ']';
+	return slice_make(p, object.n + 2);
+}
+
+/* ---- bucket definitions and edition 2 --------------------------------------------------------------------------------- */
+
+static bool run_match_source(struct row_run *r, const struct bound_source *s, bool lookup, struct eval_env *env)
+{
+	const struct row_source *source = s->source;
+	struct match_run m = {.env = env, .parameters = source->parameter_count, .lookup = lookup};
+	struct assignments a;
+	if (!match_eval(&m, source->match, &a))
+		return false;
+	if (!a.count)
+		return true;
+	struct output_state *output = row_output(r, s->output);
+	if (output->failed)
+		return error_set(env->err, "", "%.*s", SLICE_ARG(output->message));
+	struct slice results = lookup ? as_array(r->arena, output->data) : SLICE("");
+	const struct key_value **keys = arena_array(r->arena, const struct key_value *, source->key_count + 1);
+	for (size_t i = 0; i < a.count; i++) {
+		const struct key_value *assigned = a.items + i * source->parameter_count;
+		for (size_t k = 0; k < source->key_count; k++)
+			keys[k] = &assigned[source->key_parameters ? source->key_parameters[k] : k];
+		struct slice text = write_keys(r->arena, keys, source->key_count, lookup);
+		if (lookup)
+			add_lookup(r, s, text, results);
+		else
+			add_entry(r, s, text, output);
+	}
+	return true;
+}
+
+/* ---- edition 3 -------------------------------------------------------------------------------------------------------- */
+
+struct combinations {
+	struct row_run *r;
+	const struct bound_source *s;
+	struct eval_env *env;
+	bool lookup;
+	struct key_value *values;
+	const struct key_value **keys;
+	struct json_each_row **rows; /* of each json_each */
+	size_t *counts;
+	const struct json_each_row **current;
+	size_t left; /* combinations that may still be tried */
+};
+
+/* All filters are evaluated: an error in any of them counts. */
+static bool filters_hold(struct combinations *c, bool *out)
+{
+	*out = true;
+	for (size_t i = 0; i < c->s->source->filter_count; i++) {
+		bool truth;
+		if (!expr_truth(c->s->source->filters[i], c->env, &truth))
+			return false;
+		*out &= truth;
+	}
+	return true;
+}
+
+static bool run_combination(struct combinations *c)
+{
+	const struct row_source *source = c->s->source;
+	bool usable;
+	if (!filters_hold(c, &usable) || !usable)
+		return usable;
+	struct output_state local = {0}, *output = &local;
+	if (c->lookup && source->function_count) /* outputs may use the elements, so they are not shared */
+		local.failed = !write_output(c->r, &c->r->b->outputs[c->s->output], c->current, &local);
+	else
+		output = row_output(c->r, c->s->output);
+	if (output->failed)
+		return error_set(c->env->err, "", "%.*s", SLICE_ARG(output->message));
+	usable = !c->lookup || !output->blank;
+	for (size_t i = 0; i < source->key_count; i++) {
+		if (!expr_eval(source->keys[i], c->env, &c->values[i].v))
+			return false;
+		usable &= !is_unusable(&c->values[i].v);
+	}
+	if (!usable)
+		return true;
+	struct slice text = write_keys(c->r->arena, c->keys, source->key_count, c->lookup);
+	if (c->lookup)
+		add_lookup(c->r, c->s, text, as_array(c->r->arena, output->data));
+	else
+		add_entry(c->r, c->s, text, output);
+	return true;
+}
+
+/* Every combination of elements, the first json_each slowest. Bounded by the limit on combinations, so is the recursion by the
+ * number of json_eachs in the query. */
+static bool run_functions(struct combinations *c, size_t function)
+{
+	if (function == c->s->source->function_count) {
+		if (c->left-- == 0)
+			return error_set(c->env->err, "", "the query gives more than %d combinations for one row", MAX_ASSIGNMENTS);
+		return run_combination(c);
+	}
+	for (size_t i = 0; i < c->counts[function]; i++) {
+		c->current[function] = &c->rows[function][i];
+		if (!run_functions(c, function + 1))
+			return false;
+	}
+	return true;
+}
+
+static bool expand_functions(struct combinations *c)
+{
+	const struct row_source *source = c->s->source;
+	for (size_t i = 0; i < source->function_count; i++) {
+		struct value argument;
+		if (!expr_eval(source->functions[i], c->env, &argument) ||
+		    !json_each(&argument, c->env->fixed_json_extract, c->env->arena, &c->rows[i], &c->counts[i], c->env->err))
+			return false;
+	}
+	return true;
+}
+
+static bool run_filter_source(struct row_run *r, const struct bound_source *s, bool lookup, struct eval_env *env)
+{
+	const struct row_source *source = s->source;
+	struct combinations c = {.r = r, .s = s, .env = env, .lookup = lookup, .left = MAX_ASSIGNMENTS};
+	c.values = arena_array(r->arena, struct key_value, source->key_count + 1);
+	c.keys = arena_array(r->arena, const struct key_value *, source->key_count + 1);
+	for (size_t i = 0; i < source->key_count; i++) {
+		c.values[i].state = KEY_VALUE;
+		c.keys[i] = &c.values[i];
+	}
+	if (source->function_count) {
+		c.rows = arena_array(r->arena, struct json_each_row *, source->function_count);
+		c.counts = arena_array(r->arena, size_t, source->function_count);
+		c.current = arena_array(r->arena, const struct json_each_row *, source->function_count);
+		env->elements = c.current;
+	}
+	return expand_functions(&c) && run_functions(&c, 0);
+}
+
+/* ---- repeats ---------------------------------------------------------------------------------------------------------- */
+
+static uint64_t hash_bytes(uint64_t h, struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		h = (h ^ (unsigned char)s.p[i]) * 1099511628211u;
+	return (h ^ 0xff) * 1099511628211u;
+}
+
+static bool same_slot(struct slice a, struct slice b)
+{
+	return (a.p == b.p && a.n == b.n) || slice_eq(a, b);
+}
+
+static bool same_entry(const struct row_entry *a, const struct row_entry *b)
+{
+	return same_slot(a->keys, b->keys) && same_slot(a->object_type, b->object_type) && same_slot(a->object_id, b->object_id);
+}
+
+/* Hash set over indexes; slot 0 means free. */
+struct seen {
+	uint32_t *slots;
+	size_t mask;
+};
+
+static struct seen seen_new(struct arena *arena, size_t count)
+{
+	size_t size = 16;
+	while (size < count * 2)
+		size *= 2;
+	return (struct seen){arena_calloc(arena, sizeof(uint32_t) * size), size - 1};
+}
+
+/* The entries from first on are of one definition; of equal ones the last one's data stays, in the place of the first. */
+static void merge_entries(struct row_run *r, size_t first)
+{
+	struct evaluation *out = r->out;
+	size_t count = out->entry_count - first, kept = 0;
+	if (count < 2)
+		return;
+	struct row_entry *e = out->entries + first;
+	struct seen seen = {0};
+	if (count > 8)
+		seen = seen_new(r->arena, count);
+	for (size_t i = 0; i < count; i++) {
+		size_t found = kept;
+		if (seen.slots) {
+			size_t at = hash_bytes(hash_bytes(14695981039346656037u, e[i].keys), e[i].object_id) & seen.mask;
+			while (seen.slots[at] && !same_entry(&e[seen.slots[at] - 1], &e[i]))
+				at = (at + 1) & seen.mask;
+			if (seen.slots[at])
+				found = seen.slots[at] - 1;
+			else
+				seen.slots[at] = (uint32_t)kept + 1;
+		} else {
+			for (found = 0; found < kept && !same_entry(&e[found], &e[i]);)
+				found++;
+		}
+		e[found] = e[i];
+		kept += found == kept;
+	}
+	out->entry_count = first + kept;
+}
+
+/* The objects of a chain of lookups as one array. */
+static struct slice join_results(struct arena *arena, const struct row_lookup *l, const uint32_t *next, size_t head)
+{
+	size_t total = l[head].results.n, i = head;
+	while (next[i])
+		total += l[i = next[i]].results.n;
+	char *p = arena_bytes(arena, total), *to = p;
+	for (i = head;; i = next[i]) {
+		*to++ = i == head ? '[' : ',';
+		memcpy(to, l[i].results.p + 1, l[i].results.n - 2);
+		to += l[i].results.n - 2;
+		if (!next[i])
+			break;
+	}
+	*to++ = ']';
+	return slice_make(p, (size_t)(to - p));
+}
+
+/* Lookups from first on are of one source. Equal keys: in edition 3 their objects come together, before that they are the same. */
+static void merge_lookups(struct row_run *r, const struct bound_source *s, size_t first)
+{
+	struct evaluation *out = r->out;
+	size_t count = out->lookup_count - first, kept = 0;
+	if (count < 2)
+		return;
+	struct row_lookup *l = out->lookups + first;
+	struct seen seen = seen_new(r->arena, count);
+	/* Lookups of one key form a chain from its first one; last[head] is the end of it. */
+	uint32_t *next = arena_calloc(r->arena, sizeof(*next) * count), *last = arena_array(r->arena, uint32_t, count);
+	bool *head = arena_calloc(r->arena, count);
+	for (size_t i = 0; i < count; i++) {
+		size_t at = hash_bytes(14695981039346656037u, l[i].key) & seen.mask;
+		while (seen.slots[at] && !same_slot(l[seen.slots[at] - 1].key, l[i].key))
+			at = (at + 1) & seen.mask;
+		if (!seen.slots[at]) {
+			seen.slots[at] = (uint32_t)i + 1;
+			head[i] = true;
+			last[i] = (uint32_t)i;
+		} else {
+			size_t first_of_key = seen.slots[at] - 1;
+			next[last[first_of_key]] = (uint32_t)i;
+			last[first_of_key] = (uint32_t)i;
+		}
+	}
+	for (size_t i = 0; i < count; i++)
+		if (head[i]) {
+			struct row_lookup merged = l[i];
+			if (next[i] && s->source->dialect == DIALECT_STREAMS_3)
+				merged.results = join_results(r->arena, l, next, i);
+			l[kept++] = merged;
+		}
+	out->lookup_count = first + kept;
+}
+
+/* ---- the whole -------------------------------------------------------------------------------------------------------- */
+
+static void run_source(struct row_run *r, const struct bound_source *s, bool lookup)
+{
+	struct eval_env env = {.row = r->row, .slots = s->slots, .table = &s->names, .arena = r->arena, .err = &r->err};
+	env.fixed_json_extract = r->b->plan->options.fixed_json_extract;
+	size_t entries = r->out->entry_count, lookups = r->out->lookup_count;
+	bool ok = s->source->match ? run_match_source(r, s, lookup, &env) : run_filter_source(r, s, lookup, &env);
+	if (ok)
+		return;
+	r->out->entry_count = entries;
+	r->out->lookup_count = lookups;
+	add_fault(r, s, r->err.message);
+}
+
+/* Field by field, because clearing the error's text would cost more than a small row. */
+static void row_run_init(struct row_run *r, const struct bound_table *b, const struct value *row, struct arena *arena,
+                         struct evaluation *out)
+{
+	r->b = b;
+	r->row = row;
+	r->arena = arena;
+	r->outputs = NULL;
+	r->out = out;
+	r->entry_cap = r->lookup_cap = r->fault_cap = 0;
+}
+
+void bound_evaluate(const struct bound_table *b, const struct value *row, struct arena *arena, struct evaluation *out)
+{
+	*out = (struct evaluation){0};
+	struct row_run r;
+	row_run_init(&r, b, row, arena, out);
+	r.outputs = arena_array(arena, struct output_state, b->output_count + 1);
+	for (size_t i = 0; i < b->output_count; i++) {
+		r.outputs[i].done = r.outputs[i].failed = r.outputs[i].blank = false;
+	}
+	size_t first = 0;
+	for (size_t i = 0; i < b->bucket_count; i++) {
+		if (i && b->buckets[i].source->definition != b->buckets[i - 1].source->definition) {
+			merge_entries(&r, first);
+			first = out->entry_count;
+		}
+		run_source(&r, &b->buckets[i], false);
+	}
+	merge_entries(&r, first);
+	for (size_t i = 0; i < b->lookup_count; i++) {
+		size_t before = out->lookup_count;
+		run_source(&r, &b->lookups[i], true);
+		merge_lookups(&r, &b->lookups[i], before);
+	}
+}
+
+void bound_events(const struct bound_table *b, const struct value *row, struct arena *arena, struct row_event **out, size_t *count)
+{
+	struct evaluation nothing = {0};
+	struct row_run r;
+	row_run_init(&r, b, row, arena, &nothing);
+	*out = arena_array(arena, struct row_event, b->event_count + 1);
+	*count = b->event_count;
+	for (size_t i = 0; i < b->event_count; i++) {
+		struct output_state state = {0};
+		(*out)[i] = (struct row_event){.name = b->events[i].name};
+		if (write_output(&r, &b->outputs[b->events[i].source.output], NULL, &state))
+			(*out)[i].data = state.data;
+	}
+}
