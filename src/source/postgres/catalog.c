@@ -1,0 +1,300 @@
+/* catalog.c: discovery of tables (source-postgres 4). */
+#include "source/postgres/catalog.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+
+/* ---- the query ------------------------------------------------------------------------------------------------------------ */
+
+/*
+ * Membership in the publication is told from its own catalogues here, because the view pg_publication_tables expands the whole
+ * publication, which is too much for every chunk of a database with many tables.
+ */
+void catalog_signature_sql(struct buf *sql, int version)
+{
+	buf_lit(sql, "pg_catalog.concat_ws('|', c.oid, c.relfilenode, c.relreplident, n.nspname, c.relname,"
+	             " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(':', sa.attnum, sa.atttypid, sa.atttypmod, sa.attname");
+	if (version >= 120000)
+		buf_lit(sql, ", sa.attgenerated");
+	buf_lit(sql, "), ',' ORDER BY sa.attnum) FROM pg_catalog.pg_attribute sa WHERE sa.attrelid = c.oid AND sa.attnum > 0"
+	             " AND NOT sa.attisdropped),"
+	             " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(':', si.indexrelid, si.indkey, si.indisprimary, si.indisreplident), ','"
+	             " ORDER BY si.indexrelid) FROM pg_catalog.pg_index si WHERE si.indrelid = c.oid AND si.indisunique AND si.indisvalid),"
+	             " (SELECT pg_catalog.concat_ws(':', sp.oid, sp.puballtables, (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(':', pr.prrelid");
+	if (version >= 150000)
+		buf_lit(sql, ", pr.prattrs, pg_catalog.md5(pr.prqual::text)");
+	buf_lit(sql, "), ',' ORDER BY pr.oid) FROM pg_catalog.pg_publication_rel pr WHERE pr.prpubid = sp.oid AND (pr.prrelid = c.oid");
+	if (version >= 120000)
+		buf_lit(sql, " OR c.relispartition AND pr.prrelid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors(c.oid) relid)");
+	buf_lit(sql, "))");
+	if (version >= 150000)
+		buf_lit(sql, ", (SELECT pg_catalog.count(*) FROM pg_catalog.pg_publication_namespace pn WHERE pn.pnpubid = sp.oid AND pn.pnnspid = n.oid)");
+	buf_lit(sql, ") FROM pg_catalog.pg_publication sp WHERE sp.pubname = '" PUBLICATION "'))");
+}
+
+enum field {
+	F_OID,
+	F_SCHEMA,
+	F_NAME,
+	F_IDENTITY,
+	F_FILENODE,
+	F_ROWS,
+	F_ROW_SECURITY,
+	F_PUBLISHED,
+	F_FILTER,
+	F_ROW_BYTES,
+	F_SIGNATURE,
+	F_ATTNUM,
+	F_ATTNAME,
+	F_TYPE,
+	F_TYPMOD,
+	F_IN_KEY,
+	F_ORDER,
+	F_ORDER_OPERATOR,
+};
+
+/*
+ * Replica identity as the server decides it for pgoutput: the primary key or the chosen index, if it is immediate and valid; key
+ * columns without the INCLUDEd ones. One row a published column, in attnum order; a table without any gives one with nulls.
+ */
+static const char columns_sql[] =
+        ", a.attnum, a.attname, a.atttypid, a.atttypmod, c.relreplident = 'f' OR COALESCE(a.attnum = ANY (ident.keys), false),"
+        " pg_catalog.array_position(ord.keys, a.attnum), oper.name"
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " LEFT JOIN pg_catalog.pg_publication_tables p ON p.pubname = '" PUBLICATION "' AND p.schemaname = n.nspname"
+        " AND p.tablename = c.relname"
+        " LEFT JOIN LATERAL (SELECT (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1] AS keys FROM pg_catalog.pg_index i"
+        "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL"
+        "  AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END LIMIT 1) ident ON true"
+        /* The key to read by: complete, not null, published, in the default order of its types. */
+        " LEFT JOIN LATERAL (SELECT (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1] AS keys,"
+        "  (i.indclass::pg_catalog.oid[])[0:i.indnkeyatts - 1] AS classes FROM pg_catalog.pg_index i"
+        "  JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid JOIN pg_catalog.pg_am am ON am.oid = ic.relam AND am.amname = 'btree'"
+        "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL"
+        "  AND NOT EXISTS (SELECT 1 FROM pg_catalog.unnest((i.indclass::pg_catalog.oid[])[0:i.indnkeyatts - 1]) cl"
+        "   JOIN pg_catalog.pg_opclass oc ON oc.oid = cl WHERE NOT oc.opcdefault)"
+        "  AND NOT EXISTS (SELECT 1 FROM pg_catalog.unnest((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]) ka"
+        "   WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute x WHERE x.attrelid = c.oid AND x.attnum = ka AND x.attnotnull AND %s))"
+        "  ORDER BY i.indisprimary DESC, i.indisreplident DESC, i.indnkeyatts, i.indexrelid LIMIT 1) ord ON true"
+        " LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND %s"
+        " LEFT JOIN LATERAL (SELECT pg_catalog.format('OPERATOR(%%I.%%s)', opn.nspname, op.oprname) AS name"
+        "  FROM pg_catalog.pg_opclass oc JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype"
+        "   AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 5 JOIN pg_catalog.pg_operator op ON op.oid = ao.amopopr"
+        "  JOIN pg_catalog.pg_namespace opn ON opn.oid = op.oprnamespace"
+        "  WHERE oc.oid = ord.classes[pg_catalog.array_position(ord.keys, a.attnum)]) oper ON true"
+        " WHERE c.relkind = 'r' AND (";
+
+/* Whether pgoutput sends a column, for the attribute alias given. The view knows column lists from 15; from 18 it also knows whether
+ * generated columns are published, before they never are (though 15 lists them). */
+static const char *published_column(int version, char alias)
+{
+	bool x = alias == 'x';
+	if (version >= 180000)
+		return x ? "x.attname = ANY (p.attnames)" : "a.attname = ANY (p.attnames)";
+	if (version >= 150000)
+		return x ? "x.attgenerated = '' AND x.attname = ANY (p.attnames)" : "a.attgenerated = '' AND a.attname = ANY (p.attnames)";
+	if (version >= 120000)
+		return x ? "x.attgenerated = ''" : "a.attgenerated = ''";
+	return "true";
+}
+
+static void table_query(struct buf *sql, int version, const char *condition)
+{
+	buf_lit(sql, "SELECT c.oid, n.nspname, c.relname, c.relreplident, c.relfilenode,"
+	             " CASE WHEN c.reltuples = 0 AND c.relpages = 0 THEN -1 ELSE c.reltuples END,"
+	             " c.relrowsecurity AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = current_user),"
+	             " p.tablename IS NOT NULL, ");
+	buf_slice_append(sql, version >= 150000 ? SLICE("p.rowfilter") : SLICE("NULL"));
+	buf_lit(sql, ", CASE WHEN c.reltuples > 0 THEN pg_catalog.pg_table_size(c.oid) / c.reltuples ELSE 0 END, ");
+	catalog_signature_sql(sql, version);
+	buf_printf(sql, columns_sql, published_column(version, 'x'), published_column(version, 'a'));
+	buf_printf(sql, "%s) ORDER BY n.nspname, c.relname, a.attnum", condition);
+	buf_putc(sql, '\0');
+}
+
+/* ---- the answer ----------------------------------------------------------------------------------------------------------- */
+
+static struct slice field_copy(const PGresult *r, int row, int column, struct arena *arena)
+{
+	return arena_copy(arena, pg_field(r, row, column));
+}
+
+static void read_columns(const PGresult *r, int first, int end, struct arena *arena, struct catalog_table *out)
+{
+	size_t count = 0, keys = 0;
+	struct source_column *columns = arena_array(arena, struct source_column, (size_t)(end - first));
+	struct slice *names = arena_array(arena, struct slice, (size_t)(end - first));
+	struct slice *operators = arena_array(arena, struct slice, (size_t)(end - first));
+	for (int row = first; row < end; row++) {
+		if (PQgetisnull(r, row, F_ATTNUM))
+			continue;
+		int64_t typmod = -1;
+		slice_parse_i64(pg_field(r, row, F_TYPMOD), &typmod);
+		columns[count] = (struct source_column){.name = field_copy(r, row, F_ATTNAME, arena),
+		                                        .type_oid = (uint32_t)pg_field_u64(r, row, F_TYPE),
+		                                        .type_modifier = (int32_t)typmod,
+		                                        .attnum = (int16_t)pg_field_u64(r, row, F_ATTNUM),
+		                                        .in_key = pg_field_bool(r, row, F_IN_KEY)};
+		uint64_t place = pg_field_u64(r, row, F_ORDER); /* from 1; 0: null, not in it */
+		if (place > 0 && place <= (uint64_t)(end - first)) {
+			names[place - 1] = columns[count].name;
+			operators[place - 1] = field_copy(r, row, F_ORDER_OPERATOR, arena);
+			keys++;
+		}
+		count++;
+	}
+	out->table.relation.columns = columns;
+	out->table.relation.column_count = count;
+	out->table.order_key = names;
+	out->table.order_key_count = keys;
+	out->order_operators = operators;
+}
+
+static void read_table(const PGresult *r, int first, int end, struct arena *arena, struct catalog_table *out)
+{
+	*out = (struct catalog_table){
+	        .table = {.relation = {.oid = (uint32_t)pg_field_u64(r, first, F_OID),
+	                               .schema = field_copy(r, first, F_SCHEMA, arena),
+	                               .name = field_copy(r, first, F_NAME, arena),
+	                               .replica_identity = PQgetvalue(r, first, F_IDENTITY)[0]},
+	                  .relfilenode = (uint32_t)pg_field_u64(r, first, F_FILENODE),
+	                  .estimated_rows = strtod(PQgetvalue(r, first, F_ROWS), NULL),
+	                  .row_security = pg_field_bool(r, first, F_ROW_SECURITY)},
+	        .published = pg_field_bool(r, first, F_PUBLISHED),
+	        .row_filter = field_copy(r, first, F_FILTER, arena),
+	        .bytes_per_row = strtod(PQgetvalue(r, first, F_ROW_BYTES), NULL),
+	        .signature = field_copy(r, first, F_SIGNATURE, arena),
+	};
+	read_columns(r, first, end, arena, out);
+}
+
+bool catalog_tables(struct link *l, const char *condition, struct arena *arena, struct catalog_table **out, size_t *count,
+                    struct error *err)
+{
+	struct buf sql = {0};
+	table_query(&sql, l->version, condition);
+	PGresult *r = link_query(l, sql.p, SOCKET_TIMEOUT_MS, err);
+	buf_free(&sql);
+	if (!r)
+		return false;
+	int rows = PQntuples(r);
+	size_t n = 0;
+	*out = NULL;
+	for (int i = 0; i < rows; i++)
+		n += i == 0 || pg_field_u64(r, i, F_OID) != pg_field_u64(r, i - 1, F_OID);
+	*out = arena_array(arena, struct catalog_table, n);
+	*count = 0;
+	for (int first = 0, end; first < rows; first = end) {
+		for (end = first + 1; end < rows && pg_field_u64(r, end, F_OID) == pg_field_u64(r, first, F_OID); end++)
+			;
+		read_table(r, first, end, arena, &(*out)[(*count)++]);
+	}
+	PQclear(r);
+	return true;
+}
+
+/* ---- discovery ------------------------------------------------------------------------------------------------------------ */
+
+/* Prefixes are compared as they are: _ and \ in them are no wildcards (source-postgres 4). */
+static void name_condition(struct buf *sql, const char *column, struct slice name, bool wildcard)
+{
+	if (wildcard && name.n && name.p[name.n - 1] == '%')
+		name.n--;
+	if (wildcard)
+		buf_printf(sql, "pg_catalog.starts_with(%s::pg_catalog.text, ", column);
+	else
+		buf_printf(sql, "%s = ", column);
+	sql_literal(sql, name);
+	if (wildcard)
+		buf_putc(sql, ')');
+}
+
+static void pattern_condition(struct buf *sql, const struct source_pattern *p)
+{
+	buf_putc(sql, '(');
+	name_condition(sql, "n.nspname", p->schema, p->schema_wildcard);
+	if (p->schema_wildcard)
+		buf_lit(sql, " AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_') AND n.nspname <> 'information_schema'");
+	buf_lit(sql, " AND ");
+	name_condition(sql, "c.relname", p->table, p->table_wildcard);
+	buf_putc(sql, ')');
+}
+
+static bool name_matches(struct slice pattern, bool wildcard, struct slice name)
+{
+	if (!wildcard)
+		return slice_eq(pattern, name);
+	if (pattern.n && pattern.p[pattern.n - 1] == '%')
+		pattern.n--;
+	return slice_starts(name, pattern);
+}
+
+static void log_patterns(const struct log *log, const struct source_pattern *patterns, size_t count, const struct catalog_table *tables,
+                         size_t table_count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct source_pattern *p = &patterns[i];
+		bool found = false;
+		for (size_t t = 0; t < table_count && !found; t++)
+			found = name_matches(p->schema, p->schema_wildcard, tables[t].table.relation.schema) &&
+			        name_matches(p->table, p->table_wildcard, tables[t].table.relation.name);
+		if (!found)
+			log_warn(log, "Table \"%.*s\".\"%.*s\" not found.", SLICE_ARG(p->schema), SLICE_ARG(p->table));
+	}
+}
+
+static void log_row_security(struct source_connection *c, const struct source_table *t)
+{
+	log_warn(c->link.source->log,
+	         "[PSYNC_S1145] Row Level Security is enabled on table \"%.*s\". To make sure that %s can read the table, run: 'ALTER ROLE "
+	         "%s BYPASSRLS'.",
+	         SLICE_ARG(t->relation.name), PQuser(c->link.pg), PQuser(c->link.pg));
+}
+
+bool source_discover(struct source_connection *c, const struct source_pattern *patterns, size_t count, struct arena *arena,
+                     struct source_table **tables, size_t *table_count, struct error *err)
+{
+	struct buf condition = {0};
+	buf_lit(&condition, "false");
+	for (size_t i = 0; i < count; i++) {
+		buf_lit(&condition, " OR ");
+		pattern_condition(&condition, &patterns[i]);
+	}
+	buf_putc(&condition, '\0');
+	struct catalog_table *found;
+	size_t n;
+	bool ok = catalog_tables(&c->link, condition.p, arena, &found, &n, err);
+	buf_free(&condition);
+	if (!ok)
+		return false;
+	*tables = arena_array(arena, struct source_table, n);
+	*table_count = 0;
+	for (size_t i = 0; i < n; i++) {
+		const struct source_table *t = &found[i].table;
+		if (!found[i].published) {
+			log_info(c->link.source->log, "Skipping %.*s.%.*s - not part of " PUBLICATION " publication",
+			         SLICE_ARG(t->relation.schema), SLICE_ARG(t->relation.name));
+			continue;
+		}
+		if (t->row_security)
+			log_row_security(c, t);
+		(*tables)[(*table_count)++] = *t;
+	}
+	log_patterns(c->link.source->log, patterns, count, found, n);
+	return true;
+}
+
+bool source_describe(struct source_connection *c, uint32_t oid, struct arena *arena, struct source_table *out, bool *found, struct error *err)
+{
+	char condition[32];
+	snprintf(condition, sizeof(condition), "c.oid = %u", oid);
+	struct catalog_table *t;
+	size_t n;
+	if (!catalog_tables(&c->link, condition, arena, &t, &n, err))
+		return false;
+	*found = n == 1 && t[0].published;
+	if (*found)
+		*out = t[0].table;
+	return true;
+}

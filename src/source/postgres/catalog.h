@@ -1,0 +1,26 @@
+/*
+ * catalog.h: tables as the catalogue has them now (source-postgres 4, 5).
+ */
+#ifndef SYNCLINE_SOURCE_POSTGRES_CATALOG_H
+#define SYNCLINE_SOURCE_POSTGRES_CATALOG_H
+
+#include "source/postgres/link.h"
+
+/* A table with what reading it in order needs beside source_table. */
+struct catalog_table {
+	struct source_table table;
+	bool published;
+	struct slice row_filter;            /* of the publication; n == 0: none */
+	const struct slice *order_operators; /* for each order-key column: its type's ">", as operator(schema.op) */
+	double bytes_per_row;                /* estimate, out-of-line values included; 0 when unknown */
+	struct slice signature;              /* changes when anything of this changes */
+};
+
+/* SQL expression over "c" (pg_class) and "n" (pg_namespace): everything that decides how the table is read and streamed, as one text. */
+void catalog_signature_sql(struct buf *sql, int version);
+
+/* The tables for which the SQL condition over c and n holds, by schema and name. */
+bool catalog_tables(struct link *l, const char *condition, struct arena *arena, struct catalog_table **out, size_t *count,
+                    struct error *err);
+
+#endif

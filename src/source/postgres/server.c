@@ -1,0 +1,99 @@
+/* server.c: what the server is and can do (source-postgres 2), its head, and our marker (checkpoint-requests 2). */
+#include <string.h>
+
+#include "base/position.h"
+#include "source/postgres/link.h"
+
+/* Plain settings instead of a PL/pgSQL block, so that it also works where plpgsql is missing. */
+static bool check_settings(struct link *l, struct error *err)
+{
+	PGresult *r = link_query(l,
+	                         "SELECT pg_catalog.current_setting('wal_level'), pg_catalog.current_setting('max_replication_slots'),"
+	                         " pg_catalog.current_setting('max_wal_senders')",
+	                         SHORT_TIMEOUT_MS, err);
+	if (!r)
+		return false;
+	bool ok = true;
+	if (strcmp(PQgetvalue(r, 0, 0), "logical") != 0)
+		ok = error_set(err, "",
+		               "wal_level must be set to 'logical', your database has it set to '%s'. Please edit your config file and "
+		               "restart PostgreSQL.",
+		               PQgetvalue(r, 0, 0));
+	for (int i = 1; ok && i <= 2; i++)
+		if (pg_field_u64(r, 0, i) < 1)
+			ok = error_set(err, "",
+			               "Your %s setting is too low, it must be greater than 1. Please edit your config file and restart "
+			               "PostgreSQL.",
+			               i == 1 ? "max_replication_slots" : "max_wal_senders");
+	PQclear(r);
+	return ok;
+}
+
+static bool check_publication(struct link *l, struct error *err)
+{
+	PGresult *r = link_query(l,
+	                         l->version >= 130000
+	                                 ? "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot FROM "
+	                                   "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'"
+	                                 : "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, false FROM "
+	                                   "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'",
+	                         SHORT_TIMEOUT_MS, err);
+	if (!r)
+		return false;
+	bool ok = true;
+	if (PQntuples(r) == 0)
+		ok = error_set(err, "PSYNC_S1141",
+		               "Publication '" PUBLICATION "' does not exist. Run: `CREATE PUBLICATION " PUBLICATION
+		               " FOR ALL TABLES`, or read the documentation for details.");
+	else if (!pg_field_bool(r, 0, 0))
+		ok = error_set(err, "PSYNC_S1142",
+		               "Publication '" PUBLICATION "' does not publish all changes. Create a publication using `WITH (publish = "
+		               "\"insert, update, delete, truncate\")` (the default).");
+	else if (pg_field_bool(r, 0, 1))
+		ok = error_set(err, "PSYNC_S1143", "'" PUBLICATION "' uses publish_via_partition_root, which is not supported.");
+	PQclear(r);
+	return ok;
+}
+
+bool source_check(struct source_connection *c, struct error *err)
+{
+	return check_settings(&c->link, err) && check_publication(&c->link, err);
+}
+
+bool source_identify(struct source_connection *c, struct source_identity *out, struct error *err)
+{
+	PGresult *r = link_query(&c->link,
+	                         "SELECT system_identifier, pg_catalog.current_database(), pg_catalog.pg_current_wal_insert_lsn()"
+	                         " FROM pg_catalog.pg_control_system()",
+	                         SHORT_TIMEOUT_MS, err);
+	if (!r)
+		return false;
+	/* A database name of 63 bytes does not fit beside 20 digits: cut it, the number tells servers apart. */
+	snprintf(out->system_id, sizeof(out->system_id), "%s.%.*s", PQgetvalue(r, 0, 0), 42, PQgetvalue(r, 0, 1));
+	out->server_version = c->link.version;
+	bool ok = lsn_parse(pg_field(r, 0, 2), &out->insert_lsn);
+	PQclear(r);
+	return ok || error_set(err, "PSYNC_S1120", "the server's WAL position cannot be read");
+}
+
+bool source_head(struct source_connection *c, uint64_t *lsn, struct xid_snapshot *snapshot, struct arena *arena, struct error *err)
+{
+	PGresult *r = link_query(&c->link,
+	                         c->link.version >= 130000
+	                                 ? "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_snapshot()"
+	                                 : "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.txid_current_snapshot()",
+	                         SHORT_TIMEOUT_MS, err);
+	if (!r)
+		return false;
+	bool ok = lsn_parse(pg_field(r, 0, 0), lsn) && (!snapshot || snapshot_parse(pg_field(r, 0, 1), arena, snapshot));
+	PQclear(r);
+	return ok || error_set(err, "PSYNC_S1120", "the server's WAL position or snapshot cannot be read");
+}
+
+bool source_marker(struct source_connection *c, struct error *err)
+{
+	PGresult *r = link_query(&c->link, "SELECT pg_catalog.pg_logical_emit_message(true, '" MARKER_PREFIX "', '" MARKER_CONTENT "')",
+	                         SHORT_TIMEOUT_MS, err);
+	PQclear(r);
+	return r != NULL;
+}
