@@ -19,10 +19,9 @@ for prefix in "$on_path" "$local_node" /usr /usr/local; do
 done
 [ "${1:-}" = --install ] || exit 1
 if ! command -v npm >/dev/null; then
-	root=(); [ "$(id -u)" -eq 0 ] || root=(sudo)
-	"${root[@]}" apt-get -y -qq install --no-install-recommends --no-upgrade nodejs npm >&2
+	"$top/scripts/install-packages.sh" node >&2
 fi
 mkdir -p "$top/.tools"
-npm install --prefix "$top/.tools" --no-save --no-audit --no-fund --loglevel=error "node-linux-$arch@22" >&2
+npm install --prefix "$top/.tools" --no-save --no-audit --no-fund --loglevel=error "node-linux-$arch@22" npm@10 >&2
 fits "$local_node" || { echo "no usable Node 20 or newer" >&2; exit 1; }
 echo "$local_node"

@@ -17,8 +17,10 @@ if [ ! -f "$cache/complete" ]; then
 	cp "${lists[@]}" "$work"
 	command=install
 	[ ! -f package-lock.json ] || command=ci
-	# node-gyp takes Node's headers from the installation: nothing is downloaded but packages.
-	npm_config_nodedir=$prefix npm "$command" --prefix "$work" --no-audit --no-fund --loglevel=error >"$work/log" 2>&1 || { tail -40 "$work/log" >&2; exit 1; }
+	# npm runs on the chosen Node, whatever its first line says, and node-gyp takes that one's headers: only packages are downloaded.
+	npm=$prefix/../npm/bin/npm-cli.js # beside a Node that find-node.sh fetched: Debian's own npm links addons to Debian's Node
+	[ -f "$npm" ] || npm=$(readlink -f "$(command -v npm)")
+	npm_config_nodedir=$prefix node "$npm" "$command" --prefix "$work" --no-audit --no-fund --loglevel=error >"$work/log" 2>&1 || { tail -40 "$work/log" >&2; exit 1; }
 	touch "$work/complete"
 	rm -rf "$cache"
 	mv -T "$work" "$cache" 2>/dev/null || [ -f "$cache/complete" ]
