@@ -1,0 +1,154 @@
+/*
+ * backend.h: what the backend-neutral rules of this folder need from a store.
+ *
+ * Two halves that share nothing but the folder: data (one writer, many readers) and write checkpoints ("requests"). A slice that a
+ * backend hands out lives until the next write of the same transaction, or to the end of the reader.
+ *
+ * Return values: bool, false with *err filled; or int: 1 found, 0 not found, -1 error with *err filled.
+ */
+#ifndef SYNCLINE_STORAGE_BACKEND_H
+#define SYNCLINE_STORAGE_BACKEND_H
+
+#include "storage/storage.h"
+
+struct backend;
+struct requests_txn;
+
+/* Small numbered records that are few enough to be read whole at open. */
+enum small_kind { SMALL_META, SMALL_TABLES, SMALL_DEFINITIONS, SMALL_PLANS, SMALL_STRINGS, SMALL_KINDS };
+/* Record of SMALL_META that the neutral code owns (commit.c); backends use numbers from 100 on. */
+#define META_STATE 0
+
+typedef bool (*small_each_fn)(void *ctx, uint32_t number, struct slice value, struct error *err);
+
+/* One operation to be written. */
+struct backend_op {
+	uint32_t bucket;
+	uint64_t op_id;
+	enum op_kind kind; /* PUT or REMOVE */
+	uint32_t checksum;
+	uint32_t table;
+	const uint8_t *uuid;
+	uint32_t type; /* number of the object type */
+	struct slice object_id;
+	struct slice data;      /* PUT: JSON text */
+	bool shared;            /* other operations of the row refer to this one's data */
+	uint64_t same_data_op;  /* not 0: the data is that of this operation, written before in the same row */
+	uint32_t same_data_bucket;
+};
+
+struct backend_lookup {
+	uint32_t definition;
+	struct slice key;
+	const uint8_t *row; /* 16 bytes: hash of table and row key */
+	uint64_t op_id;
+	struct slice results; /* [] when the row no longer gives any */
+	bool may_have_older;  /* the row had an entry under this key before */
+	uint64_t floor;       /* of the older entries keep the newest at or below this op id, and all above */
+};
+
+struct scanned_row {
+	struct slice key, record;
+};
+
+/* Bucket numbers that a commit changed, appended to. */
+struct changed_buckets {
+	uint32_t *items;
+	size_t count, cap;
+};
+
+typedef void (*lookup_result_fn)(void *ctx, struct slice results);
+typedef bool (*user_fn)(void *ctx, struct slice user, int64_t since_wall_ms);
+
+struct backend_ops {
+	void (*close)(struct backend *b);
+
+	/* -- the writer. write_begin opens the transaction; all others but small_each need it. */
+	bool (*write_begin)(struct backend *b, struct error *err);
+	bool (*write_commit)(struct backend *b, struct changed_buckets *changed, struct error *err); /* durable when it returns */
+	void (*write_abort)(struct backend *b);
+	size_t (*write_size)(struct backend *b);
+
+	bool (*small_put)(struct backend *b, enum small_kind kind, uint32_t number, struct slice value, struct error *err);
+	bool (*small_delete)(struct backend *b, enum small_kind kind, uint32_t number, struct error *err);
+	bool (*small_each)(struct backend *b, enum small_kind kind, small_each_fn each, void *ctx, struct error *err);
+
+	int (*row_get)(struct backend *b, uint32_t table, struct slice key, struct slice *record, struct error *err);
+	bool (*row_put)(struct backend *b, uint32_t table, struct slice key, struct slice record, struct error *err);
+	bool (*row_delete)(struct backend *b, uint32_t table, struct slice key, struct error *err);
+	bool (*row_mark_incomplete)(struct backend *b, uint32_t table, struct slice key, bool incomplete, struct error *err);
+	int (*image_get)(struct backend *b, uint32_t table, struct slice key, struct slice *image, struct error *err);
+	bool (*image_put)(struct backend *b, uint32_t table, struct slice key, struct slice image, struct error *err);
+	bool (*image_delete)(struct backend *b, uint32_t table, struct slice key, struct error *err);
+	/* Up to max rows in key order with a key after `after` (n == 0: from the first), copied to the arena. */
+	bool (*rows_scan)(struct backend *b, uint32_t table, bool only_incomplete, struct slice after, size_t max, struct arena *arena,
+	                  struct scanned_row **rows, size_t *count, struct error *err);
+
+	/* Number of the bucket, made if missing. */
+	bool (*bucket_number)(struct backend *b, uint32_t definition, struct slice keys, uint32_t *number, struct error *err);
+	bool (*bucket_definition)(struct backend *b, uint32_t number, uint32_t *definition, struct error *err);
+	bool (*op_add)(struct backend *b, const struct backend_op *op, struct error *err);
+	bool (*lookup_put)(struct backend *b, const struct backend_lookup *l, struct error *err);
+	/* Newest results of one row under a key. */
+	int (*lookup_latest)(struct backend *b, uint32_t definition, struct slice key, const uint8_t row[16], struct slice *results,
+	                     struct error *err);
+
+	/* -- readers, any thread */
+	struct storage_reader *(*read_begin)(struct backend *b, struct error *err);
+	void (*read_end)(struct storage_reader *r);
+	uint32_t (*read_bucket)(struct storage_reader *r, uint32_t definition, struct slice keys);
+	bool (*read_checksum)(struct storage_reader *r, uint32_t bucket, uint64_t c, struct bucket_checksum *out, struct error *err);
+	struct op_cursor *(*read_ops)(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to, struct error *err);
+	/* Calls once for each row that has results under the key at c (never for an empty "[]"). */
+	bool (*read_lookup)(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, lookup_result_fn each, void *ctx,
+	                    struct error *err);
+
+	/* -- write checkpoints: one write transaction at a time (the caller's mutex), readers on any thread. `user` is the encoded
+	 * user key (write_checkpoints.h). */
+	bool (*requests_begin)(struct backend *b, bool write, struct requests_txn **out, struct error *err);
+	bool (*requests_commit)(struct requests_txn *t, struct error *err); /* ends it, also when it fails */
+	void (*requests_abort)(struct requests_txn *t);
+	int (*user_get)(struct requests_txn *t, struct slice user, struct slice *record, struct error *err);
+	bool (*user_put)(struct requests_txn *t, struct slice user, struct slice record, struct error *err);
+	bool (*user_delete)(struct requests_txn *t, struct slice user, struct error *err);
+	/* Up to max records in a fixed order; *cursor starts empty and says where to go on. The slices live to the end of t. */
+	bool (*users_scan)(struct requests_txn *t, struct buf *cursor, size_t max, struct arena *arena, struct scanned_row **rows,
+	                   size_t *count, struct error *err);
+	/* Index of known heads. since: wall clock of storing. */
+	bool (*head_put)(struct requests_txn *t, struct position head, struct slice user, int64_t since, struct error *err);
+	bool (*head_delete)(struct requests_txn *t, struct position head, struct slice user, struct error *err);
+	/* Users with a head in (after, up_to], in order of heads, until the callback answers false. */
+	bool (*heads_each)(struct requests_txn *t, struct position after, struct position up_to, user_fn each, void *ctx,
+	                   struct error *err);
+	/* Forgets index entries at or below the position, at most max. */
+	bool (*heads_trim)(struct requests_txn *t, struct position up_to, size_t max, struct error *err);
+	/* Index of users who wait for a head. */
+	bool (*unknown_put)(struct requests_txn *t, struct slice user, int64_t since, struct error *err);
+	bool (*unknown_delete)(struct requests_txn *t, struct slice user, struct error *err);
+	bool (*unknown_each)(struct requests_txn *t, user_fn each, void *ctx, struct error *err);
+	/* Greatest id ever given to a user whose record was removed; 0: none. */
+	bool (*floor_get)(struct requests_txn *t, struct slice user, uint64_t *id, struct error *err);
+	bool (*floor_put)(struct requests_txn *t, struct slice user, uint64_t id, struct error *err); /* 0 deletes */
+};
+
+struct backend {
+	const struct backend_ops *ops;
+	struct names *types;  /* the storage's; for readers of operations */
+	struct names *tables; /* subkey texts */
+};
+
+struct storage_reader {
+	struct backend *backend;
+};
+
+struct op_cursor {
+	struct backend *backend;
+	int (*next)(struct op_cursor *c, struct op_view *out, struct error *err);
+	void (*close)(struct op_cursor *c);
+};
+
+/* Opens the backend of lmdb/ (env.c). */
+struct backend *lmdb_backend_open(const struct storage_options *options, struct names *types, struct names *tables,
+                                  struct error *err);
+
+#endif

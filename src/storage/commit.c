@@ -1,0 +1,393 @@
+/*
+ * commit.c: transactions of the one writer, and what the rest of the process is told of them.
+ *
+ * META_STATE record: format version u32 big-endian, then as encode_state writes it.
+ *
+ * The order of a visible commit is: write and sync; set the served checkpoint; collect whose requests it passed; tell the
+ * subscriber. A request that is stored while this goes on either is found by the collecting, or finds the new position itself
+ * (requests.c), so nobody waits for news that never come.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "storage/codec.h"
+#include "storage/internal.h"
+
+/* Beyond this, telling which buckets changed costs more than looking at all sessions. */
+#define NEWS_MAX 100000
+
+static void put_position(struct buf *b, struct position p)
+{
+	buf_varint(b, p.era);
+	buf_varint(b, p.lsn);
+}
+
+static struct position get_position(struct decoder *d)
+{
+	struct position p;
+	p.era = decode_varint(d);
+	p.lsn = decode_varint(d);
+	return p;
+}
+
+static void encode_state(struct buf *b, const struct store_state *st)
+{
+	uint8_t version[4];
+	be32_put(version, STORE_FORMAT_VERSION);
+	buf_append(b, version, 4);
+	buf_varint(b, st->op_seq);
+	buf_putc(b, st->has_checkpoint);
+	buf_varint(b, st->checkpoint_op);
+	put_position(b, st->checkpoint_position);
+	put_position(b, st->applied);
+	buf_varint(b, st->active_plan);
+	buf_varint(b, st->pending_plan);
+	buf_varint(b, st->last_plan);
+	buf_varint(b, st->epoch);
+	buf_varint(b, st->last_table);
+	buf_varint(b, st->last_definition);
+	buf_varint(b, st->type_count);
+	buf_text(b, slice_cstr(st->slot_name));
+	buf_text(b, slice_cstr(st->system_id));
+}
+
+static bool decode_state(void *ctx, uint32_t number, struct slice value, struct error *err)
+{
+	struct store_state *st = ctx;
+	if (number != META_STATE)
+		return true;
+	struct decoder d = decoder_of(value);
+	struct slice version = decode_bytes(&d, 4);
+	if (!d.bad && be32_get(version.p) > STORE_FORMAT_VERSION)
+		return error_set(err, "PSYNC_S1005",
+		                 "The store was written by a newer version of this program (format %u, this one knows %u)", be32_get(version.p),
+		                 STORE_FORMAT_VERSION);
+	st->op_seq = decode_varint(&d);
+	st->has_checkpoint = decode_u8(&d);
+	st->checkpoint_op = decode_varint(&d);
+	st->checkpoint_position = get_position(&d);
+	st->applied = get_position(&d);
+	st->active_plan = decode_varint(&d);
+	st->pending_plan = decode_varint(&d);
+	st->last_plan = decode_varint(&d);
+	st->epoch = decode_varint(&d);
+	st->last_table = (uint32_t)decode_varint(&d);
+	st->last_definition = (uint32_t)decode_varint(&d);
+	st->type_count = (uint32_t)decode_varint(&d);
+	struct slice slot = decode_text(&d), system = decode_text(&d);
+	if (d.bad || slot.n >= sizeof(st->slot_name) || system.n >= sizeof(st->system_id))
+		return error_set(err, "PSYNC_S2404", "the store is damaged: its state record cannot be read");
+	memcpy(st->slot_name, slot.p, slot.n);
+	memcpy(st->system_id, system.p, system.n);
+	return true;
+}
+
+/* Makes visible to other threads what the state says. */
+static void publish(struct storage *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->checkpoint = (struct checkpoint){.valid = s->state.active_plan && s->state.has_checkpoint,
+	                                    .op_id = s->state.checkpoint_op,
+	                                    .position = s->state.checkpoint_position,
+	                                    .plan_id = s->state.active_plan};
+	s->durable = s->committed.applied;
+	memcpy(s->source.slot_name, s->state.slot_name, sizeof(s->source.slot_name));
+	memcpy(s->source.system_id, s->state.system_id, sizeof(s->source.system_id));
+	s->source.applied = s->state.applied;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* A reader that began before the newest checkpoint may hold an older one for a while, so lookup entries are kept for a minute: the
+ * floor is the checkpoint that was the newest one a minute ago. Before the first checkpoint nobody reads. */
+static void sample_checkpoint(struct storage *s)
+{
+	int64_t now = clock_mono_ms();
+	if (s->sample_count && now - s->samples[s->sample_count - 1].mono_ms < 1000)
+		return;
+	if (s->sample_count == CHECKPOINT_SAMPLES) {
+		memmove(&s->samples[0], &s->samples[1], (CHECKPOINT_SAMPLES - 1) * sizeof(s->samples[0]));
+		s->sample_count--;
+	}
+	s->samples[s->sample_count].op_id = s->state.checkpoint_op;
+	s->samples[s->sample_count++].mono_ms = now;
+}
+
+uint64_t lookup_floor(struct storage *s)
+{
+	if (!s->state.has_checkpoint)
+		return UINT64_MAX;
+	int64_t then = clock_mono_ms() - CHECKPOINT_MARGIN_MS;
+	for (size_t i = s->sample_count; i > 0; i--)
+		if (s->samples[i - 1].mono_ms <= then)
+			return s->samples[i - 1].op_id;
+	return 0;
+}
+
+bool state_load(struct storage *s, struct error *err)
+{
+	if (!s->backend->ops->small_each(s->backend, SMALL_META, decode_state, &s->state, err))
+		return false;
+	s->committed = s->state;
+	/* Operations that no checkpoint showed yet: which buckets they are in is not known any more. */
+	s->news.everything = s->state.op_seq > s->state.checkpoint_op;
+	s->request_era = s->state.applied.era;
+	publish(s);
+	if (s->state.has_checkpoint)
+		sample_checkpoint(s);
+	return true;
+}
+
+/* ---- the transaction ---- */
+
+bool writer_peek(struct storage *s, struct error *err)
+{
+	if (s->failed)
+		return error_set(err, "PSYNC_S1101", "an earlier write failed; the transaction must be rolled back first");
+	if (!s->open && !s->backend->ops->write_begin(s->backend, err))
+		return false;
+	s->open = true;
+	return true;
+}
+
+bool writer_begin(struct storage *s, struct error *err)
+{
+	if (!writer_peek(s, err))
+		return false;
+	s->dirty = true;
+	return true;
+}
+
+bool writer_fail(struct storage *s)
+{
+	s->failed = true;
+	return false;
+}
+
+void storage_rollback(struct storage *s)
+{
+	if (s->open)
+		s->backend->ops->write_abort(s->backend);
+	bool was_dirty = s->dirty;
+	s->open = s->dirty = s->failed = false;
+	s->activating = false;
+	if (!was_dirty)
+		return;
+	/* Positions that were announced without a disk flush stay: they are boundaries that the source really passed. */
+	struct position applied = s->state.applied, shown = s->state.checkpoint_position;
+	s->state = s->committed;
+	s->state.applied = applied;
+	s->state.checkpoint_position = shown;
+	types_rollback(s);
+	definitions_rollback(s);
+	struct error err;
+	if (!tables_load(s, &err)) {
+		log_error(s->log, "Cannot read the table records again: %s", err.message);
+		s->failed = true;
+	}
+}
+
+size_t storage_batch_size(struct storage *s)
+{
+	return s->dirty ? s->backend->ops->write_size(s->backend) : 0;
+}
+
+/* Everything so far and this state, durable. */
+static bool write_out(struct storage *s, const struct store_state *next, struct error *err)
+{
+	struct buf record = {0};
+	encode_state(&record, next);
+	bool ok = types_store(s, err) &&
+	          s->backend->ops->small_put(s->backend, SMALL_META, META_STATE, buf_slice(&record), err) &&
+	          s->backend->ops->write_commit(s->backend, &s->news.buckets, err);
+	buf_free(&record);
+	if (!ok)
+		return writer_fail(s);
+	s->open = s->dirty = false;
+	s->state = s->committed = *next;
+	s->types_committed = next->type_count;
+	definitions_committed(s);
+	return true;
+}
+
+/* A transaction that was opened for reading only must not stay open: it belongs to this thread. */
+static void end_peek(struct storage *s)
+{
+	if (s->open && !s->dirty) {
+		s->backend->ops->write_abort(s->backend);
+		s->open = false;
+	}
+}
+
+bool storage_flush(struct storage *s, struct error *err)
+{
+	if (s->failed)
+		return writer_peek(s, err);
+	end_peek(s);
+	if (!s->dirty)
+		return true;
+	struct store_state next = s->state;
+	if (!write_out(s, &next, err))
+		return false;
+	publish(s);
+	return true;
+}
+
+bool storage_sync_position(struct storage *s, struct error *err)
+{
+	if (!s->failed && position_cmp(s->state.applied, s->committed.applied) == 0 &&
+	    position_cmp(s->state.checkpoint_position, s->committed.checkpoint_position) == 0)
+		return true;
+	return writer_begin(s, err) && storage_flush(s, err);
+}
+
+/* ---- news ---- */
+
+void news_free(struct pending_news *n)
+{
+	free(n->buckets.items);
+	free(n->lookups);
+}
+
+static int compare_u32(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+static void unique_lookups(struct pending_news *n)
+{
+	if (n->lookup_count < 2)
+		return;
+	qsort(n->lookups, n->lookup_count, sizeof(*n->lookups), compare_u64);
+	size_t kept = 1;
+	for (size_t i = 1; i < n->lookup_count; i++)
+		if (n->lookups[i] != n->lookups[kept - 1])
+			n->lookups[kept++] = n->lookups[i];
+	n->lookup_count = kept;
+}
+
+static void unique_buckets(struct pending_news *n)
+{
+	struct changed_buckets *b = &n->buckets;
+	if (b->count < 2)
+		return;
+	qsort(b->items, b->count, sizeof(*b->items), compare_u32);
+	size_t kept = 1;
+	for (size_t i = 1; i < b->count; i++)
+		if (b->items[i] != b->items[kept - 1])
+			b->items[kept++] = b->items[i];
+	b->count = kept;
+}
+
+/* Hidden commits may go on for long: what they changed must stay bounded. */
+static void bound_news(struct pending_news *n)
+{
+	if (n->buckets.count > 4 * NEWS_MAX) {
+		unique_buckets(n);
+		n->everything |= n->buckets.count > NEWS_MAX;
+	}
+	if (n->everything)
+		n->buckets.count = n->lookup_count = 0;
+}
+
+void news_add_lookup(struct storage *s, uint32_t definition, struct slice key)
+{
+	struct pending_news *n = &s->news;
+	if (n->everything)
+		return;
+	if (n->lookup_count >= 2 * NEWS_MAX) {
+		unique_lookups(n);
+		if (n->lookup_count > NEWS_MAX) {
+			n->everything = true;
+			return;
+		}
+	}
+	n->lookups = xgrow(n->lookups, n->lookup_count, &n->lookup_cap, sizeof(*n->lookups));
+	n->lookups[n->lookup_count++] = lookup_hash(definition, key);
+}
+
+/* Sets the served checkpoint and tells the subscriber. before: what was served until now. */
+static void announce(struct storage *s, struct checkpoint before, bool activated)
+{
+	struct pending_news *n = &s->news;
+	publish(s);
+	sample_checkpoint(s);
+	pthread_mutex_lock(&s->lock);
+	void (*callback)(void *ctx, const struct storage_news *news) = s->callback;
+	void *ctx = s->callback_ctx;
+	struct storage_news news = {.checkpoint = s->checkpoint};
+	pthread_mutex_unlock(&s->lock);
+	if (callback) {
+		struct arena arena = {0};
+		struct requests_txn *txn = NULL;
+		struct error err;
+		struct position after = before.valid ? before.position : (struct position){0, 0};
+		if (!requests_passed(s, after, news.checkpoint.position, &news.users, &news.user_count, &txn, &arena, &err)) {
+			log_error(s->log, "Cannot find out whose checkpoint requests were passed: %s", err.message);
+			n->everything = true;
+		}
+		unique_buckets(n);
+		unique_lookups(n);
+		news.everything = n->everything || activated || n->buckets.count > NEWS_MAX || n->lookup_count > NEWS_MAX;
+		if (!news.everything) {
+			news.buckets = n->buckets.items;
+			news.bucket_count = n->buckets.count;
+			news.lookups = n->lookups;
+			news.lookup_count = n->lookup_count;
+		}
+		callback(ctx, &news);
+		if (txn)
+			s->backend->ops->requests_abort(txn);
+		arena_free(&arena);
+	}
+	n->everything = false;
+	n->buckets.count = n->lookup_count = 0;
+}
+
+bool storage_commit(struct storage *s, struct position applied, bool visible, bool *durable, struct error *err)
+{
+	*durable = false;
+	if (s->failed)
+		return writer_peek(s, err);
+	end_peek(s);
+	/* The first position of another source behind the address. Before anything of it is shown, old heads must be forgotten. */
+	if (applied.era > s->state.applied.era && !requests_new_era(s, err))
+		return false;
+	struct store_state next = s->state;
+	if (position_cmp(applied, next.applied) > 0)
+		next.applied = applied;
+	bool make = visible && (next.active_plan || s->activating) && position_cmp(applied, next.checkpoint_position) >= 0;
+	bool activating = make && s->activating;
+	if (make) {
+		next.has_checkpoint = true;
+		next.checkpoint_op = next.op_seq;
+		next.checkpoint_position = applied;
+	}
+	bool shows_ops = make && (activating || !s->state.has_checkpoint || next.checkpoint_op != s->state.checkpoint_op);
+	if (s->dirty || shows_ops) {
+		if (!writer_begin(s, err) || (activating && !definitions_activate(s, &next, err)))
+			return writer_fail(s);
+		if (!write_out(s, &next, err))
+			return false;
+	} else {
+		s->state = next;
+	}
+	*durable = position_cmp(s->state.applied, s->committed.applied) <= 0;
+	bound_news(&s->news);
+	struct checkpoint before = storage_checkpoint(s);
+	if (activating)
+		definitions_activated(s);
+	if (make)
+		announce(s, before, activating);
+	else
+		publish(s);
+	return true;
+}

@@ -1,0 +1,157 @@
+/*
+ * internal.h: the storage object as the files of this folder share it.
+ *
+ * Threads: `lock` guards what readers and the request thread see of the writer (served checkpoint, plans, source facts). Everything
+ * under "writer" belongs to the replication thread. `requests_lock` lets one thread at a time write to the request side.
+ */
+#ifndef SYNCLINE_STORAGE_INTERNAL_H
+#define SYNCLINE_STORAGE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "storage/apply.h"
+#include "storage/backend.h"
+#include "storage/names.h"
+#include "storage/write_checkpoints.h"
+
+/* Raised when a record's format changes; a store with a greater one is refused. */
+#define STORE_FORMAT_VERSION 1
+
+/* What one record (META_STATE) says about the whole store; written in each transaction. */
+struct store_state {
+	uint64_t op_seq; /* last op id given out */
+	bool has_checkpoint;
+	uint64_t checkpoint_op;
+	struct position checkpoint_position;
+	struct position applied;
+	uint64_t active_plan, pending_plan; /* 0: none */
+	uint64_t last_plan, epoch;
+	uint32_t last_table, last_definition, type_count;
+	char slot_name[64], system_id[64];
+};
+
+struct definition_record {
+	uint32_t number;
+	enum definition_kind kind;
+	enum definition_state state, committed_state;
+	uint64_t epoch;
+	uint8_t hash[32];
+	struct slice name, content; /* in the storage's arena */
+};
+
+struct plan_record {
+	uint64_t id;
+	struct slice text; /* in the storage's arena */
+	uint32_t *numbers; /* by index in the plan; same arena */
+	size_t count;
+};
+
+struct table_record {
+	uint32_t number;
+	bool dropped; /* only its subkey text is needed still */
+	struct slice schema, name;
+	uint32_t oid;
+	struct table_key_column *key;
+	size_t key_count;
+	char subkey_id[40];
+	bool snapshot_done;
+	uint64_t snapshot_epoch, rows_read;
+	struct slice last_key;
+};
+
+/* Which older lookup entries a reader may still need: see commit.c. */
+#define CHECKPOINT_MARGIN_MS 60000
+#define CHECKPOINT_SAMPLES 64
+
+/* What changed since the last checkpoint that clients saw. */
+struct pending_news {
+	bool everything;
+	struct changed_buckets buckets;
+	uint64_t *lookups;
+	size_t lookup_count, lookup_cap;
+};
+
+struct storage {
+	struct backend *backend;
+	const struct log *log;
+	int64_t retention_ms;
+	int64_t (*wall_ms)(void); /* clock_wall_ms; tests turn it */
+
+	pthread_mutex_t lock;
+	struct checkpoint checkpoint;
+	struct stored_plan *active, *pending;
+	struct source_state source;
+	struct position durable;
+	void (*callback)(void *ctx, const struct storage_news *news);
+	void *callback_ctx;
+
+	pthread_mutex_t requests_lock;
+	uint64_t request_era; /* under requests_lock: heads of an older era mean nothing */
+
+	/* -- writer */
+	struct arena arena; /* definitions and plans; lives until close */
+	bool open;          /* the backend's transaction is */
+	bool dirty;         /* and has something to be committed */
+	bool failed;        /* a write failed half way: only storage_rollback helps */
+	struct store_state state, committed;
+	struct definition_record *definitions;
+	size_t definition_count, definition_cap;
+	bool any_dropping;
+	bool active_stale; /* the attached plan's content is not what was stored: a newer program changed an output */
+	struct plan_record active_record, pending_record; /* id 0: none */
+	struct plan *pending_plan, *active_plan;          /* compiled, once attached */
+	bool activating;
+	struct table_record *tables;
+	size_t table_count, table_cap;
+	struct arena table_arena;
+	struct names type_names, table_names;
+	uint32_t types_committed;
+	struct apply apply;
+	struct pending_news news;
+	struct {
+		uint64_t op_id;
+		int64_t mono_ms;
+	} samples[CHECKPOINT_SAMPLES];
+	size_t sample_count;
+};
+
+/* ---- commit.c */
+/* Opens the transaction if it is not open, and marks it as having something to commit. */
+bool writer_begin(struct storage *s, struct error *err);
+/* For reading what the writer sees. */
+bool writer_peek(struct storage *s, struct error *err);
+/* The writer's transaction must be given up; answers false. */
+bool writer_fail(struct storage *s);
+bool state_load(struct storage *s, struct error *err);
+void news_add_lookup(struct storage *s, uint32_t definition, struct slice key);
+/* Greatest op id that is not needed any more by a reader of lookups, but for the newest entry at or below it. */
+uint64_t lookup_floor(struct storage *s);
+void news_free(struct pending_news *n);
+
+/* ---- definitions.c */
+bool definitions_load(struct storage *s, struct error *err);
+void definitions_committed(struct storage *s);
+void definitions_rollback(struct storage *s);
+bool definition_is_dropping(const struct storage *s, uint32_t number);
+/* Within the commit that shows it: the pending plan becomes the active one. */
+bool definitions_activate(struct storage *s, struct store_state *next, struct error *err);
+void definitions_activated(struct storage *s);
+
+/* ---- tables.c */
+bool tables_load(struct storage *s, struct error *err);
+
+/* ---- apply.c */
+bool types_load(struct storage *s, struct error *err);
+bool types_store(struct storage *s, struct error *err);
+void types_rollback(struct storage *s);
+void apply_free(struct apply *a);
+
+/* ---- requests.c */
+struct served storage_served(struct storage *s);
+/* Calls with the users whose head lies in (after, up_to]; they live during the call. */
+bool requests_passed(struct storage *s, struct position after, struct position up_to, const struct user_key **users, size_t *count,
+                     struct requests_txn **txn, struct arena *arena, struct error *err);
+/* A position of a new era is about to be served: pending heads mean nothing any more. */
+bool requests_new_era(struct storage *s, struct error *err);
+
+#endif

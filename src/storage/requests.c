@@ -1,0 +1,647 @@
+/*
+ * requests.c: checkpoint requests of all users (checkpoint-requests 2 to 5): batches, unknown heads, retention, who was passed.
+ *
+ * The rules of one user's queue are in write_checkpoints.c. Everything that writes holds requests_lock. The position that clients are
+ * served is read twice: before storing, for trimming (a position only grows, so an older one only trims less), and after the commit,
+ * for deciding who needs no marker and is acknowledged at once.
+ */
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "storage/internal.h"
+
+/* Index entries of passed heads that one write takes along. */
+#define TRIM_HEADS 256
+/* Records that one step of the clean-up looks at. */
+#define EXPIRE_STEP 1000
+/* A stamp is renewed when it is older than the retention by this part; half of it for open streams (section 5). */
+#define STAMP_PART 16
+
+struct served storage_served(struct storage *s)
+{
+	struct checkpoint c = storage_checkpoint(s);
+	return (struct served){c.valid, c.position};
+}
+
+/* ---- one record in a write transaction ---- */
+
+struct user_edit {
+	struct slice key;
+	bool found;
+	struct user_record before, after;
+};
+
+static bool edit_load(struct storage *s, struct requests_txn *t, struct slice key, struct user_edit *e, struct error *err)
+{
+	const struct backend_ops *ops = s->backend->ops;
+	struct slice record;
+	e->key = key;
+	e->before = (struct user_record){.count = 0};
+	int got = ops->user_get(t, key, &record, err);
+	if (got < 0 || (got && !user_decode(&e->before, record, err)) || (!got && !ops->floor_get(t, key, &e->before.floor, err)))
+		return false;
+	e->found = got;
+	e->after = e->before;
+	return true;
+}
+
+static bool same_association(const struct association *a, const struct association *b)
+{
+	return a->id == b->id && position_cmp(a->head, b->head) == 0 && a->generated == b->generated;
+}
+
+/* Only the stamp moved, and not by much: not worth a disk flush. */
+static bool edit_is_idle(const struct storage *s, const struct user_edit *e)
+{
+	const struct user_record *a = &e->before, *b = &e->after;
+	if (!e->found || a->count != b->count || a->unknown != b->unknown || a->unknown_generated != b->unknown_generated ||
+	    a->floor != b->floor || a->stamped != b->stamped)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (!same_association(&a->entries[i], &b->entries[i]))
+			return false;
+	return !b->stamped || (b->stamp_ms >= a->stamp_ms && b->stamp_ms - a->stamp_ms < s->retention_ms / STAMP_PART);
+}
+
+static const struct association *find_head(const struct user_record *u, struct position head)
+{
+	for (size_t i = 0; i < u->count; i++)
+		if (position_cmp(u->entries[i].head, head) == 0)
+			return &u->entries[i];
+	return NULL;
+}
+
+/* Record and indexes. Heads grow along the queue, so a user has at most one entry for a head. */
+static bool edit_store(struct storage *s, struct requests_txn *t, const struct user_edit *e, struct buf *scratch, struct error *err)
+{
+	const struct backend_ops *ops = s->backend->ops;
+	const struct user_record *a = &e->before, *b = &e->after;
+	for (size_t i = 0; i < a->count; i++)
+		if (!find_head(b, a->entries[i].head) && !ops->head_delete(t, a->entries[i].head, e->key, err))
+			return false;
+	for (size_t i = 0; i < b->count; i++)
+		if (!find_head(a, b->entries[i].head) && !ops->head_put(t, b->entries[i].head, e->key, b->entries[i].since, err))
+			return false;
+	if (b->unknown && !a->unknown ? !ops->unknown_put(t, e->key, b->unknown_since, err)
+	                              : a->unknown && !b->unknown && !ops->unknown_delete(t, e->key, err))
+		return false;
+	if (!e->found && a->floor && !ops->floor_put(t, e->key, 0, err))
+		return false;
+	buf_clear(scratch);
+	user_encode(scratch, b);
+	return ops->user_put(t, e->key, buf_slice(scratch), err);
+}
+
+/* ---- news for users who are acknowledged at once ---- */
+
+struct user_list {
+	struct arena arena;
+	struct user_key *items;
+	size_t count, cap;
+};
+
+static void user_list_free(struct user_list *l)
+{
+	free(l->items);
+	arena_free(&l->arena);
+}
+
+static void user_list_add(struct user_list *l, struct slice key)
+{
+	struct user_key user;
+	if (!user_key_decode(arena_copy(&l->arena, key), &user))
+		return;
+	l->items = xgrow(l->items, l->count, &l->cap, sizeof(*l->items));
+	l->items[l->count++] = user;
+}
+
+static void tell_users(struct storage *s, const struct user_list *l)
+{
+	if (!l->count)
+		return;
+	pthread_mutex_lock(&s->lock);
+	void (*callback)(void *ctx, const struct storage_news *news) = s->callback;
+	void *ctx = s->callback_ctx;
+	struct storage_news news = {.checkpoint = s->checkpoint, .users = l->items, .user_count = l->count};
+	pthread_mutex_unlock(&s->lock);
+	if (callback)
+		callback(ctx, &news);
+}
+
+/* What has to be known of a stored record once the served position is read again. */
+struct outcome {
+	bool unknown, any, has_new;
+	struct position newest, first_new; /* greatest head; smallest head that this write brought */
+};
+
+static struct outcome outcome_of(const struct user_edit *e)
+{
+	const struct user_record *u = &e->after;
+	struct outcome o = {.unknown = u->unknown, .any = u->count};
+	if (u->count)
+		o.newest = u->entries[u->count - 1].head;
+	for (size_t i = u->count; i > 0; i--) {
+		bool known = false;
+		for (size_t j = 0; j < e->before.count; j++)
+			known |= same_association(&e->before.entries[j], &u->entries[i - 1]);
+		if (known)
+			continue;
+		o.has_new = true;
+		o.first_new = u->entries[i - 1].head;
+	}
+	return o;
+}
+
+static bool outcome_pending(const struct outcome *o, const struct served *p)
+{
+	return o->unknown || (o->any && (!p->valid || position_cmp(o->newest, p->position) > 0));
+}
+
+/* Did this write bring an association that is passed already? No commit will tell of it. */
+static bool outcome_passed(const struct outcome *o, const struct served *p)
+{
+	return o->has_new && p->valid && position_cmp(o->first_new, p->position) <= 0;
+}
+
+/* ---- requests ---- */
+
+struct batch_user {
+	struct slice key;
+	uint64_t supplied; /* greatest supplied id; 0: none */
+	bool generated;
+	uint64_t answer;
+	struct outcome outcome;
+	bool pending;
+};
+
+struct request_batch {
+	struct arena arena;
+	struct batch_user *users;
+	size_t count;
+	uint32_t *user_of;  /* by request: index into users */
+	uint32_t *slots;    /* hash of users: index + 1 */
+	size_t slot_count;  /* power of two */
+};
+
+static void batch_group(struct request_batch *b, const struct checkpoint_request *requests, size_t count)
+{
+	struct buf key = {0};
+	b->users = arena_array(&b->arena, struct batch_user, count);
+	b->user_of = arena_array(&b->arena, uint32_t, count);
+	for (b->slot_count = 16; b->slot_count < count * 2;)
+		b->slot_count *= 2;
+	b->slots = arena_calloc(&b->arena, b->slot_count * sizeof(*b->slots));
+	for (size_t i = 0; i < count; i++) {
+		buf_clear(&key);
+		user_key_encode(&key, &requests[i].user);
+		size_t at = lookup_hash(0, buf_slice(&key)) & (b->slot_count - 1);
+		while (b->slots[at] && !slice_eq(b->users[b->slots[at] - 1].key, buf_slice(&key)))
+			at = (at + 1) & (b->slot_count - 1);
+		if (!b->slots[at]) {
+			b->users[b->count] = (struct batch_user){.key = arena_copy(&b->arena, buf_slice(&key))};
+			b->slots[at] = (uint32_t)++b->count;
+		}
+		struct batch_user *u = &b->users[b->slots[at] - 1];
+		b->user_of[i] = b->slots[at] - 1;
+		if (!requests[i].id)
+			u->generated = true;
+		else if (requests[i].id > u->supplied)
+			u->supplied = requests[i].id;
+	}
+	buf_free(&key);
+}
+
+/* Of one user the greatest supplied id counts; a generated request is done as well, unless the supplied id is stored with this
+ * batch's head just now and so stands for it (section 2). */
+static void apply_requests(struct batch_user *u, struct user_record *r, const struct position *head, const struct served *p,
+                           int64_t now)
+{
+	bool fresh = u->supplied > user_greatest(r);
+	if (u->supplied)
+		u->answer = user_store(r, u->supplied, head, p, now);
+	if (u->generated && !fresh)
+		u->answer = user_store(r, 0, head, p, now);
+}
+
+static bool store_batch(struct storage *s, struct request_batch *b, const struct position *head, struct user_list *at_once,
+                        struct error *err)
+{
+	struct served p = storage_served(s);
+	struct requests_txn *t;
+	struct buf scratch = {0};
+	bool ok = true, wrote = false;
+	int64_t now = s->wall_ms();
+	if (!s->backend->ops->requests_begin(s->backend, true, &t, err))
+		return false;
+	for (size_t i = 0; ok && i < b->count; i++) {
+		struct user_edit e;
+		ok = edit_load(s, t, b->users[i].key, &e, err);
+		if (!ok)
+			break;
+		apply_requests(&b->users[i], &e.after, head, &p, now);
+		b->users[i].outcome = outcome_of(&e);
+		if (edit_is_idle(s, &e))
+			continue;
+		ok = edit_store(s, t, &e, &scratch, err);
+		wrote = true;
+	}
+	buf_free(&scratch);
+	if (ok && wrote && p.valid)
+		ok = s->backend->ops->heads_trim(t, p.position, TRIM_HEADS, err);
+	if (!ok || !wrote)
+		s->backend->ops->requests_abort(t);
+	else
+		ok = s->backend->ops->requests_commit(t, err);
+	if (!ok)
+		return false;
+	p = storage_served(s);
+	for (size_t i = 0; i < b->count; i++) {
+		b->users[i].pending = outcome_pending(&b->users[i].outcome, &p);
+		if (outcome_passed(&b->users[i].outcome, &p))
+			user_list_add(at_once, b->users[i].key);
+	}
+	return true;
+}
+
+bool storage_request_checkpoints(struct storage *s, struct checkpoint_request *requests, size_t count, bool head_known,
+                                 struct position head, struct error *err)
+{
+	struct request_batch b = {.count = 0};
+	struct user_list at_once = {.count = 0};
+	if (!count)
+		return true;
+	for (size_t i = 0; i < count; i++)
+		if (requests[i].id > REQUEST_ID_MAX)
+			return error_set(err, "PSYNC_S2001", "a checkpoint request id is at most %lld", (long long)REQUEST_ID_MAX);
+	batch_group(&b, requests, count);
+	pthread_mutex_lock(&s->requests_lock);
+	/* A head of the former source says nothing about this one. */
+	bool known = head_known && head.era >= s->request_era;
+	bool ok = store_batch(s, &b, known ? &head : NULL, &at_once, err);
+	pthread_mutex_unlock(&s->requests_lock);
+	for (size_t i = 0; ok && i < count; i++) {
+		requests[i].stored_id = b.users[b.user_of[i]].answer;
+		requests[i].pending = b.users[b.user_of[i]].pending;
+	}
+	if (ok)
+		tell_users(s, &at_once);
+	user_list_free(&at_once);
+	arena_free(&b.arena);
+	return ok;
+}
+
+/* ---- unknown heads ---- */
+
+struct waiting_user {
+	struct slice key;
+	uint64_t id;
+	struct outcome outcome; /* once filled in */
+};
+
+struct waiting_heads {
+	struct arena arena;
+	struct waiting_user *items;
+	size_t count, cap;
+};
+
+void waiting_heads_free(struct waiting_heads *w)
+{
+	if (!w)
+		return;
+	free(w->items);
+	arena_free(&w->arena);
+	free(w);
+}
+
+static bool collect_waiting(void *ctx, struct slice user, int64_t since)
+{
+	struct waiting_heads *w = ctx;
+	(void)since;
+	w->items = xgrow(w->items, w->count, &w->cap, sizeof(*w->items));
+	w->items[w->count++] = (struct waiting_user){.key = arena_copy(&w->arena, user)};
+	return true;
+}
+
+struct waiting_heads *storage_waiting_heads(struct storage *s, size_t *count, struct error *err)
+{
+	const struct backend_ops *ops = s->backend->ops;
+	struct waiting_heads *w = xcalloc(1, sizeof(*w));
+	struct requests_txn *t;
+	*count = 0;
+	if (!ops->requests_begin(s->backend, false, &t, err)) {
+		free(w);
+		return NULL;
+	}
+	bool ok = ops->unknown_each(t, collect_waiting, w, err);
+	for (size_t i = 0; ok && i < w->count; i++) {
+		struct user_edit e;
+		ok = edit_load(s, t, w->items[i].key, &e, err);
+		w->items[i].id = ok ? e.before.unknown : 0;
+	}
+	ops->requests_abort(t);
+	if (!ok) {
+		waiting_heads_free(w);
+		return NULL;
+	}
+	*count = w->count;
+	return w;
+}
+
+static bool fill_heads(struct storage *s, struct waiting_heads *w, struct position head, struct user_list *at_once,
+                       struct error *err)
+{
+	const struct backend_ops *ops = s->backend->ops;
+	struct served p = storage_served(s);
+	struct requests_txn *t;
+	struct buf scratch = {0};
+	bool ok = true;
+	if (!ops->requests_begin(s->backend, true, &t, err))
+		return false;
+	for (size_t i = 0; ok && i < w->count; i++) {
+		struct user_edit e;
+		ok = edit_load(s, t, w->items[i].key, &e, err);
+		w->items[i].outcome = (struct outcome){.any = false};
+		if (!ok || !w->items[i].id || e.before.unknown != w->items[i].id)
+			continue; /* a request that came after the head was read waits for the next one */
+		user_resolve(&e.after, head, &p, s->wall_ms());
+		w->items[i].outcome = outcome_of(&e);
+		ok = edit_store(s, t, &e, &scratch, err);
+	}
+	buf_free(&scratch);
+	if (ok)
+		ok = ops->requests_commit(t, err);
+	else
+		ops->requests_abort(t);
+	p = storage_served(s);
+	for (size_t i = 0; ok && i < w->count; i++)
+		if (outcome_passed(&w->items[i].outcome, &p))
+			user_list_add(at_once, w->items[i].key);
+	return ok;
+}
+
+bool storage_fill_heads(struct storage *s, struct waiting_heads *w, struct position head, struct error *err)
+{
+	struct user_list at_once = {.count = 0};
+	bool ok = true;
+	if (!w->count)
+		return true;
+	pthread_mutex_lock(&s->requests_lock);
+	if (head.era >= s->request_era)
+		ok = fill_heads(s, w, head, &at_once, err);
+	pthread_mutex_unlock(&s->requests_lock);
+	if (ok)
+		tell_users(s, &at_once);
+	user_list_free(&at_once);
+	return ok;
+}
+
+/* ---- another source behind the same address ---- */
+
+static bool add_user(void *ctx, struct slice user, int64_t since)
+{
+	struct waiting_heads *w = ctx;
+	if (!w->count || !slice_eq(w->items[w->count - 1].key, user))
+		collect_waiting(w, user, since);
+	return true;
+}
+
+static bool forget_heads(struct storage *s, const struct served *p, const struct waiting_heads *users, struct requests_txn *t,
+                         struct error *err)
+{
+	struct buf scratch = {0};
+	bool ok = true;
+	for (size_t i = 0; ok && i < users->count; i++) {
+		struct user_edit e;
+		ok = edit_load(s, t, users->items[i].key, &e, err);
+		if (ok && e.found && user_forget_heads(&e.after, p, s->wall_ms()))
+			ok = edit_store(s, t, &e, &scratch, err);
+	}
+	buf_free(&scratch);
+	return ok;
+}
+
+bool requests_new_era(struct storage *s, struct error *err)
+{
+	const struct backend_ops *ops = s->backend->ops;
+	struct served p = storage_served(s);
+	struct position after = p.valid ? p.position : (struct position){0, 0};
+	struct waiting_heads users = {.count = 0};
+	struct requests_txn *t;
+	pthread_mutex_lock(&s->requests_lock);
+	s->request_era = s->state.applied.era + 1;
+	bool ok = ops->requests_begin(s->backend, true, &t, err);
+	if (ok) {
+		ok = ops->heads_each(t, after, (struct position){s->state.applied.era, UINT64_MAX}, add_user, &users, err) &&
+		     forget_heads(s, &p, &users, t, err);
+		if (ok)
+			ok = ops->requests_commit(t, err);
+		else
+			ops->requests_abort(t);
+	}
+	pthread_mutex_unlock(&s->requests_lock);
+	free(users.items);
+	arena_free(&users.arena);
+	return ok;
+}
+
+/* ---- reading ---- */
+
+uint64_t storage_write_checkpoint(struct storage *s, const struct user_key *user, struct position position)
+{
+	const struct backend_ops *ops = s->backend->ops;
+	struct requests_txn *t;
+	struct user_record r;
+	struct slice record;
+	struct buf key = {0};
+	uint64_t id = 0;
+	struct error err;
+	if (!ops->requests_begin(s->backend, false, &t, &err)) {
+		log_error(s->log, "Cannot read a write checkpoint: %s", err.message);
+		return 0;
+	}
+	user_key_encode(&key, user);
+	int got = ops->user_get(t, buf_slice(&key), &record, &err);
+	if (got > 0 && user_decode(&r, record, &err))
+		id = user_acknowledged(&r, position);
+	else if (got)
+		log_error(s->log, "Cannot read a write checkpoint: %s", err.message);
+	ops->requests_abort(t);
+	buf_free(&key);
+	return id;
+}
+
+struct passed_users {
+	struct arena *arena;
+	struct user_key *items;
+	size_t count, cap;
+};
+
+static bool add_passed(void *ctx, struct slice user, int64_t since)
+{
+	struct passed_users *l = ctx;
+	(void)since;
+	if (l->count == l->cap) {
+		size_t cap = l->cap ? l->cap * 2 : 64;
+		struct user_key *items = arena_array(l->arena, struct user_key, cap);
+		if (l->count)
+			memcpy(items, l->items, l->count * sizeof(*items));
+		l->items = items;
+		l->cap = cap;
+	}
+	if (user_key_decode(user, &l->items[l->count]))
+		l->count++;
+	return true;
+}
+
+bool requests_passed(struct storage *s, struct position after, struct position up_to, const struct user_key **users, size_t *count,
+                     struct requests_txn **txn, struct arena *arena, struct error *err)
+{
+	struct passed_users l = {.arena = arena};
+	if (!s->backend->ops->requests_begin(s->backend, false, txn, err))
+		return false;
+	bool ok = s->backend->ops->heads_each(*txn, after, up_to, add_passed, &l, err);
+	*users = l.items;
+	*count = l.count;
+	return ok;
+}
+
+struct pending_count {
+	size_t count;
+	int64_t oldest_wall;
+};
+
+static bool count_pending(void *ctx, struct slice user, int64_t since)
+{
+	struct pending_count *c = ctx;
+	(void)user;
+	if (!c->count++ || since < c->oldest_wall)
+		c->oldest_wall = since;
+	return true;
+}
+
+size_t storage_pending_requests(struct storage *s, int64_t *oldest_ms)
+{
+	const struct backend_ops *ops = s->backend->ops;
+	struct served p = storage_served(s);
+	struct position after = p.valid ? p.position : (struct position){0, 0}, end = {UINT64_MAX, UINT64_MAX};
+	struct pending_count c = {0};
+	struct requests_txn *t;
+	struct error err;
+	*oldest_ms = 0;
+	if (!ops->requests_begin(s->backend, false, &t, &err)) {
+		log_error(s->log, "Cannot count the pending checkpoint requests: %s", err.message);
+		return 0;
+	}
+	if (!ops->heads_each(t, after, end, count_pending, &c, &err) || !ops->unknown_each(t, count_pending, &c, &err))
+		log_error(s->log, "Cannot count the pending checkpoint requests: %s", err.message);
+	ops->requests_abort(t);
+	if (c.count) {
+		int64_t age = s->wall_ms() - c.oldest_wall, now = clock_mono_ms();
+		*oldest_ms = age < 0 ? now : age >= now ? 1 : now - age;
+	}
+	return c.count;
+}
+
+/* ---- retention ---- */
+
+bool storage_touch_requests(struct storage *s, const struct user_key *users, size_t count, struct error *err)
+{
+	const struct backend_ops *ops = s->backend->ops;
+	struct requests_txn *t;
+	struct buf key = {0}, scratch = {0};
+	bool wrote = false;
+	int64_t now = s->wall_ms();
+	pthread_mutex_lock(&s->requests_lock);
+	bool ok = ops->requests_begin(s->backend, true, &t, err);
+	for (size_t i = 0; ok && i < count; i++) {
+		struct user_edit e;
+		buf_clear(&key);
+		user_key_encode(&key, &users[i]);
+		ok = edit_load(s, t, buf_slice(&key), &e, err);
+		if (!ok) {
+			ops->requests_abort(t);
+		} else if (e.found && e.after.stamped && now - e.after.stamp_ms > s->retention_ms / 2) {
+			e.after.stamp_ms = now;
+			wrote = true;
+			if (!(ok = edit_store(s, t, &e, &scratch, err)))
+				ops->requests_abort(t);
+		}
+	}
+	if (ok && wrote)
+		ok = ops->requests_commit(t, err);
+	else if (ok)
+		ops->requests_abort(t);
+	pthread_mutex_unlock(&s->requests_lock);
+	buf_free(&key);
+	buf_free(&scratch);
+	return ok;
+}
+
+static bool is_expired(const struct storage *s, const struct user_record *u, const struct served *p)
+{
+	return u->stamped && s->wall_ms() - u->stamp_ms > s->retention_ms && !user_pending(u, p);
+}
+
+/* Removes what of these keys is still expired; what it gave stays as the floor. */
+static bool expire_users(struct storage *s, const struct slice *keys, size_t count, struct error *err)
+{
+	const struct backend_ops *ops = s->backend->ops;
+	struct requests_txn *t;
+	pthread_mutex_lock(&s->requests_lock);
+	struct served p = storage_served(s);
+	bool ok = ops->requests_begin(s->backend, true, &t, err);
+	if (ok) {
+		for (size_t i = 0; ok && i < count; i++) {
+			struct user_edit e;
+			ok = edit_load(s, t, keys[i], &e, err);
+			if (!ok || !e.found || !is_expired(s, &e.before, &p))
+				continue;
+			for (size_t k = 0; ok && k < e.before.count; k++)
+				ok = ops->head_delete(t, e.before.entries[k].head, keys[i], err);
+			ok = ok && ops->user_delete(t, keys[i], err) && ops->floor_put(t, keys[i], e.before.floor, err);
+		}
+		if (ok)
+			ok = ops->requests_commit(t, err);
+		else
+			ops->requests_abort(t);
+	}
+	pthread_mutex_unlock(&s->requests_lock);
+	return ok;
+}
+
+/* One step: the expired ones among the next records. */
+static bool expire_step(struct storage *s, struct buf *cursor, bool *more, struct error *err)
+{
+	const struct backend_ops *ops = s->backend->ops;
+	struct served p = storage_served(s);
+	struct requests_txn *t;
+	struct arena arena = {0};
+	struct scanned_row *rows;
+	size_t count, expired = 0;
+	if (!ops->requests_begin(s->backend, false, &t, err))
+		return false;
+	bool ok = ops->users_scan(t, cursor, EXPIRE_STEP, &arena, &rows, &count, err);
+	struct slice *keys = arena_array(&arena, struct slice, EXPIRE_STEP);
+	for (size_t i = 0; ok && i < count; i++) {
+		struct user_record u;
+		ok = user_decode(&u, rows[i].record, err);
+		if (ok && is_expired(s, &u, &p))
+			keys[expired++] = arena_copy(&arena, rows[i].key);
+	}
+	ops->requests_abort(t);
+	*more = ok && count == EXPIRE_STEP;
+	ok = ok && (!expired || expire_users(s, keys, expired, err));
+	arena_free(&arena);
+	return ok;
+}
+
+bool storage_expire_requests(struct storage *s, struct error *err)
+{
+	struct buf cursor = {0};
+	bool more = true, ok = true;
+	while (ok && more)
+		ok = expire_step(s, &cursor, &more, err);
+	buf_free(&cursor);
+	return ok;
+}

@@ -1,0 +1,197 @@
+/* storage.c: opening, closing, and the small things that any thread may ask. */
+#include "storage/storage.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "storage/internal.h"
+
+static void storage_free(struct storage *s)
+{
+	if (s->backend)
+		s->backend->ops->close(s->backend);
+	stored_plan_unref(s->active);
+	stored_plan_unref(s->pending);
+	plan_unref(s->active_plan);
+	plan_unref(s->pending_plan);
+	free(s->definitions);
+	free(s->tables);
+	apply_free(&s->apply);
+	news_free(&s->news);
+	names_free(&s->type_names);
+	names_free(&s->table_names);
+	arena_free(&s->table_arena);
+	arena_free(&s->arena);
+	pthread_mutex_destroy(&s->lock);
+	pthread_mutex_destroy(&s->requests_lock);
+	free(s);
+}
+
+struct storage *storage_open_lmdb(const struct storage_options *options, struct error *err)
+{
+	struct storage *s = xcalloc(1, sizeof(*s));
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->requests_lock, NULL);
+	s->log = options->log;
+	s->retention_ms = options->request_retention_ms;
+	s->wall_ms = clock_wall_ms;
+	s->backend = lmdb_backend_open(options, &s->type_names, &s->table_names, err);
+	if (!s->backend || !state_load(s, err) || !types_load(s, err) || !tables_load(s, err) || !definitions_load(s, err)) {
+		storage_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void storage_close(struct storage *s)
+{
+	if (!s)
+		return;
+	struct error err;
+	storage_rollback(s);
+	if (!storage_sync_position(s, &err))
+		log_error(s->log, "Cannot write the last position while closing the store: %s", err.message);
+	storage_free(s);
+}
+
+struct checkpoint storage_checkpoint(struct storage *s)
+{
+	pthread_mutex_lock(&s->lock);
+	struct checkpoint c = s->checkpoint;
+	pthread_mutex_unlock(&s->lock);
+	return c;
+}
+
+void storage_subscribe(struct storage *s, void (*callback)(void *ctx, const struct storage_news *news), void *ctx)
+{
+	pthread_mutex_lock(&s->lock);
+	s->callback = callback;
+	s->callback_ctx = ctx;
+	pthread_mutex_unlock(&s->lock);
+}
+
+bool storage_source_state(struct storage *s, struct source_state *out, struct error *err)
+{
+	(void)err; /* other backends read it from a server */
+	pthread_mutex_lock(&s->lock);
+	*out = s->source;
+	pthread_mutex_unlock(&s->lock);
+	return true;
+}
+
+bool storage_set_source(struct storage *s, const char *slot_name, const char *system_id, struct error *err)
+{
+	if (strlen(slot_name) >= sizeof(s->state.slot_name) || strlen(system_id) >= sizeof(s->state.system_id))
+		return error_set(err, "PSYNC_S2404", "the slot name or the source's identifier is too long to be stored");
+	if (!writer_begin(s, err))
+		return false;
+	snprintf(s->state.slot_name, sizeof(s->state.slot_name), "%s", slot_name);
+	snprintf(s->state.system_id, sizeof(s->state.system_id), "%s", system_id);
+	return storage_flush(s, err);
+}
+
+struct position storage_durable_position(struct storage *s)
+{
+	pthread_mutex_lock(&s->lock);
+	struct position p = s->durable;
+	pthread_mutex_unlock(&s->lock);
+	return p;
+}
+
+/* ---- readers: nothing but the backend's ---- */
+
+struct storage_reader *storage_read_begin(struct storage *s, struct error *err)
+{
+	return s->backend->ops->read_begin(s->backend, err);
+}
+
+void storage_read_end(struct storage_reader *r)
+{
+	if (r)
+		r->backend->ops->read_end(r);
+}
+
+uint32_t reader_bucket(struct storage_reader *r, uint32_t definition, struct slice keys)
+{
+	return r->backend->ops->read_bucket(r, definition, keys);
+}
+
+bool reader_checksum(struct storage_reader *r, uint32_t bucket, uint64_t c, struct bucket_checksum *out, struct error *err)
+{
+	return r->backend->ops->read_checksum(r, bucket, c, out, err);
+}
+
+struct op_cursor *reader_ops(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to, struct error *err)
+{
+	return r->backend->ops->read_ops(r, bucket, after, up_to, err);
+}
+
+int op_cursor_next(struct op_cursor *c, struct op_view *out, struct error *err)
+{
+	return c->next(c, out, err);
+}
+
+void op_cursor_close(struct op_cursor *c)
+{
+	if (c)
+		c->close(c);
+}
+
+/* ---- lookups: the stored text is a JSON array, a reader gets its elements ---- */
+
+struct lookup_results {
+	struct arena *arena;
+	struct slice *items;
+	size_t count, cap;
+};
+
+static void add_result(struct lookup_results *out, struct slice item)
+{
+	if (out->count == out->cap) {
+		size_t cap = out->cap ? out->cap * 2 : 16;
+		struct slice *items = arena_array(out->arena, struct slice, cap);
+		if (out->count)
+			memcpy(items, out->items, out->count * sizeof(*items));
+		out->items = items;
+		out->cap = cap;
+	}
+	out->items[out->count++] = item;
+}
+
+/* Cuts "[{...},{...}]" at the commas between its elements. */
+static void split_results(void *ctx, struct slice text)
+{
+	struct lookup_results *out = ctx;
+	struct slice copy = arena_copy(out->arena, text);
+	const char *p = copy.p + 1, *end = copy.p + copy.n - 1, *start = p;
+	int depth = 0;
+	for (; p < end; p++) {
+		if (*p == '"') {
+			for (p++; p < end && *p != '"'; p++)
+				if (*p == '\\')
+					p++;
+		} else if (*p == '{' || *p == '[') {
+			depth++;
+		} else if (*p == '}' || *p == ']') {
+			depth--;
+		} else if (*p == ',' && depth == 0) {
+			add_result(out, slice_make(start, (size_t)(p - start)));
+			start = p + 1;
+		}
+	}
+	if (start < end)
+		add_result(out, slice_make(start, (size_t)(end - start)));
+}
+
+bool reader_lookup(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, struct arena *arena,
+                   const struct slice **results, size_t *count, struct error *err)
+{
+	struct lookup_results out = {.arena = arena};
+	if (!r->backend->ops->read_lookup(r, definition, key, c, split_results, &out, err))
+		return false;
+	*results = out.items;
+	*count = out.count;
+	return true;
+}
