@@ -38,11 +38,11 @@ bool op_is(const struct value *x, const struct value *y, struct value *out, stru
 /* 10.2: never NULL. */
 static inline struct value op_and(const struct value *a, const struct value *b)
 {
-	return value_integer(value_truth(a) & value_truth(b));
+	return value_integer(value_truth(a) && value_truth(b));
 }
 static inline struct value op_or(const struct value *a, const struct value *b)
 {
-	return value_integer(value_truth(a) | value_truth(b));
+	return value_integer(value_truth(a) || value_truth(b));
 }
 static inline struct value op_not(const struct value *a)
 {
