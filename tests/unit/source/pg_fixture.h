@@ -43,7 +43,7 @@ static inline void fixture_sql(struct fixture *f, const char *sql)
 /* First column of the first row; static, until the next call. */
 static inline const char *fixture_value(struct fixture *f, const char *sql)
 {
-	static char text[4096];
+	static char text[1 << 20];
 	PGresult *r = PQexec(f->pg, sql);
 	if (PQresultStatus(r) != PGRES_TUPLES_OK) {
 		fprintf(stderr, "%s\n%s\n", sql, PQerrorMessage(f->pg));

@@ -1,0 +1,666 @@
+/* test_reading.c: chunks, scans and the stream against a real server (PG_URI; skipped without). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "pg_fixture.h"
+#include "base/clock.h"
+
+static struct fixture f;
+static bool have_server;
+
+#define NEED_SERVER() \
+	do { \
+		if (!have_server) \
+			skip(); \
+	} while (0)
+
+#define assert_ok(call) \
+	do { \
+		if (!(call)) \
+			fail_msg("%s", err.message); \
+	} while (0)
+
+static struct source_connection *connect_ok(void)
+{
+	struct error err = {0};
+	struct source_connection *c = source_connect(f.source, &err);
+	if (!c)
+		fail_msg("%s", err.message);
+	return c;
+}
+
+static struct source_table *describe(struct source_connection *c, const char *name)
+{
+	struct error err = {0};
+	struct source_table *t;
+	size_t n;
+	struct source_pattern p = {.schema = SLICE("public"), .table = slice_cstr(name)};
+	assert_ok(source_discover(c, &p, 1, &f.arena, &t, &n, &err));
+	assert_int_equal(n, 1);
+	return t;
+}
+
+static void put_raw(struct buf *out, const struct raw_value *v)
+{
+	if (v->kind == RAW_NULL)
+		buf_lit(out, "NULL");
+	else if (v->kind == RAW_UNCHANGED)
+		buf_lit(out, "?");
+	else
+		buf_slice_append(out, v->text);
+}
+
+static void put_row(struct buf *out, const struct raw_value *row, size_t columns)
+{
+	for (size_t i = 0; i < columns; i++) {
+		if (i)
+			buf_putc(out, ',');
+		put_raw(out, &row[i]);
+	}
+}
+
+/* Reads the whole table in chunks of that many rows; one line a row, in the order read. */
+static char *read_all(const char *name, size_t max_rows, size_t max_bytes, size_t *chunks)
+{
+	static struct buf out;
+	struct error err = {0};
+	struct source_connection *c = connect_ok();
+	struct chunk_request request = {.table = describe(c, name), .max_rows = max_rows, .max_bytes = max_bytes};
+	struct source_chunk chunk = {0};
+	size_t columns = request.table->relation.column_count;
+	buf_clear(&out);
+	for (*chunks = 0; !chunk.last; (*chunks)++) {
+		assert_ok(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+		assert_int_equal(chunk.outcome, CHUNK_ROWS);
+		assert_true(chunk.head_lsn > 0);
+		assert_true(chunk.snapshot.xmax > 0);
+		for (size_t i = 0; i < chunk.row_count; i++) {
+			put_row(&out, chunk.rows + i * columns, columns);
+			buf_putc(&out, '\n');
+		}
+		request.after = chunk.next;
+	}
+	source_disconnect(c);
+	buf_putc(&out, '\0');
+	return out.p;
+}
+
+static void assert_reads(const char *name, const char *order, size_t max_rows)
+{
+	char sql[512];
+	size_t chunks;
+	snprintf(sql, sizeof(sql), "SELECT string_agg(CASE WHEN k1 IS NULL THEN 'NULL,NULL' ELSE concat(k1, ',', k2) END, E'\\n' ORDER BY %s) || E'\\n' FROM %s",
+	         order, name);
+	char *expected = strdup(fixture_value(&f, sql)), *got = read_all(name, max_rows, 1 << 20, &chunks);
+	assert_string_equal(got, expected);
+	free(expected);
+}
+
+/* ---- chunks ----------------------------------------------------------------------------------------------------------------- */
+
+static void every_kind_of_key_is_read_in_order(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	static const char *const cases[][2] = {
+	        {"k1 int, k2 int, PRIMARY KEY (k2, k1)", "SELECT i, i % 3 FROM generate_series(-10, 10) i"},
+	        {"k1 text, k2 int, PRIMARY KEY (k1)", "SELECT chr(64 + i) || E'''\\\\\\t\\n' || i, i FROM generate_series(1, 23) i"},
+	        {"k1 uuid, k2 int, PRIMARY KEY (k1)", "SELECT md5(i::text)::uuid, i FROM generate_series(1, 23) i"},
+	        {"k1 timestamptz, k2 numeric, PRIMARY KEY (k1, k2)",
+	         "SELECT '2026-01-01'::timestamptz + i % 3 * interval '1 us', i / 7.0 FROM generate_series(1, 23) i"},
+	        {"k1 float8, k2 bytea, PRIMARY KEY (k1, k2)",
+	         "VALUES ('NaN'::float8, '\\x00'::bytea), ('-Infinity', '\\x01'), ('Infinity', '\\x02'), (0.1, '\\x03'), (0.1, '\\x5c')"},
+	        {"k1 mood, k2 bool, PRIMARY KEY (k1, k2)", "SELECT m, b FROM unnest(enum_range(NULL::mood)) m, (VALUES (true), (false)) v(b)"},
+	        {"k1 positive, k2 char(5), PRIMARY KEY (k1, k2)", "SELECT i % 5 + 1, i::text FROM generate_series(1, 23) i"},
+	        {"k1 int[], k2 int4range, PRIMARY KEY (k1, k2)", "SELECT ARRAY[i % 3, i], int4range(0, i) FROM generate_series(1, 23) i"},
+	        {"k1 bit(3), k2 interval, PRIMARY KEY (k1, k2)", "SELECT (i % 8)::bit(3), i * interval '7 h' FROM generate_series(1, 23) i"},
+	        {"k1 citext, k2 int, PRIMARY KEY (k1)", "SELECT chr(64 + i + 32 * (i % 2)) , i FROM generate_series(1, 23) i"},
+	        {"k1 citext, k2 int, PRIMARY KEY (k1, k2)", "SELECT chr(64 + i % 4), i FROM generate_series(1, 23) i"},
+	        {"k1 pair, k2 int, PRIMARY KEY (k1, k2)", "SELECT ROW(i % 3, 'a,\"b')::pair, i FROM generate_series(1, 23) i"},
+	};
+	fixture_sql(&f, "CREATE TYPE mood AS ENUM ('sad', 'ok', 'Very ''happy'); CREATE DOMAIN positive AS int CHECK (VALUE > 0);"
+	                "CREATE SCHEMA elsewhere; CREATE EXTENSION citext SCHEMA elsewhere; CREATE TYPE pair AS (a int, b text)");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		char sql[1024];
+		snprintf(sql, sizeof(sql), "SET search_path = public, elsewhere; CREATE TABLE t (%s); INSERT INTO t %s; ANALYZE t", cases[i][0],
+		         cases[i][1]);
+		fixture_sql(&f, sql);
+		const char *order = strstr(cases[i][0], "PRIMARY KEY (") + 13;
+		char columns[32];
+		snprintf(columns, sizeof(columns), "%.*s", (int)(strchr(order, ')') - order), order);
+		assert_reads("t", columns, 1);
+		assert_reads("t", columns, 2);
+		assert_reads("t", columns, 1000);
+		fixture_sql(&f, "DROP TABLE t");
+	}
+	fixture_sql(&f, "RESET search_path");
+}
+
+static void a_table_without_order_is_read_by_pages(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	fixture_sql(&f, "CREATE TABLE t (k1 int, k2 text); ALTER TABLE t REPLICA IDENTITY FULL;"
+	                "INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 500) i; INSERT INTO t VALUES (NULL, NULL)");
+	assert_reads("t", "ctid", 7);
+	assert_reads("t", "ctid", 1000000);
+	/* What comes behind the last page after the first chunk is the stream's. */
+	struct error err = {0};
+	struct source_connection *c = connect_ok();
+	struct chunk_request request = {.table = describe(c, "t"), .max_rows = 100, .max_bytes = 1 << 20};
+	struct source_chunk chunk = {0};
+	size_t rows = 0;
+	while (!chunk.last) {
+		assert_ok(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+		rows += chunk.row_count;
+		request.after = chunk.next;
+		fixture_sql(&f, "INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 200) i");
+	}
+	assert_true(rows >= 501 && rows < 600);
+	/* A rewrite is a change; with the new description reading starts anew. */
+	request.after = slice_make(NULL, 0);
+	assert_ok(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+	request.after = chunk.next;
+	fixture_sql(&f, "VACUUM FULL t");
+	assert_ok(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+	assert_int_equal(chunk.outcome, CHUNK_TABLE_CHANGED);
+	request.table = describe(c, "t");
+	assert_ok(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+	assert_int_equal(chunk.outcome, CHUNK_ROWS);
+	assert_int_equal(chunk.rows[0].text.n, 1); /* row 1 */
+	source_disconnect(c);
+	fixture_sql(&f, "DROP TABLE t");
+}
+
+static void bytes_bound_a_chunk(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY, k2 text); INSERT INTO t SELECT i, repeat(md5(i::text), 8000) FROM generate_series(1, 50) i");
+	size_t chunks;
+	struct error err = {0};
+	struct source_connection *c = connect_ok();
+	struct chunk_request request = {.table = describe(c, "t"), .max_rows = 10000, .max_bytes = 1 << 20};
+	struct source_chunk chunk = {0};
+	size_t rows = 0;
+	for (chunks = 0; !chunk.last; chunks++) {
+		assert_ok(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+		assert_true(chunk.byte_count < (1 << 20) + 300000);
+		for (size_t i = 0; i < chunk.row_count; i++) {
+			int64_t k;
+			assert_true(slice_parse_i64(chunk.rows[2 * i].text, &k));
+			assert_int_equal(k, ++rows);
+		}
+		request.after = chunk.next;
+	}
+	assert_int_equal(rows, 50);
+	assert_true(chunks > 10);
+	source_disconnect(c);
+	fixture_sql(&f, "DROP TABLE t");
+}
+
+static void null_and_special_characters_come_through(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY, k2 text); INSERT INTO t VALUES (1, NULL), (2, ''), (3, E'a\\tb\\nc\\\\d\\\\Ne\\r\\b\\f\\x0b'), "
+	                "(4, '\\N'), (5, '\\.'), (6, 'é😀')");
+	size_t chunks;
+	assert_string_equal(read_all("t", 100, 100000, &chunks),
+	                    "1,NULL\n2,\n3,a\tb\nc\\d\\Ne\r\b\f\v\n4,\\N\n5,\\.\n6,é😀\n");
+	assert_int_equal(chunks, 1);
+	fixture_sql(&f, "DROP TABLE t; CREATE TABLE t (); INSERT INTO t DEFAULT VALUES; INSERT INTO t DEFAULT VALUES");
+	assert_string_equal(read_all("t", 1, 100000, &chunks), "\n\n");
+	fixture_sql(&f, "DROP TABLE t");
+}
+
+static void keys_are_read_again(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	struct error err = {0};
+	static const char *const tables[] = {
+	        "CREATE TABLE t (v text, a int, b text, PRIMARY KEY (b, a))",
+	        "CREATE TABLE t (v text, a elsewhere.citext, b mood, PRIMARY KEY (b, a))",
+	        "CREATE TABLE t (v text DEFAULT NULL, a int, b text); ALTER TABLE t REPLICA IDENTITY FULL",
+	        "CREATE TABLE t (v json, a int, b text); ALTER TABLE t REPLICA IDENTITY FULL",
+	};
+	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
+		fixture_sql(&f, tables[i]);
+		bool moods = i == 1, full = i >= 2, json = i == 3;
+		fixture_sql(&f, moods ? "INSERT INTO t VALUES ('x', '1', 'sad'), ('y', '2', 'ok'), ('z', '3', 'Very ''happy')"
+		                : json ? "INSERT INTO t VALUES (NULL, 1, 'sad'), ('{}', 2, 'ok'), ('[1]', 3, 'Very ''happy')"
+		                       : "INSERT INTO t VALUES (NULL, 1, 'sad'), ('y', 2, 'ok'), ('z', 3, 'Very ''happy')");
+		struct source_connection *c = connect_ok();
+		struct raw_value keys[6], *k = keys;
+		static const char *const values[2][3] = {{NULL, "1", "sad"}, {"z", "3", "Very 'happy"}};
+		for (int row = 0; row < 2; row++)
+			for (int column = full ? 0 : 1; column < 3; column++, k++)
+				*k = values[row][column] ? (struct raw_value){RAW_TEXT, slice_cstr(json && row && !column ? "[1]" : values[row][column])}
+				                         : (struct raw_value){.kind = RAW_NULL};
+		struct chunk_request request = {.table = describe(c, "t"), .max_rows = 100, .max_bytes = 100000, .keys = keys, .key_count = 2};
+		struct source_chunk chunk;
+		assert_ok(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+		assert_int_equal(chunk.row_count, 2);
+		assert_true(chunk.last);
+		source_disconnect(c);
+		fixture_sql(&f, "DROP TABLE t");
+	}
+}
+
+static void a_row_filter_applies_to_chunks(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	if (PQserverVersion(f.pg) < 150000)
+		skip();
+	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY, k2 text); INSERT INTO t SELECT i, i FROM generate_series(1, 10) i;"
+	                "DROP PUBLICATION powersync; CREATE PUBLICATION powersync FOR TABLE t WHERE (k1 > 7 OR k1 = 1)");
+	size_t chunks;
+	assert_string_equal(read_all("t", 2, 100000, &chunks), "1,1\n8,8\n9,9\n10,10\n");
+	fixture_sql(&f, "DROP TABLE t; DROP PUBLICATION powersync; CREATE PUBLICATION powersync FOR ALL TABLES");
+}
+
+static void a_changed_table_is_noticed(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	struct error err = {0};
+	static const struct {
+		const char *sql;
+		enum chunk_outcome outcome;
+	} cases[] = {
+	        {"ALTER TABLE t ADD COLUMN v int", CHUNK_TABLE_CHANGED},
+	        {"ALTER TABLE t DROP COLUMN k2", CHUNK_TABLE_CHANGED},
+	        {"ALTER TABLE t RENAME COLUMN k2 TO other", CHUNK_TABLE_CHANGED},
+	        {"ALTER TABLE t ALTER COLUMN k2 TYPE varchar(20)", CHUNK_TABLE_CHANGED},
+	        {"ALTER TABLE t REPLICA IDENTITY FULL", CHUNK_TABLE_CHANGED},
+	        {"ALTER TABLE t DROP CONSTRAINT t_pkey", CHUNK_TABLE_CHANGED},
+	        {"DROP TABLE t; CREATE TABLE t (k1 int PRIMARY KEY, k2 text)", CHUNK_TABLE_GONE},
+	        {"ALTER TABLE t RENAME TO renamed", CHUNK_TABLE_CHANGED},
+	        {"DROP TABLE t", CHUNK_TABLE_GONE},
+	        {"DROP TABLE t; CREATE VIEW t AS SELECT 1 AS k1, 'a'::text AS k2", CHUNK_TABLE_GONE},
+	        {"DROP PUBLICATION powersync", CHUNK_TABLE_GONE},
+	        {"DROP PUBLICATION powersync; CREATE PUBLICATION powersync", CHUNK_TABLE_GONE},
+	        {"CREATE INDEX i ON t (k2)", CHUNK_ROWS},
+	        {"INSERT INTO t VALUES (100, 'x')", CHUNK_ROWS},
+	        {"GRANT SELECT ON t TO PUBLIC", CHUNK_ROWS},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		fixture_sql(&f, "DROP PUBLICATION IF EXISTS powersync; CREATE PUBLICATION powersync FOR ALL TABLES;"
+		                "CREATE TABLE t (k1 int PRIMARY KEY, k2 text); INSERT INTO t SELECT i, i FROM generate_series(1, 10) i");
+		struct source_connection *c = connect_ok(), *fresh = connect_ok();
+		struct chunk_request request = {.table = describe(c, "t"), .max_rows = 3, .max_bytes = 100000};
+		struct source_chunk chunk;
+		assert_ok(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+		assert_int_equal(chunk.row_count, 3);
+		request.after = chunk.next;
+		fixture_sql(&f, cases[i].sql);
+		assert_ok(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+		assert_int_equal(chunk.outcome, cases[i].outcome);
+		assert_ok(source_read_chunk(fresh, &request, &f.arena, &chunk, &err));
+		assert_int_equal(chunk.outcome, cases[i].outcome);
+		uint64_t lsn;
+		assert_ok(source_head(c, &lsn, NULL, NULL, &err)); /* the connection is fit for more */
+		source_disconnect(c);
+		source_disconnect(fresh);
+		fixture_sql(&f, strstr(cases[i].sql, "VIEW") ? "DROP VIEW t" : "DROP TABLE IF EXISTS t, renamed");
+	}
+	fixture_sql(&f, "DROP PUBLICATION IF EXISTS powersync; CREATE PUBLICATION powersync FOR ALL TABLES");
+}
+
+static void a_chunk_sees_one_snapshot(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	struct error err = {0};
+	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY, k2 text); INSERT INTO t VALUES (1, 'a')");
+	struct source_connection *c = connect_ok();
+	struct chunk_request request = {.table = describe(c, "t"), .max_rows = 3, .max_bytes = 100000};
+	struct source_chunk chunk;
+	PGconn *other = fixture_connect(getenv("PG_URI"), f.database);
+	fixture_sql_on(other, "BEGIN; INSERT INTO t VALUES (2, 'b')");
+	PGresult *r = PQexec(other, "SELECT pg_current_xact_id()");
+	uint64_t xid = strtoull(PQgetvalue(r, 0, 0), NULL, 10);
+	PQclear(r);
+	assert_ok(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+	assert_int_equal(chunk.row_count, 1);
+	assert_false(xid_visible(&chunk.snapshot, xid));
+	fixture_sql_on(other, "COMMIT");
+	assert_ok(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+	assert_int_equal(chunk.row_count, 2);
+	assert_true(xid_visible(&chunk.snapshot, xid));
+	PQfinish(other);
+	source_disconnect(c);
+	fixture_sql(&f, "DROP TABLE t");
+}
+
+static void a_scan_reads_all_in_one_snapshot(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	struct error err = {0};
+	fixture_sql(&f, "CREATE TABLE t (k1 int, k2 text); INSERT INTO t SELECT i, repeat('x', 50) FROM generate_series(1, 1000) i");
+	struct source_connection *c = connect_ok();
+	struct source_table *t = describe(c, "t");
+	struct source_chunk chunk;
+	assert_ok(source_scan_begin(c, t, &f.arena, &chunk, &err));
+	assert_int_equal(chunk.outcome, CHUNK_ROWS);
+	assert_true(chunk.head_lsn > 0);
+	fixture_sql(&f, "INSERT INTO t SELECT i FROM generate_series(1, 1000) i");
+	size_t rows = 0, pieces = 0;
+	do {
+		assert_ok(source_scan_next(c, 300, 100000, &f.arena, &chunk, &err));
+		rows += chunk.row_count;
+		pieces++;
+	} while (!chunk.last);
+	assert_int_equal(rows, 1000);
+	assert_int_equal(pieces, 4);
+	uint64_t lsn;
+	assert_ok(source_head(c, &lsn, NULL, NULL, &err));
+	fixture_sql(&f, "BEGIN; LOCK TABLE t");
+	int64_t start = clock_mono_ms();
+	assert_false(source_scan_begin(c, t, &f.arena, &chunk, &err));
+	assert_true(clock_mono_ms() - start < 3000);
+	assert_true(strstr(err.message, "lock timeout") != NULL);
+	fixture_sql(&f, "COMMIT");
+	assert_ok(source_scan_begin(c, t, &f.arena, &chunk, &err));
+	source_disconnect(c); /* giving up in the middle */
+	fixture_sql(&f, "DROP TABLE t");
+}
+
+/* ---- the stream ------------------------------------------------------------------------------------------------------------- */
+
+static struct source_stream *stream;
+static struct source_relation last_relation;
+static struct arena relation_arena;
+
+static void keep_relation(const struct source_relation *r)
+{
+	arena_reset(&relation_arena);
+	last_relation = *r;
+	last_relation.name = arena_copy(&relation_arena, r->name);
+}
+
+/* Events as text, up to and with the given number of commits. */
+static char *stream_text(int commits)
+{
+	static struct buf out;
+	struct error err = {0};
+	struct stream_event e;
+	int64_t until = clock_mono_ms() + 10000;
+	buf_clear(&out);
+	while (commits > 0 && clock_mono_ms() < until) {
+		assert_ok(source_stream_next(stream, 100, &e, &err));
+		switch (e.kind) {
+		case STREAM_NOTHING:
+			break;
+		case STREAM_KEEPALIVE:
+			if (e.reply_requested)
+				assert_ok(source_stream_confirm(stream, 0, &err));
+			break;
+		case STREAM_BEGIN:
+			assert_true(e.xid > 0 && e.final_lsn > 0);
+			assert_in_range(e.commit_time_ms, clock_wall_ms() - 60000, clock_wall_ms() + 1000);
+			buf_lit(&out, "B ");
+			break;
+		case STREAM_COMMIT:
+			assert_true(e.lsn > 0);
+			commits--;
+			buf_lit(&out, "C\n");
+			break;
+		case STREAM_RELATION:
+			keep_relation(&e.relation);
+			buf_printf(&out, "R(%.*s %c", SLICE_ARG(e.relation.name), e.relation.replica_identity);
+			for (size_t i = 0; i < e.relation.column_count; i++)
+				buf_printf(&out, " %.*s%s", SLICE_ARG(e.relation.columns[i].name), e.relation.columns[i].in_key ? "*" : "");
+			buf_lit(&out, ") ");
+			break;
+		case STREAM_INSERT:
+		case STREAM_UPDATE:
+		case STREAM_DELETE:
+			buf_putc(&out, e.kind == STREAM_INSERT ? 'I' : e.kind == STREAM_UPDATE ? 'U' : 'D');
+			if (e.old_row) {
+				buf_printf(&out, "%c(", e.old_is_key ? 'K' : 'O');
+				put_row(&out, e.old_row, last_relation.column_count);
+				buf_putc(&out, ')');
+			}
+			if (e.new_row) {
+				buf_putc(&out, '(');
+				put_row(&out, e.new_row, last_relation.column_count);
+				buf_putc(&out, ')');
+			}
+			buf_putc(&out, ' ');
+			break;
+		case STREAM_TRUNCATE:
+			buf_printf(&out, "T%zu ", e.truncated_count);
+			break;
+		case STREAM_MESSAGE:
+			buf_printf(&out, "M%s%s ", e.marker ? "!" : "", e.transactional ? "t" : "");
+			break;
+		}
+	}
+	buf_putc(&out, '\0');
+	return out.p;
+}
+
+static void open_stream(void)
+{
+	struct error err = {0};
+	uint64_t start;
+	struct xid_snapshot x;
+	assert_ok(source_slot_create(f.source, "syncline_reading", &start, &x, &f.arena, &err));
+	stream = source_stream_open(f.source, "syncline_reading", &err);
+	if (!stream)
+		fail_msg("%s", err.message);
+}
+
+static void close_stream(void)
+{
+	struct error err = {0};
+	source_stream_close(stream);
+	struct source_connection *c = connect_ok();
+	assert_ok(source_slot_drop(c, "syncline_reading", &err));
+	source_disconnect(c);
+}
+
+static void changes_are_streamed_as_they_were_made(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	fixture_sql(&f, "CREATE TABLE t (id int PRIMARY KEY, v text, big text); ALTER TABLE t ALTER COLUMN big SET STORAGE EXTERNAL;"
+	                "CREATE TABLE u (id int)");
+	open_stream();
+	fixture_sql(&f, "INSERT INTO t VALUES (1, NULL, 'b'), (2, 'x', '')");
+	assert_string_equal(stream_text(1), "B R(t d id* v big) I(1,NULL,b) I(2,x,) C\n");
+	fixture_sql(&f, "UPDATE t SET v = 'y' WHERE id = 1");
+	fixture_sql(&f, "UPDATE t SET id = 3 WHERE id = 2");
+	fixture_sql(&f, "DELETE FROM t WHERE id = 3");
+	assert_string_equal(stream_text(3), "B U(1,y,b) C\nB UK(2,?,?)(3,x,) C\nB DK(3,?,?) C\n");
+	fixture_sql(&f, "INSERT INTO t VALUES (4, 'v', repeat('z', 4000))");
+	stream_text(1);
+	fixture_sql(&f, "UPDATE t SET v = 'w' WHERE id = 4");
+	assert_string_equal(stream_text(1), "B U(4,w,?) C\n");
+	fixture_sql(&f, "BEGIN; INSERT INTO t VALUES (5, '5', ''); SAVEPOINT a; INSERT INTO t VALUES (6, '6', ''); ROLLBACK TO a; COMMIT");
+	assert_string_equal(stream_text(1), "B I(5,5,) C\n");
+	fixture_sql(&f, "TRUNCATE t, u");
+	char *text = stream_text(1);
+	assert_true(strstr(text, "T2 C\n") != NULL);
+	close_stream();
+	fixture_sql(&f, "DROP TABLE t, u");
+}
+
+static void identity_full_sends_old_rows_and_fills_unchanged_values(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	fixture_sql(&f, "CREATE TABLE t (id int, big text); ALTER TABLE t ALTER COLUMN big SET STORAGE EXTERNAL; ALTER TABLE t REPLICA IDENTITY FULL");
+	open_stream();
+	fixture_sql(&f, "INSERT INTO t VALUES (1, repeat('z', 3000)), (2, NULL)");
+	stream_text(1);
+	fixture_sql(&f, "UPDATE t SET id = id + 10");
+	char *text = stream_text(1);
+	assert_null(strchr(text, '?'));
+	assert_true(strstr(text, "UO(2,NULL)(12,NULL)") != NULL);
+	fixture_sql(&f, "DELETE FROM t WHERE id = 12");
+	assert_string_equal(stream_text(1), "B DO(12,NULL) C\n");
+	close_stream();
+	fixture_sql(&f, "DROP TABLE t");
+}
+
+static void a_long_key_out_of_line_is_filled_from_the_old_key(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	fixture_sql(&f, "CREATE TABLE t (id text PRIMARY KEY, v int); ALTER TABLE t ALTER COLUMN id SET STORAGE EXTERNAL");
+	open_stream();
+	fixture_sql(&f, "INSERT INTO t VALUES (repeat('k', 2500), 1)");
+	stream_text(1);
+	fixture_sql(&f, "UPDATE t SET v = 2");
+	char *text = stream_text(1);
+	assert_true(strstr(text, ",2)") != NULL);
+	assert_null(strstr(text, "(?,2)"));
+	close_stream();
+	fixture_sql(&f, "DROP TABLE t");
+}
+
+static void markers_and_messages_are_told_apart(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	if (PQserverVersion(f.pg) < 140000)
+		skip();
+	struct error err = {0};
+	open_stream();
+	struct source_connection *c = connect_ok();
+	assert_ok(source_marker(c, &err));
+	assert_string_equal(stream_text(1), "B M!t C\n");
+	fixture_sql(&f, "SELECT pg_logical_emit_message(true, 'powersync', 'pong')");
+	assert_string_equal(stream_text(1), "B Mt C\n");
+	fixture_sql(&f, "SELECT pg_logical_emit_message(false, 'powersync', 'ping')");
+	assert_ok(source_marker(c, &err));
+	assert_string_equal(stream_text(1), "M! B M!t C\n");
+	source_disconnect(c);
+	close_stream();
+}
+
+static void a_changed_relation_is_sent_again(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	fixture_sql(&f, "CREATE TABLE t (id int PRIMARY KEY, g int GENERATED ALWAYS AS (id * 2) STORED)");
+	open_stream();
+	fixture_sql(&f, "INSERT INTO t VALUES (1)");
+	assert_string_equal(stream_text(1), "B R(t d id*) I(1) C\n");
+	fixture_sql(&f, "ALTER TABLE t ADD COLUMN v numeric(5,2) DEFAULT 1");
+	fixture_sql(&f, "INSERT INTO t VALUES (2)");
+	char *text = stream_text(1);
+	assert_true(strstr(text, "R(t d id* v) I(2,1.00) C\n") != NULL);
+	close_stream();
+	fixture_sql(&f, "DROP TABLE t");
+}
+
+static void confirming_moves_the_slot_and_survives_reopening(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	struct error err = {0};
+	fixture_sql(&f, "CREATE TABLE t (id int PRIMARY KEY)");
+	open_stream();
+	struct source_connection *c = connect_ok();
+	fixture_sql(&f, "INSERT INTO t VALUES (1)");
+	struct stream_event e;
+	uint64_t end = 0;
+	while (!end) {
+		assert_ok(source_stream_next(stream, 5000, &e, &err));
+		end = e.kind == STREAM_COMMIT ? e.lsn : 0;
+	}
+	fixture_sql(&f, "INSERT INTO t VALUES (2)");
+	assert_ok(source_stream_confirm(stream, end, &err));
+	assert_ok(source_stream_confirm(stream, end - 1, &err)); /* never back */
+	uint64_t confirmed = 0;
+	enum slot_status status;
+	for (int i = 0; i < 50 && confirmed != end; i++) {
+		usleep(20000);
+		assert_ok(source_slot_status(c, "syncline_reading", &status, &confirmed, &err));
+	}
+	assert_true(confirmed == end);
+	source_stream_close(stream);
+	stream = source_stream_open(f.source, "syncline_reading", &err);
+	assert_non_null(stream);
+	char *text = stream_text(1);
+	assert_string_equal(text, "B R(t d id*) I(2) C\n");
+	source_disconnect(c);
+	close_stream();
+	fixture_sql(&f, "DROP TABLE t");
+}
+
+static void a_stream_that_is_cut_says_why(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	struct error err = {0};
+	open_stream();
+	fixture_sql(&f, "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = 'syncline_reading'");
+	struct stream_event e;
+	bool ok = true;
+	for (int i = 0; ok && i < 50; i++)
+		ok = source_stream_next(stream, 100, &e, &err);
+	assert_false(ok);
+	assert_string_equal(err.message, "terminating connection due to administrator command");
+	assert_int_equal(source_classify(&err), SOURCE_RETRY);
+	assert_false(source_stream_next(stream, 100, &e, &err));
+	assert_false(source_stream_confirm(stream, 1, &err));
+	close_stream();
+}
+
+static void a_dropped_publication_ends_the_stream(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	struct error err = {0};
+	fixture_sql(&f, "CREATE TABLE t (id int PRIMARY KEY)");
+	open_stream();
+	fixture_sql(&f, "DROP PUBLICATION powersync; INSERT INTO t VALUES (1)");
+	struct stream_event e;
+	bool ok = true;
+	for (int i = 0; ok && i < 50; i++)
+		ok = source_stream_next(stream, 100, &e, &err);
+	assert_false(ok);
+	assert_string_equal(err.message, "publication \"powersync\" does not exist");
+	assert_int_equal(source_classify(&err), SOURCE_SLOT_LOST);
+	close_stream();
+	fixture_sql(&f, "DROP TABLE t; CREATE PUBLICATION powersync FOR ALL TABLES");
+}
+
+int main(void)
+{
+	have_server = fixture_start(&f, "reading");
+	if (have_server)
+		fixture_sql(&f, "CREATE PUBLICATION powersync FOR ALL TABLES");
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(every_kind_of_key_is_read_in_order),
+	        cmocka_unit_test(a_table_without_order_is_read_by_pages),
+	        cmocka_unit_test(bytes_bound_a_chunk),
+	        cmocka_unit_test(null_and_special_characters_come_through),
+	        cmocka_unit_test(keys_are_read_again),
+	        cmocka_unit_test(a_row_filter_applies_to_chunks),
+	        cmocka_unit_test(a_changed_table_is_noticed),
+	        cmocka_unit_test(a_chunk_sees_one_snapshot),
+	        cmocka_unit_test(a_scan_reads_all_in_one_snapshot),
+	        cmocka_unit_test(changes_are_streamed_as_they_were_made),
+	        cmocka_unit_test(identity_full_sends_old_rows_and_fills_unchanged_values),
+	        cmocka_unit_test(a_long_key_out_of_line_is_filled_from_the_old_key),
+	        cmocka_unit_test(markers_and_messages_are_told_apart),
+	        cmocka_unit_test(a_changed_relation_is_sent_again),
+	        cmocka_unit_test(confirming_moves_the_slot_and_survives_reopening),
+	        cmocka_unit_test(a_stream_that_is_cut_says_why),
+	        cmocka_unit_test(a_dropped_publication_ends_the_stream),
+	};
+	int failed = cmocka_run_group_tests_name("source: reading a real server", tests, NULL, NULL);
+	fixture_stop(&f);
+	arena_free(&relation_arena);
+	return failed;
+}
