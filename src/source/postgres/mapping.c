@@ -105,6 +105,7 @@ bool type_is_structured(const struct pg_type *type, const struct mapping_options
 	case TYPE_ARRAY:
 		return type->always || options->custom_postgres_types;
 	case TYPE_LINE:
+	case TYPE_NAME:
 	case TYPE_RANGE:
 	case TYPE_MULTIRANGE:
 	case TYPE_COMPOSITE:

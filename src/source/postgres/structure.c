@@ -26,7 +26,7 @@ static enum structure element_json(struct context *c, const struct pg_type *type
 		if (result != STRUCTURE_UNREADABLE)
 			return result;
 		c->out->n = before;
-		json_string(c->out, text);
+		json_append_string(c->out, text);
 		return STRUCTURE_OK;
 	}
 	struct value v = value_null();
@@ -254,7 +254,7 @@ static enum structure composite_json(struct context *c, const struct pg_type *ty
 		if (!empty)
 			buf_putc(c->out, ',');
 		empty = false;
-		json_string(c->out, a->name);
+		json_append_string(c->out, a->name);
 		buf_putc(c->out, ':');
 		enum structure result = bound_json(c, a->type, present, text, depth + 1);
 		if (result != STRUCTURE_OK)
@@ -279,6 +279,9 @@ static enum structure structure_json(struct context *c, const struct pg_type *ty
 		break;
 	case TYPE_LINE:
 		result = array_json(c, &real, ',', &s, depth);
+		break;
+	case TYPE_NAME:
+		result = array_json(c, NULL, ',', &s, depth);
 		break;
 	case TYPE_RANGE:
 		result = range_json(c, type, &s, depth);

@@ -40,6 +40,8 @@ enum type_kind type_base_kind(uint32_t oid)
 		return TYPE_LSN;
 	case 628:
 		return TYPE_LINE;
+	case 19:
+		return TYPE_NAME;
 	default:
 		return TYPE_TEXT;
 	}

@@ -25,6 +25,7 @@ enum type_kind {
 	TYPE_LSN,
 	TYPE_ARRAY,
 	TYPE_LINE, /* {a,b,c}: an array of reals under custom_postgres_types (14.5) */
+	TYPE_NAME, /* of texts, if it happens to look like one (14.5) */
 	TYPE_RANGE,
 	TYPE_MULTIRANGE,
 	TYPE_COMPOSITE,
