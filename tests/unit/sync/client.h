@@ -11,7 +11,7 @@
 
 #include "base/buf.h"
 
-#define CLIENT_BUCKETS 4096
+#define CLIENT_BUCKETS 64
 #define NOW 1000000
 
 struct client_bucket {
@@ -20,6 +20,7 @@ struct client_bucket {
 	uint64_t position;
 	int64_t count;
 	int priority;
+	uint64_t rows[26]; /* op id of the PUT that is there */
 };
 
 struct client {
@@ -30,6 +31,7 @@ struct client {
 	struct sync_request request;
 	struct session_options options;
 
+	void (*on_complete)(struct client *c); /* each full checkpoint_complete */
 	struct client_bucket buckets[CLIENT_BUCKETS];
 	size_t bucket_count;
 	bool started;
@@ -42,13 +44,13 @@ struct client {
 	struct error err;
 };
 
-static void client_wake(void *ctx, void *owner)
+static inline void client_wake(void *ctx, void *owner)
 {
 	(void)ctx;
 	((struct client *)owner)->wakes++;
 }
 
-static uint64_t json_id(json_t *object, const char *key)
+static inline uint64_t json_id(json_t *object, const char *key)
 {
 	json_t *n = json_object_get(object, key);
 	if (!n)
@@ -57,7 +59,7 @@ static uint64_t json_id(json_t *object, const char *key)
 	return strtoull(json_string_value(n), NULL, 10);
 }
 
-static struct client_bucket *client_find(struct client *c, const char *name)
+static inline struct client_bucket *client_find(struct client *c, const char *name)
 {
 	for (size_t i = 0; i < c->bucket_count; i++)
 		if (strcmp(c->buckets[i].name, name) == 0)
@@ -65,7 +67,7 @@ static struct client_bucket *client_find(struct client *c, const char *name)
 	return NULL;
 }
 
-static struct client_bucket *client_bucket(struct client *c, const char *name)
+static inline struct client_bucket *client_bucket(struct client *c, const char *name)
 {
 	struct client_bucket *b = client_find(c, name);
 	if (b)
@@ -76,13 +78,13 @@ static struct client_bucket *client_bucket(struct client *c, const char *name)
 	return b;
 }
 
-static void client_drop(struct client *c, struct client_bucket *b)
+static inline void client_drop(struct client *c, struct client_bucket *b)
 {
 	free(b->name);
 	*b = c->buckets[--c->bucket_count];
 }
 
-static void client_take_list(struct client *c, json_t *list)
+static inline void client_take_list(struct client *c, json_t *list)
 {
 	size_t i;
 	json_t *n;
@@ -99,7 +101,7 @@ static void client_take_list(struct client *c, json_t *list)
 	}
 }
 
-static void client_take_ids(struct client *c, json_t *line)
+static inline void client_take_ids(struct client *c, json_t *line)
 {
 	uint64_t op = json_id(line, "last_op_id"), wc = json_id(line, "write_checkpoint");
 	assert_true(op >= c->last_op);
@@ -108,7 +110,7 @@ static void client_take_ids(struct client *c, json_t *line)
 	c->write_checkpoint = wc;
 }
 
-static void client_checkpoint(struct client *c, json_t *line)
+static inline void client_checkpoint(struct client *c, json_t *line)
 {
 	c->checkpoints++;
 	c->started = true;
@@ -128,7 +130,7 @@ static void client_checkpoint(struct client *c, json_t *line)
 	client_take_list(c, json_object_get(line, "buckets"));
 }
 
-static void client_diff(struct client *c, json_t *line)
+static inline void client_diff(struct client *c, json_t *line)
 {
 	c->diffs++;
 	assert_true(c->started);
@@ -143,7 +145,15 @@ static void client_diff(struct client *c, json_t *line)
 	client_take_list(c, json_object_get(line, "updated_buckets"));
 }
 
-static void client_data(struct client *c, json_t *line)
+static inline void client_row(struct client_bucket *b, uint64_t op, const char *word, const char *id)
+{
+	if (strcmp(word, "CLEAR") == 0)
+		memset(b->rows, 0, sizeof(b->rows));
+	else if (id && id[0] >= 'a' && id[0] <= 'z')
+		b->rows[id[0] - 'a'] = strcmp(word, "PUT") == 0 ? op : 0;
+}
+
+static inline void client_data(struct client *c, json_t *line)
 {
 	c->data_lines++;
 	struct client_bucket *b = client_find(c, json_string_value(json_object_get(line, "bucket")));
@@ -160,12 +170,13 @@ static void client_data(struct client *c, json_t *line)
 		uint32_t sum = (uint32_t)json_integer_value(json_object_get(n, "checksum"));
 		bool clear = strcmp(json_string_value(json_object_get(n, "op")), "CLEAR") == 0;
 		b->sum = clear ? sum : b->sum + sum;
+		client_row(b, op, json_string_value(json_object_get(n, "op")), json_string_value(json_object_get(n, "object_id")));
 		c->operations++;
 	}
 	assert_true(json_id(line, "next_after") == b->position);
 }
 
-static void client_complete(struct client *c, json_t *line, int priority)
+static inline void client_complete(struct client *c, json_t *line, int priority)
 {
 	assert_true(c->started);
 	assert_true(json_id(line, "last_op_id") == c->last_op);
@@ -174,7 +185,7 @@ static void client_complete(struct client *c, json_t *line, int priority)
 			fail_msg("checksum of %s at %llu", c->buckets[i].name, (unsigned long long)c->last_op);
 }
 
-static void client_line(struct client *c, const char *text, size_t n)
+static inline void client_line(struct client *c, const char *text, size_t n)
 {
 	json_error_t e;
 	json_t *line = json_loadb(text, n, 0, &e), *body;
@@ -194,6 +205,8 @@ static void client_line(struct client *c, const char *text, size_t n)
 		c->completes++;
 		client_complete(c, body, 99);
 		c->complete_op = c->last_op;
+		if (c->on_complete)
+			c->on_complete(c);
 	} else {
 		body = json_object_get(line, "token_expires_in");
 		assert_non_null(body);
@@ -204,7 +217,7 @@ static void client_line(struct client *c, const char *text, size_t n)
 }
 
 /* One step; its lines are applied. */
-static enum session_status client_step(struct client *c, size_t max_bytes, size_t max_lines)
+static inline enum session_status client_step(struct client *c, size_t max_bytes, size_t max_lines)
 {
 	struct session_output out = {0};
 	c->wakes = 0;
@@ -235,7 +248,7 @@ static enum session_status client_step(struct client *c, size_t max_bytes, size_
 }
 
 /* Steps until there is nothing more to say. */
-static enum session_status client_run(struct client *c)
+static inline enum session_status client_run(struct client *c)
 {
 	enum session_status status;
 	do
@@ -244,14 +257,14 @@ static enum session_status client_run(struct client *c)
 	return status;
 }
 
-static void client_expect(struct client *c, const char *expected)
+static inline void client_expect(struct client *c, const char *expected)
 {
 	buf_putc(&c->text, '\0');
 	assert_string_equal(c->text.p, expected);
 	buf_clear(&c->text);
 }
 
-static void client_setup(struct client *c, struct storage *s)
+static inline void client_setup(struct client *c, struct storage *s)
 {
 	c->storage = s;
 	c->now = NOW;
@@ -268,7 +281,7 @@ static void client_setup(struct client *c, struct storage *s)
 	};
 }
 
-static void client_open(struct client *c)
+static inline void client_open(struct client *c)
 {
 	c->session = session_new(c->hub, &c->request, &c->options, c, &c->err);
 	assert_non_null(c->session);
@@ -279,7 +292,7 @@ static void client_open(struct client *c)
 	}
 }
 
-static void client_close(struct client *c)
+static inline void client_close(struct client *c)
 {
 	session_free(c->session);
 	c->session = NULL;
@@ -288,7 +301,7 @@ static void client_close(struct client *c)
 	buf_free(&c->text);
 }
 
-static void client_teardown(struct client *c)
+static inline void client_teardown(struct client *c)
 {
 	client_close(c);
 	session_hub_free(c->hub);

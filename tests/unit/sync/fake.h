@@ -8,8 +8,10 @@
 #ifndef SYNC_FAKE_H
 #define SYNC_FAKE_H
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,6 +118,8 @@ struct fake_bucket {
 	const char *keys;
 	struct fake_op *ops;
 	size_t count, cap;
+	struct fake_op *history; /* never compacted */
+	size_t history_count, history_cap;
 	bool changed;
 };
 
@@ -134,7 +138,9 @@ struct fake_ack {
 	bool passed;
 };
 
+/* A reader holds the lock from begin to end; tests with threads take it for writing. */
 struct storage {
+	pthread_rwlock_t lock;
 	struct checkpoint checkpoint;
 	uint64_t last_op;
 	struct stored_definition definitions[FAKE_MAX];
@@ -148,8 +154,8 @@ struct storage {
 	size_t ack_count;
 	void (*callback)(void *ctx, const struct storage_news *news);
 	void *ctx;
-	int readers;
-	uint64_t reads; /* checksums and cursors asked for */
+	_Atomic int readers;
+	_Atomic uint64_t reads; /* checksums and cursors asked for */
 	bool fail;      /* readers fail */
 	/* Called when a reader is opened: news in the middle of a step. */
 	void (*on_read)(struct storage *s);
@@ -167,7 +173,10 @@ struct op_cursor {
 
 struct checkpoint storage_checkpoint(struct storage *s)
 {
-	return s->checkpoint;
+	pthread_rwlock_rdlock(&s->lock);
+	struct checkpoint c = s->checkpoint;
+	pthread_rwlock_unlock(&s->lock);
+	return c;
 }
 
 uint64_t lookup_hash(uint32_t definition_number, struct slice key)
@@ -180,7 +189,7 @@ uint64_t lookup_hash(uint32_t definition_number, struct slice key)
 
 struct fake_stored_plan {
 	struct stored_plan plan; /* first */
-	int references;
+	_Atomic int references;
 };
 
 struct stored_plan *storage_active_plan(struct storage *s)
@@ -204,6 +213,7 @@ struct storage_reader *storage_read_begin(struct storage *s, struct error *err)
 	}
 	if (s->on_read)
 		s->on_read(s);
+	pthread_rwlock_rdlock(&s->lock);
 	struct storage_reader *r = xcalloc(1, sizeof(*r));
 	r->s = s;
 	s->readers++;
@@ -213,6 +223,7 @@ struct storage_reader *storage_read_begin(struct storage *s, struct error *err)
 void storage_read_end(struct storage_reader *r)
 {
 	r->s->readers--;
+	pthread_rwlock_unlock(&r->s->lock);
 	free(r);
 }
 
@@ -309,32 +320,38 @@ static bool fake_same_user(const struct fake_ack *a, const struct user_key *user
 uint64_t storage_write_checkpoint(struct storage *s, const struct user_key *user, struct position position)
 {
 	uint64_t best = 0;
+	pthread_rwlock_rdlock(&s->lock);
 	for (size_t i = 0; i < s->ack_count; i++)
 		if (fake_same_user(&s->acks[i], user) && s->acks[i].lsn <= position.lsn && s->acks[i].id > best)
 			best = s->acks[i].id;
+	pthread_rwlock_unlock(&s->lock);
 	return best;
 }
 
 /* ---- what tests do with it ------------------------------------------------------------------------------------------------------- */
 
-static struct storage *fake_new(void)
+static inline struct storage *fake_new(void)
 {
 	struct storage *s = xcalloc(1, sizeof(*s));
+	pthread_rwlock_init(&s->lock, NULL);
 	s->checkpoint = (struct checkpoint){.valid = true, .position = {1, 1}};
 	return s;
 }
 
-static void fake_free(struct storage *s)
+static inline void fake_free(struct storage *s)
 {
 	assert_int_equal(s->readers, 0);
-	for (uint32_t i = 0; i < s->bucket_count; i++)
+	for (uint32_t i = 0; i < s->bucket_count; i++) {
 		free(s->buckets[i].ops);
+		free(s->buckets[i].history);
+	}
 	stored_plan_unref(s->active);
+	pthread_rwlock_destroy(&s->lock);
 	free(s);
 }
 
 /* Answers the index; numbers are 1 more. */
-static uint32_t fake_definition(struct storage *s, const char *name)
+static inline uint32_t fake_definition(struct storage *s, const char *name)
 {
 	s->definitions[s->definition_count] = (struct stored_definition){
 		.number = (uint32_t)s->definition_count + 1,
@@ -344,7 +361,7 @@ static uint32_t fake_definition(struct storage *s, const char *name)
 	return (uint32_t)s->definition_count++;
 }
 
-static void fake_set_plan(struct storage *s, struct plan *p, uint64_t id)
+static inline void fake_set_plan(struct storage *s, struct plan *p, uint64_t id)
 {
 	struct fake_stored_plan *stored = xcalloc(1, sizeof(*stored));
 	stored->plan = (struct stored_plan){.id = id, .plan = p, .count = s->definition_count, .definitions = s->definitions};
@@ -367,7 +384,7 @@ static struct fake_bucket *fake_bucket(struct storage *s, uint32_t definition, c
 }
 
 /* definition: index. Answers the op id. */
-static uint64_t fake_op(struct storage *s, uint32_t definition, const char *keys, enum op_kind kind, const char *id, struct slice data)
+static inline uint64_t fake_op(struct storage *s, uint32_t definition, const char *keys, enum op_kind kind, const char *id, struct slice data)
 {
 	struct fake_bucket *b = fake_bucket(s, definition, keys);
 	b->ops = xgrow(b->ops, b->count, &b->cap, sizeof(*b->ops));
@@ -379,17 +396,19 @@ static uint64_t fake_op(struct storage *s, uint32_t definition, const char *keys
 		.id = id,
 		.data_slice = data,
 	};
+	b->history = xgrow(b->history, b->history_count, &b->history_cap, sizeof(*b->history));
+	b->history[b->history_count++] = b->ops[b->count - 1];
 	b->changed = true;
 	return op_id;
 }
 
-static uint64_t fake_put(struct storage *s, uint32_t definition, const char *keys, const char *id, const char *data)
+static inline uint64_t fake_put(struct storage *s, uint32_t definition, const char *keys, const char *id, const char *data)
 {
 	return fake_op(s, definition, keys, OP_PUT, id, slice_cstr(data));
 }
 
 /* definition: index. The results end with NULL. */
-static void fake_set_lookup(struct storage *s, uint32_t definition, const char *key, ...)
+static inline void fake_set_lookup(struct storage *s, uint32_t definition, const char *key, ...)
 {
 	struct fake_lookup *l = &s->lookups[s->lookup_count++];
 	*l = (struct fake_lookup){.definition = definition + 1, .key = key, .from = ++s->last_op, .changed = true};
@@ -400,12 +419,12 @@ static void fake_set_lookup(struct storage *s, uint32_t definition, const char *
 	va_end(args);
 }
 
-static void fake_ack(struct storage *s, const char *subject, const char *client, uint64_t id, uint64_t lsn)
+static inline void fake_ack(struct storage *s, const char *subject, const char *client, uint64_t id, uint64_t lsn)
 {
 	s->acks[s->ack_count++] = (struct fake_ack){.subject = subject, .client = client, .id = id, .lsn = lsn};
 }
 
-static void fake_announce(struct storage *s, bool everything)
+static inline void fake_announce(struct storage *s, bool everything)
 {
 	uint32_t buckets[4096];
 	uint64_t lookups[256];
@@ -432,14 +451,14 @@ static void fake_announce(struct storage *s, bool everything)
 }
 
 /* All that was added is visible now; the position goes up by one. */
-static void fake_commit(struct storage *s)
+static inline void fake_commit(struct storage *s)
 {
 	s->checkpoint.op_id = s->last_op;
 	s->checkpoint.position.lsn++;
 	fake_announce(s, false);
 }
 
-static void fake_activate(struct storage *s, struct plan *p, uint64_t id)
+static inline void fake_activate(struct storage *s, struct plan *p, uint64_t id)
 {
 	fake_set_plan(s, p, id);
 	s->checkpoint.plan_id = id;
@@ -449,14 +468,14 @@ static void fake_activate(struct storage *s, struct plan *p, uint64_t id)
 }
 
 /* An operation becomes MOVE, or all up to it a CLEAR, for the sake of the one with the id target. */
-static void fake_compact_move(struct fake_bucket *b, size_t index, uint64_t target)
+static inline void fake_compact_move(struct fake_bucket *b, size_t index, uint64_t target)
 {
 	b->ops[index].kind = OP_MOVE;
 	b->ops[index].target_op = target;
 	b->ops[index].data_slice = (struct slice){0};
 }
 
-static void fake_compact_clear(struct fake_bucket *b, size_t last, uint64_t target)
+static inline void fake_compact_clear(struct fake_bucket *b, size_t last, uint64_t target)
 {
 	struct fake_op clear = {.op_id = b->ops[last].op_id, .kind = OP_CLEAR, .target_op = target};
 	for (size_t i = 0; i <= last; i++)
@@ -464,6 +483,31 @@ static void fake_compact_clear(struct fake_bucket *b, size_t last, uint64_t targ
 	memmove(b->ops + 1, b->ops + last + 1, sizeof(*b->ops) * (b->count - last - 1));
 	b->ops[0] = clear;
 	b->count -= last;
+}
+
+/* storage-semantics 9, with rows "a" to "z", up to the checkpoint. */
+static inline void fake_compact(struct storage *s, struct fake_bucket *b)
+{
+	uint64_t newest[26] = {0};
+	size_t end = b->count;
+	while (end && b->ops[end - 1].op_id > s->checkpoint.op_id)
+		end--;
+	for (size_t i = end; i-- > 0;) {
+		if (b->ops[i].kind != OP_PUT && b->ops[i].kind != OP_REMOVE)
+			continue;
+		uint64_t *row = &newest[b->ops[i].id[0] - 'a'];
+		if (*row)
+			fake_compact_move(b, i, *row);
+		else
+			*row = b->ops[i].op_id;
+	}
+	size_t run = 0;
+	uint64_t target = 0;
+	for (; run < end && b->ops[run].kind != OP_PUT; run++)
+		if (b->ops[run].target_op > target)
+			target = b->ops[run].target_op;
+	if (run)
+		fake_compact_clear(b, run - 1, target);
 }
 
 #endif
