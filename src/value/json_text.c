@@ -12,14 +12,34 @@
 /* At least this much room beyond what is left of the text: a whole block may be stored, of which only a part counts. */
 #define SLACK 32
 
-/* ---- scanning: the only part that depends on the machine --------------------------------------------------------------- */
+/* ---- scanning ---------------------------------------------------------------------------------------------------------- */
+
+#define WORD 8
+
+/* Stores a word and answers how many of its bytes, from the first on, may be copied as they are. */
+static inline unsigned copy_word(char *to, const char *from)
+{
+	const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+	uint64_t x;
+	memcpy(&x, from, WORD);
+	memcpy(to, &x, WORD);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	x = __builtin_bswap64(x);
+#endif
+	/* The usual trick for "a byte is zero": bits above the first hit may be wrong, the first is right. */
+	uint64_t quote = x ^ ones * '"', backslash = x ^ ones * '\\', surrogate = x ^ ones * 0xed;
+	uint64_t hit = ((x - ones * 0x20) & ~x) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) |
+	               ((surrogate - ones) & ~surrogate);
+	hit &= tops;
+	return hit ? (unsigned)__builtin_ctzll(hit) / 8 : WORD;
+}
 
 #ifdef __SSE2__
 #include <emmintrin.h>
 
 #define BLOCK 16
 
-/* Stores a block and answers which of its bytes stop the copy, one bit each. */
+/* The same for a block. */
 static inline unsigned copy_block(char *to, const char *from)
 {
 	__m128i x = _mm_loadu_si128((const __m128i *)from);
@@ -27,35 +47,41 @@ static inline unsigned copy_block(char *to, const char *from)
 	__m128i control = _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(0x1f)), x);
 	__m128i special = _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('"')), _mm_cmpeq_epi8(x, _mm_set1_epi8('\\')));
 	__m128i surrogate = _mm_cmpeq_epi8(x, _mm_set1_epi8((char)0xed));
-	return (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(control, special), surrogate));
+	unsigned hit = (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(control, special), surrogate));
+	return hit ? (unsigned)__builtin_ctz(hit) : BLOCK;
 }
 #else
-#define BLOCK 8
-
-/* The same on a word. A byte may be reported that stands above one that does stop the copy; the lowest bit is exact. */
-static inline unsigned copy_block(char *to, const char *from)
-{
-	const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
-	uint64_t x;
-	memcpy(&x, from, 8);
-	memcpy(to, &x, 8);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	x = __builtin_bswap64(x);
+#define BLOCK WORD
+#define copy_block copy_word
 #endif
-	uint64_t quote = x ^ ones * '"', backslash = x ^ ones * '\\', surrogate = x ^ ones * 0xed;
-	uint64_t hit = ((x - ones * 0x20) & ~x) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) |
-	               ((surrogate - ones) & ~surrogate);
-	hit &= tops;
-	return hit ? 1u << (__builtin_ctzll(hit) / 8) : 0;
-}
-#endif
-
-/* ---- escaping ---------------------------------------------------------------------------------------------------------- */
 
 static bool stops_copy(char c)
 {
 	return (uint8_t)c < 0x20 || c == '"' || c == '\\' || (uint8_t)c == 0xed;
 }
+
+/* Copies text up to the first byte that stops the copy, answers how many bytes that were. What is left behind the last whole block is
+ * done with a block that ends where the text ends: it copies some bytes a second time, to where they are already. */
+static inline size_t copy_clean(char *to, const char *from, size_t n)
+{
+	size_t i = 0;
+	unsigned clean;
+	if (n >= BLOCK) {
+		for (; i + BLOCK <= n; i += BLOCK)
+			if ((clean = copy_block(to + i, from + i)) != BLOCK)
+				return i + clean;
+		return i == n ? n : n - BLOCK + copy_block(to + n - BLOCK, from + n - BLOCK);
+	}
+	if (n >= WORD) {
+		clean = copy_word(to, from);
+		return clean != WORD ? clean : n - WORD + copy_word(to + n - WORD, from + n - WORD);
+	}
+	for (; i < n && !stops_copy(from[i]); i++)
+		to[i] = from[i];
+	return i;
+}
+
+/* ---- escaping ---------------------------------------------------------------------------------------------------------- */
 
 static bool is_surrogate(const char *p, const char *end)
 {
@@ -98,20 +124,14 @@ static char *put_special(char *to, const char **from, const char *end)
 void json_append_string(struct buf *out, struct slice text)
 {
 	char *to = buf_reserve(out, text.n + SLACK), *limit = out->p + out->cap;
-	const char *from = text.p, *end = text.p + text.n;
+	const char *from = text.n ? text.p : "", *end = from + text.n;
 	*to++ = '"';
-	while (from < end) {
-		if (end - from >= BLOCK) {
-			unsigned stops = copy_block(to, from);
-			size_t clean = stops ? (size_t)__builtin_ctz(stops) : BLOCK;
-			from += clean;
-			to += clean;
-			if (!stops)
-				continue;
-		} else if (!stops_copy(*from)) {
-			*to++ = *from++;
-			continue;
-		}
+	for (;;) {
+		size_t clean = copy_clean(to, from, (size_t)(end - from));
+		from += clean;
+		to += clean;
+		if (from == end)
+			break;
 		to = put_special(to, &from, end);
 		if (limit - to < end - from + SLACK) {
 			out->n = (size_t)(to - out->p);

@@ -1,24 +1,27 @@
 /*
  * real.c: shortest decimal text of a double, and back.
  *
- * Most numbers that people store have few digits. If r * 10^k, rounded to an integer m below 10^15, gives r again by m / 10^k (one
- * correctly rounded division of two exact doubles), then m's digits are the shortest: two decimals of up to 15 digits never share
- * a double. Only the rest goes through the C library, with more and more digits until one reads back as r.
+ * Formatting follows Raffaello Giulietti's Schubfach ("The Schubfach way to render doubles", 2021): with the power of ten chosen
+ * so that the rounding interval of the double is between one and ten units wide, the shortest decimal inside it is one of four
+ * candidates, which are told apart with three multiplications by a 128-bit power of ten. Among decimals of the same length the one
+ * nearest to the double wins, as in JavaScript.
  */
 #include "value/real.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "value/power_table.h"
 
-static const double powers_of_ten[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                       1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+static const double exact_powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                      1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
 #define EXACT_INTEGER 0x1p53
+#define FRACTION_BITS 52
+#define EXPONENT_BIAS 1075
 
 /* Digits without leading and trailing zeros; the value is 0.DIGITS * 10^point. */
 struct decimal {
@@ -26,74 +29,52 @@ struct decimal {
 	int count, point;
 };
 
-static void set_digits(struct decimal *d, uint64_t m, int scale)
+/* m * 10^exponent */
+static void set_digits(struct decimal *d, uint64_t m, int exponent)
 {
 	d->count = (int)format_u64(d->digits, m);
-	d->point = d->count - scale;
+	d->point = d->count + exponent;
 	while (d->count > 1 && d->digits[d->count - 1] == '0')
 		d->count--;
 }
 
-static bool few_digits(struct decimal *d, double r)
+/* The top of g * c, the lowest bit set if anything below it is not zero. */
+static uint64_t round_to_odd(struct power_of_ten g, uint64_t c)
 {
-	for (int k = 0; k <= 22; k++) {
-		double scaled = r * powers_of_ten[k];
-		if (scaled >= 1e15)
-			return false;
-		uint64_t m = (uint64_t)(scaled + 0.5);
-		if (m && (double)m / powers_of_ten[k] == r) {
-			set_digits(d, m, k);
-			return true;
-		}
-	}
-	return false;
+	uint64_t low = (uint64_t)((unsigned __int128)g.low * c >> 64);
+	unsigned __int128 y = (unsigned __int128)g.high * c + low;
+	return (uint64_t)(y >> 64) | ((uint64_t)y > 1);
 }
 
-/* "d.ddde+xx" -> digits and point. */
-static void read_scientific(struct decimal *d, const char *text)
+/* r is positive and finite. */
+static void shortest(struct decimal *d, double r)
 {
-	d->count = 0;
-	const char *p = text;
-	for (; *p != 'e'; p++)
-		if (*p >= '0' && *p <= '9')
-			d->digits[d->count++] = *p;
-	d->point = atoi(p + 1) + 1;
-	while (d->count > 1 && d->digits[d->count - 1] == '0')
-		d->count--;
-}
-
-/* Does one step up or down in the last of the digits read back as r? Below a power of two the doubles lie closer than above, so
- * the nearest decimal of some length may miss while its neighbour above hits. */
-static bool neighbour_reads_back(struct decimal *d, char *text, double r)
-{
-	char *last = strchr(text, 'e') - 1;
-	for (int step = -1; step <= 1; step += 2) {
-		char was = *last, now = (char)(was + step);
-		if (now < '0' || now > '9')
-			continue;
-		*last = now;
-		if (strtod(text, NULL) == r) {
-			read_scientific(d, text);
-			return true;
-		}
-		*last = was;
-	}
-	return false;
-}
-
-static void many_digits(struct decimal *d, double r)
-{
-	char text[40];
-	int exponent;
-	bool at_power_of_two = frexp(r, &exponent) == 0.5;
-	for (int digits = r < DBL_MIN ? 1 : 15;; digits++) {
-		snprintf(text, sizeof(text), "%.*e", digits - 1, r);
-		if (digits >= 17 || strtod(text, NULL) == r)
-			break;
-		if (at_power_of_two && neighbour_reads_back(d, text, r))
+	uint64_t bits;
+	memcpy(&bits, &r, sizeof(bits));
+	uint64_t fraction = bits & ((UINT64_C(1) << FRACTION_BITS) - 1), exponent = bits >> FRACTION_BITS;
+	uint64_t c = exponent ? fraction | UINT64_C(1) << FRACTION_BITS : fraction;
+	int q = (int)(exponent ? exponent : 1) - EXPONENT_BIAS;
+	/* Below a power of two the doubles lie closer. */
+	bool closer_below = fraction == 0 && exponent > 1;
+	int k = (q * 1262611 - (closer_below ? 524031 : 0)) >> 22; /* floor(log10 of the interval's width) */
+	int h = q + ((-k * 1741647) >> 19) + 1;
+	struct power_of_ten g = powers_of_ten[-k - POWER_FIRST];
+	/* Borders and value in quarters of 10^k; borders belong to the interval if c is even. */
+	uint64_t lower = round_to_odd(g, (4 * c - 2 + closer_below) << h) + (c & 1);
+	uint64_t middle = round_to_odd(g, 4 * c << h);
+	uint64_t upper = round_to_odd(g, (4 * c + 2) << h) - (c & 1);
+	uint64_t s = middle / 4, shorter = s / 10;
+	if (s >= 10) {
+		bool below = lower <= 40 * shorter, above = 40 * shorter + 40 <= upper;
+		if (below != above) {
+			set_digits(d, shorter + above, k + 1);
 			return;
+		}
 	}
-	read_scientific(d, text);
+	bool below = lower <= 4 * s, above = 4 * s + 4 <= upper;
+	if (below == above)
+		above = middle > 4 * s + 2 || (middle == 4 * s + 2 && (s & 1));
+	set_digits(d, s + above, k);
 }
 
 /* JavaScript's Number::toString. */
@@ -156,8 +137,8 @@ size_t format_real(char *p, double r, bool with_point)
 	r = fabs(r);
 	if (r < EXACT_INTEGER && r == (double)(uint64_t)r)
 		set_digits(&d, (uint64_t)r, 0);
-	else if (!few_digits(&d, r))
-		many_digits(&d, r);
+	else
+		shortest(&d, r);
 	return sign + write_decimal(p + sign, &d, with_point);
 }
 
@@ -205,7 +186,7 @@ static bool parse_short(struct slice s, double *out)
 	}
 	if (m > (uint64_t)EXACT_INTEGER || scale < -22 || scale > 22)
 		return false;
-	double r = scale < 0 ? (double)m / powers_of_ten[-scale] : (double)m * powers_of_ten[scale];
+	double r = scale < 0 ? (double)m / exact_powers[-scale] : (double)m * exact_powers[scale];
 	*out = negative ? -r : r;
 	return true;
 }
