@@ -43,16 +43,16 @@ bool sql_ident_has_upper_case(const struct sql_ident *id);
 
 enum sql_expr_kind {
 	SQL_LITERAL,
-	SQL_NAME,        /* column, table.column, schema.table.column */
-	SQL_CALL,        /* f(args), schema.f(args); also ROW(..), EXISTS(..), ANY(..): plain calls of that name. substring(x) with
+	SQL_NAME,    /* column, table.column, schema.table.column */
+	SQL_CALL,    /* f(args), schema.f(args); also ROW(..), EXISTS(..), ANY(..): plain calls of that name. substring(x) with
 	                  * one argument is for the compilers to refuse (sync-config 11.1: sql_syntax) */
-	SQL_STAR,        /* * or name.*, only as a column */
-	SQL_UNARY,       /* NOT x, - x, + x */
-	SQL_BINARY,      /* two operands; IN, LIKE and AT TIME ZONE too */
-	SQL_IS,          /* x IS [NOT] NULL / TRUE / FALSE, ISNULL, NOTNULL */
-	SQL_BETWEEN,     /* x [NOT] BETWEEN low AND high */
-	SQL_MEMBER,      /* x -> literal, x ->> literal */
-	SQL_CAST,        /* CAST(x AS type), x::type, type 'literal' */
+	SQL_STAR,    /* * or name.*, only as a column */
+	SQL_UNARY,   /* NOT x, - x, + x */
+	SQL_BINARY,  /* two operands; IN, LIKE and AT TIME ZONE too */
+	SQL_IS,      /* x IS [NOT] NULL / TRUE / FALSE, ISNULL, NOTNULL */
+	SQL_BETWEEN, /* x [NOT] BETWEEN low AND high */
+	SQL_MEMBER,  /* x -> literal, x ->> literal */
+	SQL_CAST,    /* CAST(x AS type), x::type, type 'literal' */
 	SQL_CASE,
 	SQL_LIST,        /* (a, b, ...) with two or more items */
 	SQL_ARRAY,       /* ARRAY[a, b, ...] */
@@ -121,8 +121,9 @@ struct sql_expr {
 			struct value value;
 			/* INTEGER only: value without the detour (sync-streams 4.4). */
 			int64_t exact;
-			bool value_overflow, exact_overflow; /* the integer does not fit 64 bits; value and exact are then clamped */
-		} literal; /* source text: sql_text(select, range) */
+			bool value_overflow,
+			        exact_overflow; /* the integer does not fit 64 bits; value and exact are then clamped */
+		} literal;                      /* source text: sql_text(select, range) */
 		struct {
 			struct sql_ident schema, table; /* optional */
 			struct sql_ident column;
@@ -215,8 +216,8 @@ struct sql_from {
 	struct sql_ident alias;           /* optional */
 	struct sql_ident *column_aliases; /* only for sub-selects */
 	size_t column_alias_count;
-	struct sql_expr *on;    /* NULL: none */
-	bool using_columns;     /* JOIN ... USING (...) */
+	struct sql_expr *on; /* NULL: none */
+	bool using_columns;  /* JOIN ... USING (...) */
 	struct sql_range using_range;
 };
 
@@ -244,19 +245,20 @@ struct sql_select {
 	size_t column_count;
 	struct sql_from *from;
 	size_t from_count;
-	struct sql_expr *where; /* NULL: none */
+	struct sql_expr *where;     /* NULL: none */
 	struct sql_clause *clauses; /* in the order written */
 	size_t clause_count;
-	bool set_operation;          /* UNION, INTERSECT or EXCEPT follows; the other operand is not kept */
-	struct sql_range set_range;  /* the word UNION, ... */
-	struct sql_range range;      /* SELECT to the last token */
-	struct sql_range node_range; /* SELECT to the end of the last node: a parenthesis that closes its last operand is missing */
+	bool set_operation;         /* UNION, INTERSECT or EXCEPT follows; the other operand is not kept */
+	struct sql_range set_range; /* the word UNION, ... */
+	struct sql_range range;     /* SELECT to the last token */
+	struct sql_range
+	        node_range; /* SELECT to the end of the last node: a parenthesis that closes its last operand is missing */
 };
 
 struct sql_statement {
 	struct slice sql; /* the text that was parsed, and that ranges refer to */
 	struct sql_select *select;
-	bool several;           /* another statement follows after a ';' (it is not parsed) */
+	bool several;            /* another statement follows after a ';' (it is not parsed) */
 	struct sql_range second; /* its first to last token, up to the next ';' */
 };
 

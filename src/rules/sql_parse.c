@@ -56,10 +56,10 @@ bool sql_expect_op(struct sql_parser *p, uint32_t op)
 struct sql_ident sql_ident_of(const struct sql_parser *p, const struct sql_token *t)
 {
 	return (struct sql_ident){
-		.name = t->text,
-		.source = sql_text(p->sql, t->range),
-		.range = t->range,
-		.quoted = t->kind == SQL_TOKEN_QUOTED,
+	        .name = t->text,
+	        .source = sql_text(p->sql, t->range),
+	        .range = t->range,
+	        .quoted = t->kind == SQL_TOKEN_QUOTED,
 	};
 }
 
@@ -140,9 +140,10 @@ static bool at_end_of_columns(const struct sql_parser *p)
 	case SQL_TOKEN_OPERATOR:
 		return t->op == SQL_OPERATOR(";") || t->op == SQL_OPERATOR(")");
 	case SQL_TOKEN_WORD:
-		return t->word == SQL_WORD_FROM || t->word == SQL_WORD_WHERE || t->word == SQL_WORD_UNION || t->word == SQL_WORD_LIMIT ||
-		       t->word == SQL_WORD_ORDER || t->word == SQL_WORD_GROUP || t->word == SQL_WORD_HAVING || t->word == SQL_WORD_OFFSET ||
-		       t->word == SQL_WORD_FOR || t->word == SQL_WORD_INTERSECT || t->word == SQL_WORD_EXCEPT;
+		return t->word == SQL_WORD_FROM || t->word == SQL_WORD_WHERE || t->word == SQL_WORD_UNION ||
+		       t->word == SQL_WORD_LIMIT || t->word == SQL_WORD_ORDER || t->word == SQL_WORD_GROUP ||
+		       t->word == SQL_WORD_HAVING || t->word == SQL_WORD_OFFSET || t->word == SQL_WORD_FOR ||
+		       t->word == SQL_WORD_INTERSECT || t->word == SQL_WORD_EXCEPT;
 	default:
 		return false;
 	}
@@ -322,7 +323,8 @@ static bool parse_quantifier(struct sql_parser *p, struct sql_select *s)
 		struct sql_expr **items;
 		size_t count;
 		if (sql_take_word(p, SQL_WORD_ON))
-			return sql_expect_op(p, SQL_OPERATOR("(")) && sql_parse_exprs(p, &items, &count) && sql_expect_op(p, SQL_OPERATOR(")"));
+			return sql_expect_op(p, SQL_OPERATOR("(")) && sql_parse_exprs(p, &items, &count) &&
+			       sql_expect_op(p, SQL_OPERATOR(")"));
 	}
 	return true;
 }
@@ -362,7 +364,8 @@ static bool parse_for(struct sql_parser *p, struct sql_select *s)
 		struct sql_range range = sql_current(p)->range;
 		if (sql_current(p)->kind != SQL_TOKEN_WORD)
 			return sql_fail(p);
-		while (sql_current(p)->kind == SQL_TOKEN_WORD && !sql_at_word(p, SQL_WORD_SKIP) && !sql_at_word(p, SQL_WORD_NOWAIT))
+		while (sql_current(p)->kind == SQL_TOKEN_WORD && !sql_at_word(p, SQL_WORD_SKIP) &&
+		       !sql_at_word(p, SQL_WORD_NOWAIT))
 			sql_next(p);
 		range.end = sql_previous_end(p);
 		add_clause(p, s, SQL_CLAUSE_FOR, range);
@@ -463,11 +466,11 @@ struct sql_select *sql_parse_select(struct sql_parser *p)
 static bool starts_other_statement(const struct sql_token *t)
 {
 	static const enum sql_word words[] = {
-		SQL_WORD_INSERT,   SQL_WORD_UPDATE, SQL_WORD_DELETE,  SQL_WORD_CREATE,     SQL_WORD_DROP,    SQL_WORD_ALTER,   SQL_WORD_TRUNCATE,
-		SQL_WORD_WITH,     SQL_WORD_VALUES, SQL_WORD_GRANT,   SQL_WORD_REVOKE,     SQL_WORD_BEGIN,   SQL_WORD_COMMIT,  SQL_WORD_ROLLBACK,
-		SQL_WORD_START,    SQL_WORD_SET,    SQL_WORD_SHOW,    SQL_WORD_EXPLAIN,    SQL_WORD_ANALYZE, SQL_WORD_COPY,    SQL_WORD_VACUUM,
-		SQL_WORD_PREPARE,  SQL_WORD_DEALLOCATE, SQL_WORD_COMMENT, SQL_WORD_DO,     SQL_WORD_CALL,    SQL_WORD_REFRESH, SQL_WORD_RAISE,
-		SQL_WORD_REINDEX,
+	        SQL_WORD_INSERT,   SQL_WORD_UPDATE,   SQL_WORD_DELETE,  SQL_WORD_CREATE,  SQL_WORD_DROP,       SQL_WORD_ALTER,
+	        SQL_WORD_TRUNCATE, SQL_WORD_WITH,     SQL_WORD_VALUES,  SQL_WORD_GRANT,   SQL_WORD_REVOKE,     SQL_WORD_BEGIN,
+	        SQL_WORD_COMMIT,   SQL_WORD_ROLLBACK, SQL_WORD_START,   SQL_WORD_SET,     SQL_WORD_SHOW,       SQL_WORD_EXPLAIN,
+	        SQL_WORD_ANALYZE,  SQL_WORD_COPY,     SQL_WORD_VACUUM,  SQL_WORD_PREPARE, SQL_WORD_DEALLOCATE, SQL_WORD_COMMENT,
+	        SQL_WORD_DO,       SQL_WORD_CALL,     SQL_WORD_REFRESH, SQL_WORD_RAISE,   SQL_WORD_REINDEX,
 	};
 	for (size_t i = 0; t->kind == SQL_TOKEN_WORD && i < sizeof(words) / sizeof(words[0]); i++)
 		if (t->word == words[i])
@@ -523,7 +526,8 @@ bool sql_parse(struct slice sql, struct arena *arena, struct sql_statement *out,
 	while (sql_take_op(&p, SQL_OPERATOR(";")))
 		;
 	if (starts_other_statement(sql_current(&p))) {
-		*fault = (struct sql_fault){SQL_FAULT_NOT_SELECT, {0, (uint32_t)sql.n}, SLICE("only SELECT statements are supported")};
+		*fault = (struct sql_fault){
+		        SQL_FAULT_NOT_SELECT, {0, (uint32_t)sql.n}, SLICE("only SELECT statements are supported")};
 		return false;
 	}
 	out->select = sql_parse_select(&p);

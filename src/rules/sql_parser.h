@@ -1,4 +1,8 @@
-/* sql_parser.h: what the two halves of the parser share (sql_parse.c: statements, sql_parse_expr.c: expressions). Internal. */
+/*
+ * sql_parser.h: what the parts of the parser share. Internal.
+ *
+ * sql_parse.c: statements; sql_parse_expr.c: operators; sql_parse_primary.c: operands.
+ */
 #ifndef SYNCLINE_RULES_SQL_PARSER_H
 #define SYNCLINE_RULES_SQL_PARSER_H
 
@@ -94,6 +98,19 @@ static inline void sql_leave(struct sql_parser *p)
 /* A growing list in the arena: answers the array with room for one more. */
 void *sql_grow(struct sql_parser *p, void *items, size_t count, size_t size);
 
+/* Nodes. sql_adopt takes a child's height into account and answers x, or NULL when the tree gets too high for those who walk it (or
+ * x is NULL; a NULL child is fine). */
+struct sql_expr *sql_new_expr(struct sql_parser *p, enum sql_expr_kind kind, uint32_t start, uint32_t end);
+struct sql_expr *sql_adopt(struct sql_parser *p, struct sql_expr *x, const struct sql_expr *child);
+struct sql_expr *sql_new_unsupported(struct sql_parser *p, enum sql_unsupported what, uint32_t start);
+struct sql_expr *sql_new_cast(struct sql_parser *p, struct sql_expr *operand, struct slice type, uint32_t start);
+/* Of a string, number, null, true or false token. */
+struct sql_expr *sql_literal_of(struct sql_parser *p, const struct sql_token *t);
+
+/* The type's lower-cased last name, with "[]" and the second words that belong to it. */
+bool sql_parse_type(struct sql_parser *p, struct slice *out);
+/* What stands between operators. NULL when it failed. */
+struct sql_expr *sql_parse_primary(struct sql_parser *p);
 /* NULL when it failed. */
 struct sql_expr *sql_parse_expr(struct sql_parser *p);
 /* A comma-separated list of at least one expression. */

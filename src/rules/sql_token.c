@@ -11,7 +11,7 @@ struct word {
 
 static const struct word words[] = {
 #define W(id, text, is_reserved) {SLICE_INIT(#text), SQL_WORD_##id, is_reserved},
-	SQL_WORDS(W)
+        SQL_WORDS(W)
 #undef W
 };
 
@@ -260,8 +260,9 @@ static bool parameter_token(struct lexer *l)
 static bool operator_token(struct lexer *l)
 {
 	static const char *const operators[] = {
-		"!~*", "->>", "#>>", "->", "#>", "#-", "@>", "<@", "?|", "?&", "<<", ">>", "~*", "!~", "@@", "&&", "||", "<=", ">=", "<>", "!=", "::",
-		"?",   "=",   "<",   ">",  "+",  "-",  "*",  "/",  "%",  "^",  "|",  "&",  "#",  "~",  "(",  ")",  "[",  "]",  ",",  ".",  ";",  ":",
+	        "!~*", "->>", "#>>", "->", "#>", "#-", "@>", "<@", "?|", "?&", "<<", ">>", "~*", "!~", "@@",
+	        "&&",  "||",  "<=",  ">=", "<>", "!=", "::", "?",  "=",  "<",  ">",  "+",  "-",  "*",  "/",
+	        "%",   "^",   "|",   "&",  "#",  "~",  "(",  ")",  "[",  "]",  ",",  ".",  ";",  ":",
 	};
 	for (size_t i = 0; i < sizeof(operators) / sizeof(operators[0]); i++) {
 		size_t n = strlen(operators[i]);

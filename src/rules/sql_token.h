@@ -14,7 +14,7 @@
 #include "rules/sql_ast.h"
 
 /* Words that the parser knows, and the reserved ones (last column). */
-#define SQL_WORDS(W)                                                                                                              \
+#define SQL_WORDS(W)                                                                                                                    \
 	W(ALL, all, 1) W(ANALYSE, analyse, 1) W(ANALYZE, analyze, 1) W(AND, and, 1) W(ANY, any, 1) W(ARRAY, array, 1) W(AS, as, 1)        \
 	W(ASC, asc, 1) W(ASYMMETRIC, asymmetric, 1) W(AT, at, 0) W(AUTHORIZATION, authorization, 1) W(BEGIN, begin, 0)                    \
 	W(BETWEEN, between, 0) W(BINARY, binary, 1) W(BIT, bit, 0) W(BOTH, both, 1) W(BY, by, 0) W(CALL, call, 0) W(CASE, case, 1)        \
@@ -52,9 +52,9 @@ enum sql_word {
 
 enum sql_token_kind {
 	SQL_TOKEN_END,
-	SQL_TOKEN_WORD,   /* unquoted */
-	SQL_TOKEN_QUOTED, /* "..." */
-	SQL_TOKEN_STRING, /* '...' */
+	SQL_TOKEN_WORD,          /* unquoted */
+	SQL_TOKEN_QUOTED,        /* "..." */
+	SQL_TOKEN_STRING,        /* '...' */
 	SQL_TOKEN_ESCAPE_STRING, /* E'...' */
 	SQL_TOKEN_INTEGER,
 	SQL_TOKEN_DECIMAL,
@@ -63,8 +63,8 @@ enum sql_token_kind {
 };
 
 /* Operators by their characters: SQL_OPERATOR("->>"). "<>" is delivered as "!=". */
-#define SQL_OPERATOR(s)                                                                                                             \
-	((uint32_t)(uint8_t)(s)[0] | (sizeof(s) > 2 ? (uint32_t)(uint8_t)(s)[sizeof(s) > 2 ? 1 : 0] << 8 : 0) |                           \
+#define SQL_OPERATOR(s)                                                                                                          \
+	((uint32_t)(uint8_t)(s)[0] | (sizeof(s) > 2 ? (uint32_t)(uint8_t)(s)[sizeof(s) > 2 ? 1 : 0] << 8 : 0) |                  \
 	 (sizeof(s) > 3 ? (uint32_t)(uint8_t)(s)[sizeof(s) > 3 ? 2 : 0] << 16 : 0))
 
 struct sql_token {

@@ -25,6 +25,6 @@ extern const struct case_range case_upper_ranges[], case_lower_ranges[];
 extern const struct case_special case_upper_specials[], case_lower_specials[];
 extern const struct case_property case_cased[], case_ignorable[];
 extern const size_t case_upper_ranges_count, case_lower_ranges_count, case_upper_specials_count, case_lower_specials_count,
-	case_cased_count, case_ignorable_count;
+        case_cased_count, case_ignorable_count;
 
 #endif

@@ -141,7 +141,8 @@ static bool read_date(struct slice s, double *t)
 			return false;
 	}
 	bool midnight = d.hour == 24 && d.minute == 0 && d.second == 0 && d.ms == 0;
-	if (d.month < 1 || d.month > 12 || d.day < 1 || d.day > 31 || d.minute > 59 || d.second > 59 || (d.hour > 23 && !midnight))
+	if (d.month < 1 || d.month > 12 || d.day < 1 || d.day > 31 || d.minute > 59 || d.second > 59 ||
+	    (d.hour > 23 && !midnight))
 		return false;
 	int64_t days = days_from_civil(d.year, d.month, 1) + d.day - 1;
 	int64_t seconds = days * 86400 + d.hour * 3600 + d.minute * 60 + d.second - d.offset * 60;

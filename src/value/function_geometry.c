@@ -19,10 +19,10 @@ static const char *const text_names[] = {"",           "POINT",           "LINES
 struct reader {
 	const uint8_t *p, *end;
 	struct buf *out;
-	bool json;     /* GeoJSON, else WKT */
-	bool json_z;   /* the geometry that is being written has Z */
+	bool json;   /* GeoJSON, else WKT */
+	bool json_z; /* the geometry that is being written has Z */
 	int nesting;
-	double x, y;   /* of the last point read */
+	double x, y; /* of the last point read */
 	struct error *err;
 };
 

@@ -10,7 +10,7 @@
 #include "value/utf.h"
 
 /* The parameters that every function has. */
-#define FUNCTION(name)                                                                                                              \
+#define FUNCTION(name)                                                                                                           \
 	static bool name(struct function_context *ctx, const struct value *args, size_t n, struct value *out, struct error *err)
 
 FUNCTION(call_upper)
@@ -196,9 +196,9 @@ FUNCTION(call_typeof)
 	(void)ctx;
 	(void)err;
 	static const struct slice names[] = {
-		[VALUE_ABSENT] = SLICE_INIT("null"),    [VALUE_UNKNOWN] = SLICE_INIT("null"), [VALUE_NULL] = SLICE_INIT("null"),
-		[VALUE_INTEGER] = SLICE_INIT("integer"), [VALUE_REAL] = SLICE_INIT("real"),    [VALUE_TEXT] = SLICE_INIT("text"),
-		[VALUE_BLOB] = SLICE_INIT("blob"),
+	        [VALUE_ABSENT] = SLICE_INIT("null"),     [VALUE_UNKNOWN] = SLICE_INIT("null"), [VALUE_NULL] = SLICE_INIT("null"),
+	        [VALUE_INTEGER] = SLICE_INIT("integer"), [VALUE_REAL] = SLICE_INIT("real"),    [VALUE_TEXT] = SLICE_INIT("text"),
+	        [VALUE_BLOB] = SLICE_INIT("blob"),
 	};
 	*out = value_text(names[function_arg(args, n, 0)->kind]);
 	return true;
@@ -229,27 +229,27 @@ FUNCTION(call_iif)
 #define ANY SQL_FUNCTION_ANY_COUNT
 
 static const struct sql_function functions[] = {
-	{SLICE_INIT("base64"), 1, 1, true, call_base64},
-	{SLICE_INIT("datetime"), 1, ANY, true, function_datetime},
-	{SLICE_INIT("hex"), 1, 1, true, call_hex},
-	{SLICE_INIT("ifnull"), 2, ANY, true, call_ifnull},
-	{SLICE_INIT("iif"), 3, 3, true, call_iif},
-	{SLICE_INIT("instr"), 2, 2, true, call_instr},
-	{SLICE_INIT("json_array_length"), 1, 2, true, function_json_array_length},
-	{SLICE_INIT("json_extract"), 2, ANY, true, function_json_extract},
-	{SLICE_INIT("json_keys"), 1, 1, true, function_json_keys},
-	{SLICE_INIT("json_valid"), 1, 1, false, function_json_valid},
-	{SLICE_INIT("length"), 1, 1, true, call_length},
-	{SLICE_INIT("lower"), 1, 1, true, call_lower},
-	{SLICE_INIT("st_asgeojson"), 1, 1, true, function_st_asgeojson},
-	{SLICE_INIT("st_astext"), 1, 1, true, function_st_astext},
-	{SLICE_INIT("st_x"), 1, 1, true, function_st_x},
-	{SLICE_INIT("st_y"), 1, 1, true, function_st_y},
-	{SLICE_INIT("substring"), 2, 3, true, call_substring},
-	{SLICE_INIT("typeof"), 1, 1, true, call_typeof},
-	{SLICE_INIT("unixepoch"), 1, ANY, true, function_unixepoch},
-	{SLICE_INIT("upper"), 1, 1, true, call_upper},
-	{SLICE_INIT("uuid_blob"), 1, 1, true, call_uuid_blob},
+        {SLICE_INIT("base64"), 1, 1, true, call_base64},
+        {SLICE_INIT("datetime"), 1, ANY, true, function_datetime},
+        {SLICE_INIT("hex"), 1, 1, true, call_hex},
+        {SLICE_INIT("ifnull"), 2, ANY, true, call_ifnull},
+        {SLICE_INIT("iif"), 3, 3, true, call_iif},
+        {SLICE_INIT("instr"), 2, 2, true, call_instr},
+        {SLICE_INIT("json_array_length"), 1, 2, true, function_json_array_length},
+        {SLICE_INIT("json_extract"), 2, ANY, true, function_json_extract},
+        {SLICE_INIT("json_keys"), 1, 1, true, function_json_keys},
+        {SLICE_INIT("json_valid"), 1, 1, false, function_json_valid},
+        {SLICE_INIT("length"), 1, 1, true, call_length},
+        {SLICE_INIT("lower"), 1, 1, true, call_lower},
+        {SLICE_INIT("st_asgeojson"), 1, 1, true, function_st_asgeojson},
+        {SLICE_INIT("st_astext"), 1, 1, true, function_st_astext},
+        {SLICE_INIT("st_x"), 1, 1, true, function_st_x},
+        {SLICE_INIT("st_y"), 1, 1, true, function_st_y},
+        {SLICE_INIT("substring"), 2, 3, true, call_substring},
+        {SLICE_INIT("typeof"), 1, 1, true, call_typeof},
+        {SLICE_INIT("unixepoch"), 1, ANY, true, function_unixepoch},
+        {SLICE_INIT("upper"), 1, 1, true, call_upper},
+        {SLICE_INIT("uuid_blob"), 1, 1, true, call_uuid_blob},
 };
 
 /* Called when a query is compiled, not when it runs. */

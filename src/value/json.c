@@ -252,7 +252,8 @@ static bool each_value(const struct json_node *n, bool fixed, struct arena *aren
 	return json_to_value(n, arena, out, err);
 }
 
-bool json_each(const struct value *x, bool fixed, struct arena *arena, struct json_each_row **rows, size_t *count, struct error *err)
+bool json_each(const struct value *x, bool fixed, struct arena *arena, struct json_each_row **rows, size_t *count,
+               struct error *err)
 {
 	struct json_node root;
 	*rows = NULL;

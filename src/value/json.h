@@ -37,7 +37,8 @@ struct json_node {
 			size_t count;
 		} array;
 		struct {
-			struct json_member *members; /* index-like keys first, ascending; then in order of first appearance (12.1) */
+			struct json_member
+			        *members; /* index-like keys first, ascending; then in order of first appearance (12.1) */
 			size_t count;
 		} object;
 	};
@@ -49,7 +50,7 @@ struct json_member {
 };
 
 enum json_numbers {
-	JSON_EXACT,   /* integers keep full precision; a repeated key with another value is an error: source data (12.1) */
+	JSON_EXACT, /* integers keep full precision; a repeated key with another value is an error: source data (12.1) */
 	JSON_DOUBLES, /* every number is a REAL; the last of repeated keys wins: tokens, client parameters, array matches (13, 15.1) */
 };
 
@@ -62,8 +63,8 @@ const struct json_node *json_find(const struct json_node *n, struct slice key);
 bool json_same(const struct json_node *a, const struct json_node *b);
 
 enum json_style {
-	JSON_STYLE_PLAIN = 0,         /* 12.2: whole reals with ".0" */
-	JSON_STYLE_SHORT_NUMBERS = 1, /* numbers as in bucket names (16.1): no ".0", at every depth */
+	JSON_STYLE_PLAIN = 0,               /* 12.2: whole reals with ".0" */
+	JSON_STYLE_SHORT_NUMBERS = 1,       /* numbers as in bucket names (16.1): no ".0", at every depth */
 	JSON_STYLE_BOOLEANS_AS_NUMBERS = 2, /* true/false print as 1/0 (15.1, members of token and client parameters) */
 };
 
@@ -92,6 +93,7 @@ struct json_each_row {
 	struct value value;
 };
 
-bool json_each(const struct value *x, bool fixed, struct arena *arena, struct json_each_row **rows, size_t *count, struct error *err);
+bool json_each(const struct value *x, bool fixed, struct arena *arena, struct json_each_row **rows, size_t *count,
+               struct error *err);
 
 #endif

@@ -113,7 +113,13 @@ static char *put_special(char *to, const char **from, const char *end)
 		*to = c;
 		return to + 1;
 	}
-	char letter = c == '"' || c == '\\' ? c : c == '\b' ? 'b' : c == '\t' ? 't' : c == '\n' ? 'n' : c == '\f' ? 'f' : c == '\r' ? 'r' : 0;
+	char letter = c == '"' || c == '\\' ? c
+	              : c == '\b'           ? 'b'
+	              : c == '\t'           ? 't'
+	              : c == '\n'           ? 'n'
+	              : c == '\f'           ? 'f'
+	              : c == '\r'           ? 'r'
+	                                    : 0;
 	if (!letter)
 		return put_code(to, (uint8_t)c);
 	to[0] = '\\';

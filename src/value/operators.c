@@ -20,8 +20,10 @@ bool op_compare(enum compare_op op, const struct value *a, const struct value *b
 		return false;
 	/* With NaN the order is "less": = 0, != 1, < and <= 1, > and >= 0 (10.1). */
 	const bool results[] = {
-		[COMPARE_EQ] = order == 0, [COMPARE_NE] = order != 0, [COMPARE_LT] = order < 0,
-		[COMPARE_LE] = order <= 0, [COMPARE_GT] = order > 0,  [COMPARE_GE] = order >= 0,
+	        [COMPARE_EQ] = order == 0,
+	        [COMPARE_NE] = order != 0,
+	        [COMPARE_LT] = order<0, [COMPARE_LE] = order <= 0, [COMPARE_GT] = order> 0,
+	        [COMPARE_GE] = order >= 0,
 	};
 	*out = value_integer(results[op]);
 	return true;

@@ -29,7 +29,8 @@ size_t utf8_decode(const char *p, const char *end, uint32_t *code)
 		if (*code >= 0x800)
 			return 3;
 	} else if (b[0] >= 0xf0 && b[0] < 0xf5 && continues(p, end, 3)) {
-		*code = (uint32_t)(b[0] & 0x07) << 18 | (uint32_t)(b[1] & 0x3f) << 12 | (uint32_t)(b[2] & 0x3f) << 6 | (b[3] & 0x3f);
+		*code = (uint32_t)(b[0] & 0x07) << 18 | (uint32_t)(b[1] & 0x3f) << 12 | (uint32_t)(b[2] & 0x3f) << 6 |
+		        (b[3] & 0x3f);
 		if (*code >= 0x10000 && *code < 0x110000)
 			return 4;
 	}
