@@ -33,6 +33,7 @@ struct key_store {
 	struct jwks_surroundings around;
 	struct token_cache *cache;
 	struct supabase_facts supabase;
+	int64_t max_wait_ms;
 };
 
 static int64_t steady_clock(void *context)
@@ -121,6 +122,7 @@ struct key_store *key_store_new_with(const struct auth_config *config, const str
 	k->fixed = key_set_new();
 	k->cache = token_cache_new();
 	set_rules(k, config);
+	k->max_wait_ms = parts->max_wait_ms ? parts->max_wait_ms : MAX_WAIT_MS;
 	k->around.crypto = &k->crypto;
 	k->around.log = log;
 	k->around.fetch = parts->fetch ? parts->fetch : jwks_fetch_http;
@@ -201,7 +203,7 @@ static void ask_sources(struct lookup *l, struct arena *arena)
 	struct key_store *k = l->k;
 	bool *waits = arena_calloc(arena, k->source_count + 1);
 	l->remote = arena_calloc(arena, (k->source_count + 1) * sizeof(*l->remote));
-	int64_t deadline = clock_mono_ms() + MAX_WAIT_MS;
+	int64_t deadline = clock_mono_ms() + k->max_wait_ms;
 	for (size_t i = 0; i < k->source_count; i++)
 		waits[i] = jwks_source_use(k->sources[i]);
 	for (size_t i = 0; i < k->source_count; i++) {
