@@ -136,9 +136,7 @@ static void check_submap(struct check *c, const struct node *n, const struct fie
 		wrong_type(c, n, path, "a map");
 		return;
 	}
-	const struct field *members = f->members_of ? f->members_of(n, path, c->d) : f->members;
-	if (members)
-		check_map(c, n, members, path);
+	check_map(c, n, f->members_of ? f->members_of(n) : f->members, path);
 }
 
 static void check_maps(struct check *c, const struct node *n, const struct field *f, const char *path)

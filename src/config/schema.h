@@ -39,8 +39,8 @@ struct field {
 	unsigned flags;
 	const char *const *allowed;  /* FIELD_STRING: the words it may be, NULL-terminated; NULL: any */
 	const struct field *members; /* FIELD_MAP, FIELD_MAPS */
-	/* FIELD_MAP, FIELD_MAPS: members that depend on the map itself (type, kty). Answers NULL after reporting an error. */
-	const struct field *(*members_of)(const struct node *map, const char *path, struct findings *d);
+	/* FIELD_MAP, FIELD_MAPS: members that depend on the map itself (type, kty). */
+	const struct field *(*members_of)(const struct node *map);
 };
 
 extern const struct field config_fields[];

@@ -1,37 +1,37 @@
-/* schema_tables.c: every key of the configuration (configuration 2.1 to 2.11). Defaults are in decode.c and postgres.c. */
+/* schema_tables.c: every key of the configuration (configuration 2.1 to 2.11). Defaults are in decode.c and connection.c. */
 #include "config/schema.h"
 
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
-#define END                                                                                                                      \
-	{                                                                                                                        \
-		.name = NULL                                                                                                     \
-	}
+/* clang-format off */
+#define END {.name = NULL}
 /* Members of a standard format: others belong there and are ignored in silence. */
-#define OPEN_END                                                                                                                 \
-	{                                                                                                                        \
-		.name = NULL, .flags = FIELD_OPEN                                                                                \
-	}
+#define OPEN_END {.name = NULL, .flags = FIELD_OPEN}
 
-#define POSTGRES_MEMBERS                                                                                                         \
-	{.name = "uri", .type = FIELD_STRING}, {.name = "hostname", .type = FIELD_STRING},                                       \
-	        {.name = "port", .type = FIELD_CONNECTION_PORT}, {.name = "database", .type = FIELD_STRING},                     \
-	        {.name = "username", .type = FIELD_STRING}, {.name = "password", .type = FIELD_STRING},                          \
-	        {.name = "sslmode", .type = FIELD_STRING, .allowed = WORDS("verify-full", "verify-ca", "disable")},              \
-	        {.name = "cacert", .type = FIELD_STRING}, {.name = "client_certificate", .type = FIELD_STRING},                  \
-	        {.name = "client_private_key", .type = FIELD_STRING}, {.name = "tls_servername", .type = FIELD_STRING},          \
-	        {.name = "reject_ip_ranges", .type = FIELD_STRINGS}, {.name = "slot_name_prefix", .type = FIELD_STRING},         \
-	        {.name = "max_pool_size", .type = FIELD_NUMBER}, {.name = "connect_timeout", .type = FIELD_NUMBER},              \
-	        {.name = "snapshot_socket_timeout", .type = FIELD_NUMBER},                                                       \
-	        {.name = "heartbeat_interval_seconds", .type = FIELD_NUMBER, .flags = FIELD_NULLABLE},                           \
-	{                                                                                                                        \
-		.name = "type", .type = FIELD_STRING, .flags = FIELD_REQUIRED                                                    \
-	}
+#define POSTGRES_MEMBERS \
+	{.name = "type", .type = FIELD_STRING, .flags = FIELD_REQUIRED}, \
+	{.name = "uri", .type = FIELD_STRING}, \
+	{.name = "hostname", .type = FIELD_STRING}, \
+	{.name = "port", .type = FIELD_CONNECTION_PORT}, \
+	{.name = "database", .type = FIELD_STRING}, \
+	{.name = "username", .type = FIELD_STRING}, \
+	{.name = "password", .type = FIELD_STRING}, \
+	{.name = "sslmode", .type = FIELD_STRING, .allowed = WORDS("verify-full", "verify-ca", "disable")}, \
+	{.name = "cacert", .type = FIELD_STRING}, \
+	{.name = "client_certificate", .type = FIELD_STRING}, \
+	{.name = "client_private_key", .type = FIELD_STRING}, \
+	{.name = "tls_servername", .type = FIELD_STRING}, \
+	{.name = "reject_ip_ranges", .type = FIELD_STRINGS}, \
+	{.name = "slot_name_prefix", .type = FIELD_STRING}, \
+	{.name = "max_pool_size", .type = FIELD_NUMBER}, \
+	{.name = "connect_timeout", .type = FIELD_NUMBER}, \
+	{.name = "snapshot_socket_timeout", .type = FIELD_NUMBER}, \
+	{.name = "heartbeat_interval_seconds", .type = FIELD_NUMBER, .flags = FIELD_NULLABLE}
 
-#define CONNECTION_MEMBERS                                                                                                       \
-	{.name = "id", .type = FIELD_STRING}, {.name = "tag", .type = FIELD_STRING},                                             \
-	{                                                                                                                        \
-		.name = "debug_api", .type = FIELD_BOOLEAN                                                                       \
-	}
+#define CONNECTION_MEMBERS \
+	{.name = "id", .type = FIELD_STRING}, \
+	{.name = "tag", .type = FIELD_STRING}, \
+	{.name = "debug_api", .type = FIELD_BOOLEAN}
+/* clang-format on */
 
 static const struct field source_fields[] = {POSTGRES_MEMBERS, CONNECTION_MEMBERS, END};
 
@@ -39,10 +39,8 @@ static const struct field source_fields[] = {POSTGRES_MEMBERS, CONNECTION_MEMBER
 static const struct field other_source_fields[] = {
         {.name = "type", .type = FIELD_STRING, .flags = FIELD_REQUIRED}, CONNECTION_MEMBERS, END};
 
-static const struct field *source_members(const struct node *map, const char *path, struct findings *d)
+static const struct field *source_members(const struct node *map)
 {
-	(void)path;
-	(void)d;
 	const struct node *type = node_get(map, "type");
 	bool other = type && type->kind == NODE_STRING && !slice_eq(type->text, SLICE("postgresql"));
 	return other ? other_source_fields : source_fields;
@@ -57,15 +55,14 @@ static const struct field batch_limit_fields[] = {
         END,
 };
 
-#define STORAGE_MEMBERS                                                                                                          \
-	{                                                                                                                        \
-		.name = "default_storage_version", .type = FIELD_NUMBER                                                          \
-	}
+/* clang-format off */
+#define STORAGE_MEMBER {.name = "default_storage_version", .type = FIELD_NUMBER}
+/* clang-format on */
 
 static const struct field storage_postgres_fields[] = {
         POSTGRES_MEMBERS,
         CONNECTION_MEMBERS,
-        STORAGE_MEMBERS,
+        STORAGE_MEMBER,
         {.name = "batch_limits", .type = FIELD_MAP, .members = batch_limit_fields},
         END,
 };
@@ -97,7 +94,7 @@ static const struct field storage_mongodb_fields[] = {
          .allowed = WORDS("primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest")},
         {.name = "clear_batch_throttle_rate", .type = FIELD_NUMBER},
         {.name = "object_storage", .type = FIELD_MAP, .flags = FIELD_UNUSED, .members = object_storage_fields},
-        STORAGE_MEMBERS,
+        STORAGE_MEMBER,
         END,
 };
 
@@ -106,7 +103,7 @@ static const struct field storage_lmdb_fields[] = {
         {.name = "path", .type = FIELD_STRING},
         {.name = "map_size", .type = FIELD_NUMBER},
         {.name = "max_pool_size", .type = FIELD_NUMBER},
-        STORAGE_MEMBERS,
+        STORAGE_MEMBER,
         END,
 };
 
@@ -116,10 +113,8 @@ static const struct field bad_storage_fields[] = {
 };
 
 /* type decides which keys there are; without a usable type only that is reported. */
-static const struct field *storage_members(const struct node *map, const char *path, struct findings *d)
+static const struct field *storage_members(const struct node *map)
 {
-	(void)path;
-	(void)d;
 	const struct node *type = node_get(map, "type");
 	if (!type || type->kind != NODE_STRING)
 		return bad_storage_fields;
@@ -181,10 +176,8 @@ static const struct field bad_key_fields[] = {
         END,
 };
 
-static const struct field *key_members(const struct node *map, const char *path, struct findings *d)
+static const struct field *key_members(const struct node *map)
 {
-	(void)path;
-	(void)d;
 	static const struct {
 		const char *name;
 		const struct field *fields;
