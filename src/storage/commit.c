@@ -93,6 +93,7 @@ static void publish(struct storage *s)
 	                                    .position = s->state.checkpoint_position,
 	                                    .plan_id = s->state.active_plan};
 	s->durable = s->committed.applied;
+	s->durable_shown = s->committed.checkpoint_position;
 	memcpy(s->source.slot_name, s->state.slot_name, sizeof(s->source.slot_name));
 	memcpy(s->source.system_id, s->state.system_id, sizeof(s->source.system_id));
 	s->source.applied = s->state.applied;

@@ -82,6 +82,7 @@ struct storage {
 	struct stored_plan *active, *pending;
 	struct source_state source;
 	struct position durable;
+	struct position durable_shown; /* position of the checkpoint that a crash would leave */
 	void (*callback)(void *ctx, const struct storage_news *news);
 	void *callback_ctx;
 

@@ -24,6 +24,16 @@ struct served storage_served(struct storage *s)
 	return (struct served){c.valid, c.position};
 }
 
+/* After a crash the served position may be an older one, and what it passes then must be found again: index entries go only when they
+ * are at or below the position that is on disk. */
+static struct position durable_shown(struct storage *s)
+{
+	pthread_mutex_lock(&s->lock);
+	struct position p = s->durable_shown;
+	pthread_mutex_unlock(&s->lock);
+	return p;
+}
+
 /* ---- one record in a write transaction ---- */
 
 struct user_edit {
@@ -213,11 +223,11 @@ static void batch_group(struct request_batch *b, const struct checkpoint_request
 }
 
 /* Of one user the greatest supplied id counts; a generated request is done as well, unless the supplied id is stored with this
- * batch's head just now and so stands for it (section 2). */
+ * batch's head just now and so stands for it (section 2). An id below one that was given before a removal cannot stand for it. */
 static void apply_requests(struct batch_user *u, struct user_record *r, const struct position *head, const struct served *p,
                            int64_t now)
 {
-	bool fresh = u->supplied > user_greatest(r);
+	bool fresh = u->supplied > user_greatest(r) && u->supplied > r->floor;
 	if (u->supplied)
 		u->answer = user_store(r, u->supplied, head, p, now);
 	if (u->generated && !fresh)
@@ -247,8 +257,8 @@ static bool store_batch(struct storage *s, struct request_batch *b, const struct
 		wrote = true;
 	}
 	buf_free(&scratch);
-	if (ok && wrote && p.valid)
-		ok = s->backend->ops->heads_trim(t, p.position, TRIM_HEADS, err);
+	if (ok && wrote)
+		ok = s->backend->ops->heads_trim(t, durable_shown(s), TRIM_HEADS, err);
 	if (!ok || !wrote)
 		s->backend->ops->requests_abort(t);
 	else
