@@ -14,10 +14,12 @@
 #include <uthash.h>
 
 #include "base/alloc.h"
+#include "sync/line_cache.h"
 
 /* Scratch beyond these is given back to malloc. */
 #define MAX_IDLE_SCRATCH 8
 #define MAX_IDLE_SCRATCH_BYTES ((size_t)4 << 20)
+#define DEFAULT_CACHE_BYTES ((size_t)32 << 20)
 
 struct hub_entry {
 	uint64_t key;
@@ -43,6 +45,8 @@ struct session_hub {
 	_Atomic uint64_t newest_op;
 	_Atomic bool started; /* there is a checkpoint */
 
+	struct line_cache *cache;
+
 	pthread_mutex_t scratch_lock;
 	struct scratch *scratch;
 	size_t scratch_count;
@@ -53,6 +57,17 @@ struct session_hub {
 struct storage *hub_storage(struct session_hub *h)
 {
 	return h->storage;
+}
+
+struct line_cache *hub_cache(struct session_hub *h)
+{
+	return h->cache;
+}
+
+void session_hub_set_cache(struct session_hub *h, size_t max_bytes)
+{
+	line_cache_free(h->cache);
+	h->cache = line_cache_new(max_bytes);
 }
 
 static void set_checkpoint(struct session_hub *h, struct checkpoint c)
@@ -68,6 +83,7 @@ struct session_hub *session_hub_new(struct storage *s, void (*wake)(void *ctx, v
 	h->storage = s;
 	h->wake = wake;
 	h->wake_ctx = ctx;
+	h->cache = line_cache_new(DEFAULT_CACHE_BYTES);
 	pthread_mutex_init(&h->announcing, NULL);
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_mutex_init(&h->scratch_lock, NULL);
@@ -95,6 +111,7 @@ void session_hub_free(struct session_hub *h)
 		next = s->next;
 		free_scratch(s);
 	}
+	line_cache_free(h->cache);
 	pthread_mutex_destroy(&h->scratch_lock);
 	pthread_mutex_destroy(&h->lock);
 	pthread_mutex_destroy(&h->announcing);
@@ -242,6 +259,14 @@ void hub_link_bucket(struct session_hub *h, struct hub_member *m, struct hub_buc
 		atomic_fetch_or(&m->flags, HUB_BUCKETS);
 	}
 	pthread_mutex_unlock(&h->lock);
+}
+
+bool hub_bucket_is_shared(struct session_hub *h, const struct hub_bucket_link *link)
+{
+	pthread_mutex_lock(&h->lock);
+	bool shared = link->link.entry && link->link.entry->links->next;
+	pthread_mutex_unlock(&h->lock);
+	return shared;
 }
 
 void hub_unlink_bucket(struct session_hub *h, struct hub_bucket_link *link)
@@ -444,4 +469,9 @@ void session_hub_stats(struct session_hub *h, struct hub_stats *out)
 	out->steps = atomic_load(&h->steps);
 	out->lookups_read = atomic_load(&h->lookups_read);
 	out->wakes = atomic_load(&h->wakes);
+	struct line_cache_stats cache;
+	line_cache_get_stats(h->cache, &cache);
+	out->cache_bytes = cache.bytes;
+	out->cache_hits = cache.hits;
+	out->cache_misses = cache.misses;
 }

@@ -67,6 +67,7 @@ struct scratch {
 };
 
 struct storage *hub_storage(struct session_hub *h);
+struct line_cache *hub_cache(struct session_hub *h);
 void hub_add(struct session_hub *h, struct hub_member *m, const struct user_key *user);
 /* Waits for an announcement that runs. The member's buckets and lookups must have been unlinked. */
 void hub_remove(struct session_hub *h, struct hub_member *m);
@@ -79,6 +80,8 @@ uint64_t hub_newest_op(struct session_hub *h);
 /* sequence: of the view under which the thing was found. */
 void hub_link_bucket(struct session_hub *h, struct hub_member *m, struct hub_bucket_link *link, uint32_t number, uint64_t sequence);
 void hub_unlink_bucket(struct session_hub *h, struct hub_bucket_link *link);
+/* Do other sessions have this bucket, too? */
+bool hub_bucket_is_shared(struct session_hub *h, const struct hub_bucket_link *link);
 void hub_link_lookup(struct session_hub *h, struct hub_member *m, struct hub_link *link, uint64_t hash, uint64_t sequence);
 void hub_unlink_lookup(struct session_hub *h, struct hub_link *link);
 void hub_set_absent(struct session_hub *h, struct hub_member *m, bool absent, uint64_t sequence);

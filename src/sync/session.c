@@ -111,6 +111,7 @@ struct session *session_new(struct session_hub *h, const struct sync_request *re
 	s->form = options->encoding == ENCODING_BSON ? FORM_BSON : request->raw_data ? FORM_JSON_TEXT : FORM_JSON_NESTED;
 	s->limits = options->limits;
 	s->keepalive_lines = options->keepalive_lines;
+	s->split_lines = options->split_lines;
 	s->expires_at_ms = options->expires_at_ms;
 	s->group_priority = -1;
 	s->member.owner = owner;
@@ -188,13 +189,19 @@ void session_get_stats(const struct session *s, struct session_stats *out)
 
 /* ---- output ------------------------------------------------------------------------------------------------------------------ */
 
+static void push_block(struct step *t, struct block *b)
+{
+	t->out->blocks = xgrow(t->out->blocks, t->out->count, &t->out->cap, sizeof(struct block *));
+	t->out->blocks[t->out->count++] = b;
+}
+
 /* The buffer becomes the block: its first bytes were left free for the head. */
 static void flush_block(struct step *t)
 {
-	if (!t->line_count)
+	size_t size = t->line.n;
+	if (size <= sizeof(struct block))
 		return;
 	struct block *b = (struct block *)t->line.p;
-	size_t size = t->line.n;
 	if (t->line.cap - size > size / 4)
 		b = xrealloc(b, size);
 	atomic_init(&b->references, 1);
@@ -202,8 +209,7 @@ static void flush_block(struct step *t)
 	b->n = size - sizeof(*b);
 	t->line = (struct buf){0};
 	t->line_count = 0;
-	t->out->blocks = xgrow(t->out->blocks, t->out->count, &t->out->cap, sizeof(struct block *));
-	t->out->blocks[t->out->count++] = b;
+	push_block(t, b);
 }
 
 struct buf *step_line(struct step *t)
@@ -216,19 +222,31 @@ struct buf *step_line(struct step *t)
 	return &t->line;
 }
 
+static void count_bytes(struct step *t, size_t n)
+{
+	t->bytes += n;
+	t->out->bytes += n;
+	t->s->stats.bytes_sent += n;
+}
+
 void step_line_done(struct step *t)
 {
-	size_t size = t->line.n - t->counted;
+	count_bytes(t, t->line.n - t->counted);
 	t->counted = t->line.n;
 	t->line_count++;
 	t->lines++;
-	t->bytes += size;
 	t->out->lines++;
-	t->out->bytes += size;
 	t->s->stats.lines_sent++;
-	t->s->stats.bytes_sent += size;
 	if (t->line.n >= BLOCK_FULL)
 		flush_block(t);
+}
+
+void step_append_block(struct step *t, struct block *b)
+{
+	count_bytes(t, t->line.n - t->counted + b->n);
+	flush_block(t);
+	block_ref(b);
+	push_block(t, b);
 }
 
 bool step_reader(struct step *t)

@@ -18,10 +18,10 @@
 
 /* ---- blocks --------------------------------------------------------------------------------------------------------------- */
 
-/* Bytes that several connections may share. Immutable once handed out. */
+/* Bytes that several connections may share. Immutable once handed out. Without split_lines a block holds one or more whole lines. */
 struct block {
 	_Atomic uint32_t references;
-	uint32_t line_count;   /* lines (NDJSON) or documents (BSON) in it */
+	uint32_t line_count;   /* lines (NDJSON) or documents (BSON) in it; with split_lines: those that end in it */
 	size_t n;
 	char bytes[];
 };
@@ -50,7 +50,8 @@ struct sync_request {
 };
 
 /* Parses and validates a JSON body. False: err->code PSYNC_S2001 and *details (in the arena) is the JSON array of texts (sync-protocol
- * 2, "Errors before the stream starts"). A body that is no JSON: code FST_ERR_CTP_INVALID_JSON_BODY. */
+ * 2, "Errors before the stream starts"). A body that is no JSON: code FST_ERR_CTP_INVALID_JSON_BODY; an empty one:
+ * FST_ERR_CTP_EMPTY_JSON_BODY (a request without body and content type counts as {}). The message is the text for the client. */
 bool sync_request_parse(struct slice body, struct arena *arena, struct sync_request *out, struct slice *details, struct error *err);
 
 /* ---- sessions --------------------------------------------------------------------------------------------------------------- */
@@ -69,16 +70,22 @@ struct session_options {
 	bool keepalive_lines;          /* HTTP: token_expires_in every 20 s; WebSocket: only near the end */
 	enum line_encoding encoding;
 	struct session_limits limits;
+	bool split_lines; /* a large data line may be spread over several blocks, so that sessions share its operations by reference:
+	                     for a transport that only joins the blocks (HTTP). A step never ends within a line */
 };
 
 struct session_hub;
 struct session;
 
 /* The hub knows every session of the process and turns storage news into wake-ups: only sessions whose buckets, lookups or user
- * changed are visited. wake(session_owner) is called from the thread that made the news, or from a worker; it must not block, and
- * must arrange for a step. Thread-safe. */
+ * changed are visited. wake(ctx, owner) is called from the thread that made the news, once until the next step begins; it must not
+ * block or call functions of sessions or the hub, and must arrange for a step (for another one if a step runs). session_free waits
+ * for an announcement under way: do not call it with a lock that wake takes. Thread-safe. */
 struct session_hub *session_hub_new(struct storage *s, void (*wake)(void *ctx, void *owner), void *ctx);
+/* All sessions are freed by now. */
 void session_hub_free(struct session_hub *h);
+/* Bytes of encoded operations kept for sessions that read the same buckets; default 32 MiB, 0: none. Before the first session. */
+void session_hub_set_cache(struct session_hub *h, size_t max_bytes);
 /* The subscriber to give to storage_subscribe. */
 void session_hub_news(void *hub, const struct storage_news *news);
 /* At shutdown: every session ends cleanly with its next step. */
@@ -114,10 +121,13 @@ struct session_stats {
 	uint64_t last_op_id, write_checkpoint;
 	size_t bucket_count;
 };
+/* Not during a step. */
 void session_get_stats(const struct session *s, struct session_stats *out);
 struct hub_stats {
 	size_t sessions;
 	uint64_t steps, lookups_read, wakes;
+	size_t cache_bytes;
+	uint64_t cache_hits, cache_misses; /* of lists of operations that several sessions may want */
 };
 void session_hub_stats(struct session_hub *h, struct hub_stats *out);
 

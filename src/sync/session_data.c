@@ -7,43 +7,94 @@
 #define LINE_OPERATIONS 1000
 #define LINE_DATA_BYTES ((size_t)1 << 20)
 
-/* The operations of one line: what sessions can share. The bytes follow from (bucket, first operation, up_to, form) alone. */
-struct operations {
-	struct buf *bytes;
-	uint32_t count;
-	uint64_t last_op;
-	uint64_t target_op; /* greatest of them; 0: none */
-	bool closed;        /* by a limit: more may follow */
-};
+/* Lists of fewer bytes are copied into the line instead of being handed on by reference. */
+#define SPLIT_BYTES 4096
 
-/* Reads and encodes what lies in (after, up_to], as far as one line may go. */
-static bool read_operations(struct step *t, uint32_t bucket, uint64_t after, uint64_t up_to, struct operations *out)
+/* Reads and encodes what lies in (after, up_to], as far as one line may go, and no further than the operation `cut`. op: the first one,
+ * which was read already. */
+static bool encode_list(struct step *t, struct op_cursor *cursor, struct op_view *op, uint64_t cut, struct operations *out)
 {
-	struct op_cursor *cursor = reader_ops(t->reader, bucket, after, up_to, t->err);
-	if (!cursor)
-		return false;
+	struct buf *bytes = &t->scratch->operations;
 	size_t data_bytes = 0;
-	struct op_view op;
-	int got;
-	while ((got = op_cursor_next(cursor, &op, t->err)) > 0) {
-		size_t size = op.kind == OP_PUT ? op.data.n : 0;
-		if (out->count && (data_bytes >= LINE_DATA_BYTES || data_bytes + size > LINE_DATA_BYTES)) {
+	int got = 1;
+	buf_clear(bytes);
+	do {
+		size_t size = op->kind == OP_PUT ? op->data.n : 0;
+		if (out->count && (data_bytes >= LINE_DATA_BYTES || data_bytes + size > LINE_DATA_BYTES || op->op_id > cut)) {
 			out->closed = true;
 			break;
 		}
-		encode_operation(t->s->form, out->bytes, out->count, &op);
+		encode_operation(t->s->form, bytes, out->count, op);
 		out->count++;
-		out->last_op = op.op_id;
+		out->last_op = op->op_id;
 		data_bytes += size;
-		if (op.target_op > out->target_op)
-			out->target_op = op.target_op;
+		if (op->target_op > out->target_op)
+			out->target_op = op->target_op;
 		if (out->count == LINE_OPERATIONS || data_bytes >= LINE_DATA_BYTES) {
 			out->closed = true;
 			break;
 		}
+	} while ((got = op_cursor_next(cursor, op, t->err)) > 0);
+	out->bytes = buf_slice(bytes);
+	return got >= 0;
+}
+
+/* The list as a block, for others and for us. Readers that are equally far may hold different positions in the same gap: the list is
+ * kept under the position just before its first operation, and under ours. */
+static void share_list(struct step *t, struct line_key key, uint64_t first_op, struct operations *list)
+{
+	struct line_cache *cache = hub_cache(t->s->hub);
+	list->block = block_new(list->bytes.n);
+	memcpy(list->block->bytes, list->bytes.p, list->bytes.n);
+	list->block->n = list->bytes.n;
+	list->bytes = slice_make(list->block->bytes, list->block->n);
+	if (key.after != first_op - 1)
+		line_cache_put(cache, &key, false, list);
+	key.after = first_op - 1;
+	line_cache_put(cache, &key, true, list);
+}
+
+/* The list for the key, from storage. What other sessions read as well is looked for, and kept, in the cache. */
+static bool read_list(struct step *t, struct line_key key, bool shared, struct operations *out)
+{
+	if (!step_reader(t))
+		return false;
+	struct op_cursor *cursor = reader_ops(t->reader, key.bucket, key.after, key.up_to, t->err);
+	if (!cursor)
+		return false;
+	struct op_view op;
+	int got = op_cursor_next(cursor, &op, t->err);
+	if (got > 0) {
+		uint64_t first_op = op.op_id, cut = UINT64_MAX;
+		struct line_key exact = key;
+		exact.after = first_op - 1;
+		if (shared && exact.after != key.after && line_cache_find(hub_cache(t->s->hub), &exact, out)) {
+			line_cache_put(hub_cache(t->s->hub), &key, false, out);
+		} else {
+			if (shared)
+				cut = line_cache_next_cut(hub_cache(t->s->hub), &exact);
+			if (!encode_list(t, cursor, &op, cut, out))
+				got = -1;
+			else if (shared)
+				share_list(t, key, first_op, out);
+		}
 	}
 	op_cursor_close(cursor);
 	return got >= 0;
+}
+
+/* What lies after the bucket's position, up to the checkpoint, as far as one line may go. */
+static bool next_list(struct step *t, const struct session_bucket *b, struct operations *out)
+{
+	struct session *s = t->s;
+	struct line_key key = {b->number, s->form, b->after, s->op_id};
+	*out = (struct operations){0};
+	if (!b->number || b->after >= s->op_id)
+		return true;
+	bool shared = hub_bucket_is_shared(s->hub, &b->link);
+	if (shared && line_cache_find(hub_cache(s->hub), &key, out))
+		return true;
+	return read_list(t, key, shared, out);
 }
 
 /*
@@ -55,6 +106,8 @@ static bool check_cleared(struct step *t, const struct session_bucket *b)
 	struct session *s = t->s;
 	if (!b->number || hub_newest_op(s->hub) <= s->op_id)
 		return true;
+	if (!step_reader(t))
+		return false;
 	struct op_cursor *cursor = reader_ops(t->reader, b->number, s->op_id, UINT64_MAX, t->err);
 	if (!cursor)
 		return false;
@@ -66,20 +119,34 @@ static bool check_cleared(struct step *t, const struct session_bucket *b)
 	return got >= 0;
 }
 
+static void write_data_line(struct step *t, const struct data_line *line, const struct operations *list)
+{
+	enum line_encoding encoding = t->s->encoding;
+	bool split = t->s->split_lines && list->block && list->bytes.n >= SPLIT_BYTES;
+	struct buf *out = step_line(t);
+	buf_reserve(out, (split ? 0 : list->bytes.n) + line->bucket.n + 256);
+	encode_data_head(encoding, out, line, list->bytes.n);
+	if (split)
+		step_append_block(t, list->block);
+	else
+		buf_slice_append(out, list->bytes);
+	encode_data_tail(encoding, step_line(t), line);
+	step_line_done(t);
+}
+
 /* The next line of the bucket. NOTHING: there is none, the bucket is done. */
 static enum outcome send_bucket(struct step *t, struct session_bucket *b)
 {
 	struct session *s = t->s;
-	struct operations list = {.bytes = &t->scratch->operations};
-	buf_clear(list.bytes);
-	if (!step_reader(t))
-		return OUTCOME_FAILED;
-	if (b->number && b->after < s->op_id && !read_operations(t, b->number, b->after, s->op_id, &list))
+	struct operations list;
+	if (!next_list(t, b, &list))
 		return OUTCOME_FAILED;
 	if (!list.closed) {
 		b->done = true;
-		if (!check_cleared(t, b))
+		if (!check_cleared(t, b)) {
+			block_unref(list.block);
 			return OUTCOME_FAILED;
+		}
 	}
 	if (!list.count)
 		return OUTCOME_NOTHING;
@@ -89,12 +156,8 @@ static enum outcome send_bucket(struct step *t, struct session_bucket *b)
 		.next_after = list.last_op,
 		.has_more = list.closed,
 	};
-	struct buf *out = step_line(t);
-	buf_reserve(out, list.bytes->n + line.bucket.n + 256);
-	encode_data_head(s->encoding, out, &line, list.bytes->n);
-	buf_slice_append(out, buf_slice(list.bytes));
-	encode_data_tail(s->encoding, out, &line);
-	step_line_done(t);
+	write_data_line(t, &line, &list);
+	block_unref(list.block);
 	b->after = list.last_op;
 	s->operations_for_line += list.count;
 	s->stats.operations_sent += list.count;

@@ -10,6 +10,7 @@
 
 #include "sync/encode.h"
 #include "sync/hub.h"
+#include "sync/line_cache.h"
 
 /* One bucket as the client knows it from the last line. */
 struct session_bucket {
@@ -39,6 +40,7 @@ struct session {
 	struct querier *querier;
 	enum line_encoding encoding;
 	enum operations_form form;
+	bool split_lines;
 	struct session_limits limits;
 
 	/* One block with everything kept of request and options; what points into it stays for plan changes. */
@@ -100,6 +102,8 @@ struct step {
 /* Lines are appended to step_line(); each is followed by step_line_done(). */
 struct buf *step_line(struct step *t);
 void step_line_done(struct step *t);
+/* Puts a shared block into the middle of a line: a block ends before it, another begins after it. */
+void step_append_block(struct step *t, struct block *b);
 bool step_reader(struct step *t);
 
 enum outcome {

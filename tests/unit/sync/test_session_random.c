@@ -190,6 +190,8 @@ static void world_run(uint64_t with)
 			w.clients[i] = (struct client){.storage = w.storage, .hub = hub, .now = NOW, .request = w.clients[0].request,
 			                               .options = w.clients[0].options};
 		w.clients[i].options.user = (struct user_key){slice_cstr(users[i]), SLICE("c")};
+		w.clients[i].options.split_lines = i & 1;
+		w.clients[i].request.raw_data = i < 4;
 		w.clients[i].on_complete = check_rows;
 	}
 	for (int round = 0; round < ROUNDS; round++) {
