@@ -113,12 +113,23 @@ static inline void fixture_stop(struct fixture *f)
 	char sql[256];
 	source_free(f->source);
 	PQfinish(f->pg);
-	snprintf(sql, sizeof(sql),
-	         "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = '%s' AND active_pid IS NOT NULL", f->database);
-	fixture_sql_on(f->admin, sql);
-	snprintf(sql, sizeof(sql), "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '%s' AND NOT active",
-	         f->database);
-	fixture_sql_on(f->admin, sql);
+	/* A slot stays active for a moment after its reader is gone. */
+	for (int tries = 0; tries < 100; tries++) {
+		snprintf(sql, sizeof(sql),
+		         "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = '%s' AND active", f->database);
+		fixture_sql_on(f->admin, sql);
+		snprintf(sql, sizeof(sql),
+		         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '%s' AND NOT active",
+		         f->database);
+		fixture_sql_on(f->admin, sql);
+		snprintf(sql, sizeof(sql), "SELECT 1 FROM pg_replication_slots WHERE database = '%s'", f->database);
+		PGresult *r = PQexec(f->admin, sql);
+		int left = PQntuples(r);
+		PQclear(r);
+		if (!left)
+			break;
+		usleep(50000);
+	}
 	snprintf(sql, sizeof(sql), "DROP DATABASE IF EXISTS %s WITH (FORCE)", f->database);
 	fixture_sql_on(f->admin, sql);
 	PQfinish(f->admin);
