@@ -128,14 +128,11 @@ static bool create_slot(struct attempt *a, const char *name, struct error *err)
 static bool begin_repair(struct attempt *a, const char *why, struct error *err)
 {
 	log_warn(a->log, "%s: reading all tables again", why);
-	if (!tables_load(a, err))
+	if (!tables_discover(a, err))
 		return false;
-	for (struct table_state *t = a->tables; t; t = t->next) {
-		uint64_t removed;
-		if (!storage_truncate_table(a->storage, t->binding->number, &removed, err) ||
-		    !storage_table_restart(a->storage, t->binding->number, err))
+	while (a->tables)
+		if (!tables_drop(a, a->tables, err))
 			return false;
-	}
 	bool ok = storage_flush(a->storage, err);
 	tables_free(a);
 	return ok;
@@ -244,8 +241,11 @@ static bool busy_boundary(struct attempt *a, struct error *err)
 	reader_pool_stream_at(a->readers, a->at, true);
 	if ((a->results || reader_pool_has_results(a->readers)) && !chunks_work(a, &applied, err))
 		return false;
-	bool old = a->dirty && clock_mono_us() - a->dirty_since_us > BUSY_WINDOW_US;
-	if (!(old ? attempt_commit(a, err) : attempt_commit_if_large(a, err)))
+	int64_t now = clock_mono_us();
+	bool due = a->dirty && now - a->dirty_since_us > BUSY_WINDOW_US;
+	/* A request that waits for a place in this backlog is acknowledged there, not at the backlog's end. */
+	due = due || (now - a->last_commit_us >= SHORTEST_GAP_US && storage_position_acknowledges(a->storage, attempt_position(a)));
+	if (!(due ? attempt_commit(a, err) : attempt_commit_if_large(a, err)))
 		return false;
 	update_status(a);
 	return confirm(a, err);
@@ -292,7 +292,7 @@ static bool prepare(struct attempt *a, struct error *err)
 	    !source_head(a->connection, &lsn, &s, &a->arena, err))
 		return false;
 	a->newest_xid = s.xmax;
-	if (!tables_load(a, err) || !definitions_check(a, err))
+	if (!tables_discover(a, err) || !definitions_check(a, err))
 		return false;
 	struct source_state state;
 	if (!storage_source_state(a->storage, &state, err))

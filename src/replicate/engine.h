@@ -105,7 +105,7 @@ struct attempt {
 };
 
 /* tables.c */
-bool tables_load(struct attempt *a, struct error *err);
+bool tables_discover(struct attempt *a, struct error *err);
 void tables_free(struct attempt *a);
 /* Handles a Relation message. */
 bool tables_relation(struct attempt *a, const struct source_relation *relation, struct error *err);

@@ -247,7 +247,7 @@ static size_t collect_patterns(struct attempt *a, struct source_pattern **out)
 	return count;
 }
 
-bool tables_load(struct attempt *a, struct error *err)
+bool tables_discover(struct attempt *a, struct error *err)
 {
 	struct source_pattern *patterns;
 	struct source_table *found;

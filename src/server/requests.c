@@ -111,9 +111,11 @@ static void finish(struct checkpoint_job *job, enum checkpoint_outcome outcome)
 	job->done(job);
 }
 
-/* Stores, answers; true if a marker is needed. Answers do not wait for the marker: the association is durable, and a marker that gets
- * lost is made again (after a reconnect, at start, by age). */
-static bool store_batch(struct requests *r, struct checkpoint_job *jobs, size_t count, bool head_known, struct position head)
+/* Stores, answers; true if a marker is needed. New associations are answered before the marker: they are durable, and a marker that
+ * gets lost is made again (after a reconnect, at start, by age). A retry of something pending asks for just that marker: it goes to
+ * *after_marker and is answered then. */
+static bool store_batch(struct requests *r, struct checkpoint_job *jobs, size_t count, bool head_known, struct position head,
+                        struct checkpoint_job **after_marker)
 {
 	struct error err = {.code = ""};
 	size_t n = 0;
@@ -130,7 +132,12 @@ static bool store_batch(struct requests *r, struct checkpoint_job *jobs, size_t 
 		next = j->next;
 		j->stored_id = r->batch[n].stored_id;
 		pending |= ok && r->batch[n].pending;
-		finish(j, ok ? OUTCOME_DONE : OUTCOME_FAILED);
+		if (ok && head_known && r->batch[n].pending && !r->batch[n].fresh) {
+			j->next = *after_marker;
+			*after_marker = j;
+		} else {
+			finish(j, ok ? OUTCOME_DONE : OUTCOME_FAILED);
+		}
 	}
 	return pending;
 }
@@ -178,12 +185,17 @@ static void run_batch(struct requests *r, struct checkpoint_job *jobs)
 	}
 	struct position head = {0};
 	bool known = read_head(r, &head);
-	bool pending = store_batch(r, store, stores, known, head);
+	struct checkpoint_job *after_marker = NULL;
+	bool pending = store_batch(r, store, stores, known, head, &after_marker);
 	pending |= begin_waiting(r, wait, known, head);
 	if (pending && known)
 		make_marker(r);
 	else if (pending)
 		r->marker_owed = true;
+	for (struct checkpoint_job *j = after_marker, *next; j; j = next) {
+		next = j->next;
+		finish(j, OUTCOME_DONE);
+	}
 	arena_reset(&r->arena);
 }
 

@@ -163,9 +163,15 @@ static struct outcome outcome_of(const struct user_edit *e)
 	return o;
 }
 
+/* On an idle source a head can lie exactly at the served position: such an association was acknowledged when it was stored, without any
+ * event in the source. A client that asks for it again has not seen that, so this once it gets an event after all; from then on the
+ * served position lies beyond, and further duplicates cost the source nothing. */
 static bool outcome_pending(const struct outcome *o, const struct served *p)
 {
-	return o->unknown || (o->any && (!p->valid || position_cmp(o->newest, p->position) > 0));
+	if (o->unknown || !o->any || !p->valid)
+		return o->unknown || o->any;
+	int order = position_cmp(o->newest, p->position);
+	return order > 0 || (order == 0 && !o->has_new);
 }
 
 /* Did this write bring an association that is passed already? No commit will tell of it. */
@@ -293,6 +299,7 @@ bool storage_request_checkpoints(struct storage *s, struct checkpoint_request *r
 	for (size_t i = 0; ok && i < count; i++) {
 		requests[i].stored_id = b.users[b.user_of[i]].answer;
 		requests[i].pending = b.users[b.user_of[i]].pending;
+		requests[i].fresh = b.users[b.user_of[i]].outcome.has_new;
 	}
 	if (ok)
 		tell_users(s, &at_once);
@@ -514,6 +521,28 @@ bool requests_passed(struct storage *s, struct position after, struct position u
 	*users = l.items;
 	*count = l.count;
 	return ok;
+}
+
+static bool note_one(void *ctx, struct slice user, int64_t since)
+{
+	(void)user;
+	(void)since;
+	*(bool *)ctx = true;
+	return false;
+}
+
+bool storage_position_acknowledges(struct storage *s, struct position position)
+{
+	struct served p = storage_served(s);
+	struct requests_txn *t;
+	struct error err;
+	bool any = false;
+	if (!p.valid || position_cmp(position, p.position) <= 0 || !s->backend->ops->requests_begin(s->backend, false, &t, &err))
+		return false;
+	if (!s->backend->ops->heads_each(t, p.position, position, note_one, &any, &err))
+		log_error(s->log, "Cannot look for passed checkpoint requests: %s", err.message);
+	s->backend->ops->requests_abort(t);
+	return any;
 }
 
 struct pending_count {

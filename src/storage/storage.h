@@ -152,7 +152,7 @@ bool storage_resolve_table(struct storage *s, const struct table_identity *t, st
                            uint32_t **drop, size_t *drop_count, struct error *err);
 bool storage_table_progress(struct storage *s, uint32_t table, struct slice last_key, uint64_t rows_read, struct error *err);
 bool storage_table_done(struct storage *s, uint32_t table, uint64_t epoch, struct error *err);
-/* The table is to be read again from the start. */
+/* The table is to be read again from the start; snapshot_epoch stays, so that it can be told from one that was never read whole. */
 bool storage_table_restart(struct storage *s, uint32_t table, struct error *err);
 
 /* One evaluation of a row under one of the maintained plans. digest: first 16 bytes of SHA-256("put.type.id.data"), of which the
@@ -275,7 +275,9 @@ struct checkpoint_request {
 	uint64_t id;          /* 0: generate one (legacy route) */
 	/* answers */
 	uint64_t stored_id;   /* the id that storage is at */
-	bool pending;         /* its head is not passed by the served checkpoint (or not known): a marker is needed */
+	bool pending;         /* its head is not passed by the served checkpoint (or not known), or passed without any event and asked
+	                       * for again: a marker is needed */
+	bool fresh;           /* this call stored an association of the user; false for retries and stale ids */
 };
 
 /* Stores a batch durably with one head, each entry by the rules of section 3, on its own. head_known false: the source cannot be
@@ -283,6 +285,9 @@ struct checkpoint_request {
  * inside; request thread. */
 bool storage_request_checkpoints(struct storage *s, struct checkpoint_request *requests, size_t count, bool head_known,
                                  struct position head, struct error *err);
+/* Would a checkpoint at this position acknowledge a request that the served one does not? Any thread; short. Replication that is
+ * behind makes a checkpoint there, so that each request is acknowledged at its own head. */
+bool storage_position_acknowledges(struct storage *s, struct position position);
 /* Two halves of filling in heads: note who waits now, read a head, then store it for exactly those. */
 struct waiting_heads;
 struct waiting_heads *storage_waiting_heads(struct storage *s, size_t *count, struct error *err);

@@ -190,7 +190,6 @@ bool storage_table_restart(struct storage *s, uint32_t table, struct error *err)
 	if (!t)
 		return false;
 	t->snapshot_done = false;
-	t->snapshot_epoch = 0;
 	t->rows_read = 0;
 	t->last_key.n = 0;
 	return store_table(s, t, err);
