@@ -1,15 +1,23 @@
 /*
- * client.h: one session on the fake storage, and a client that applies its lines as the SDKs' core does (sync-protocol 10): it keeps
+ * client.h: one session, and a client that applies its lines as the SDKs' core does (sync-protocol 10): it keeps
  * positions and checksums, and fails the test when a line would make a real client drop a bucket or end the stream.
  */
 #ifndef SYNC_CLIENT_H
 #define SYNC_CLIENT_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
 #include <jansson.h> /* before value.h, see there */
 
-#include "sync/fake.h"
-
+#include "base/alloc.h"
 #include "base/buf.h"
+#include "sync/session.h"
 
 #define CLIENT_BUCKETS 64
 #define NOW 1000000
@@ -267,8 +275,7 @@ static inline void client_setup(struct client *c, struct storage *s)
 	c->storage = s;
 	c->now = NOW;
 	c->hub = session_hub_new(s, client_wake, NULL);
-	s->callback = session_hub_news;
-	s->ctx = c->hub;
+	storage_subscribe(s, session_hub_news, c->hub);
 	c->request = (struct sync_request){.raw_data = true, .include_defaults = true};
 	c->options = (struct session_options){
 		.user = {SLICE("u1"), SLICE("c1")},
@@ -303,7 +310,6 @@ static inline void client_teardown(struct client *c)
 {
 	client_close(c);
 	session_hub_free(c->hub);
-	fake_free(c->storage);
 }
 
 #endif

@@ -179,6 +179,12 @@ struct checkpoint storage_checkpoint(struct storage *s)
 	return c;
 }
 
+void storage_subscribe(struct storage *s, void (*callback)(void *ctx, const struct storage_news *news), void *ctx)
+{
+	s->callback = callback;
+	s->ctx = ctx;
+}
+
 uint64_t lookup_hash(uint32_t definition_number, struct slice key)
 {
 	uint64_t h = definition_number;

@@ -1,5 +1,6 @@
 /* test_hub.c: news reach the sessions that they concern, once, and none is lost; cost of news and of idle sessions; threads. */
-#include "sync/client.h"
+#include "sync/client.h" /* before fake.h: libjansson comes first */
+#include "sync/fake.h"
 
 #include <malloc.h>
 
@@ -36,6 +37,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	client_teardown(&client);
+	fake_free(client.storage);
 	return 0;
 }
 

@@ -1,5 +1,6 @@
 /* test_line_cache.c: what sessions share of data lines, and what they must not (sync-protocol 6, "encode once"). */
-#include "sync/client.h"
+#include "sync/client.h" /* before fake.h: libjansson comes first */
+#include "sync/fake.h"
 
 #include "sync/line_cache.h"
 
@@ -129,6 +130,7 @@ static int teardown(void **state)
 	for (int i = 1; i < FLEET; i++)
 		client_close(&fleet[i]);
 	client_teardown(&fleet[0]);
+	fake_free(fleet[0].storage);
 	return 0;
 }
 

@@ -1,5 +1,6 @@
 /* test_session.c: which lines a session writes, and when (sync-protocol 6). */
-#include "sync/client.h"
+#include "sync/client.h" /* before fake.h: libjansson comes first */
+#include "sync/fake.h"
 
 /* Definitions 0 "lists|0", 1 "alerts|0", 2 "docs|0" and the lookup 3; one static bucket of each of the first two. */
 static struct plan basic_plan(void)
@@ -39,6 +40,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	client_teardown(&client);
+	fake_free(client.storage);
 	return 0;
 }
 

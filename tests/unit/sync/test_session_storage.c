@@ -1,0 +1,319 @@
+/* test_session_storage.c: sessions over the real rules and the embedded store: names, lookups, write checkpoints, deploys. */
+#include "sync/client.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define CONFIG(priority, extra) \
+	"bucket_definitions:\n" \
+	"  notes:\n" \
+	"    priority: " priority "\n" \
+	"    data:\n" \
+	"      - SELECT * FROM notes\n" \
+	"  mine:\n" \
+	"    parameters: SELECT id AS list_id FROM lists WHERE owner_id = request.user_id()\n" \
+	"    data:\n" \
+	"      - SELECT * FROM todos WHERE list_id = bucket.list_id\n" extra
+
+struct fixture {
+	char folder[64];
+	struct storage *s;
+	struct arena arena;
+	struct log log;
+	struct error err;
+	uint64_t lsn;
+	struct client client;
+	uint32_t tables[3];
+};
+
+#define OK(call) \
+	do { \
+		if (!(call)) \
+			fail_msg("%s: %s", #call, f->err.message); \
+	} while (0)
+
+static void commit(struct fixture *f)
+{
+	bool durable;
+	f->lsn += 10;
+	OK(storage_commit(f->s, (struct position){0, f->lsn}, true, &durable, &f->err));
+}
+
+static void deploy(struct fixture *f, const char *yaml)
+{
+	struct diagnostics d = {0};
+	struct plan *p = plan_compile(slice_cstr(yaml), SLICE("public"), &d);
+	if (!p)
+		fail_msg("%.*s", SLICE_ARG(d.items[0].message));
+	diagnostics_free(&d);
+	bool unchanged;
+	OK(storage_deploy(f->s, p, &unchanged, &f->err));
+	plan_unref(p);
+	struct stored_plan *pending = storage_pending_plan(f->s);
+	assert_non_null(pending);
+	for (size_t i = 0; i < pending->count; i++)
+		if (pending->definitions[i].state == DEFINITION_FILLING)
+			OK(storage_definition_ready(f->s, pending->definitions[i].number, &f->err));
+	stored_plan_unref(pending);
+	OK(storage_activate_pending(f->s, &f->err));
+	commit(f);
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = xcalloc(1, sizeof(*f));
+	*state = f;
+	snprintf(f->folder, sizeof(f->folder), "%s/syncline-sync-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+	f->log = (struct log){.level = LOG_ERROR, .fd = 2};
+	if (!mkdtemp(f->folder))
+		return -1;
+	struct storage_options o = {
+		.path = slice_cstr(f->folder), .map_size = (uint64_t)1 << 30, .request_retention_ms = 3600000, .log = &f->log};
+	f->s = storage_open_lmdb(&o, &f->err);
+	if (!f->s)
+		fail_msg("%s", f->err.message);
+	client_setup(&f->client, f->s);
+	f->client.options.token_payload = SLICE("{\"sub\":\"u1\"}");
+	deploy(f, CONFIG("3", ""));
+	static const char *names[] = {"notes", "lists", "todos"};
+	for (int i = 0; i < 3; i++) {
+		struct table_key_column key = {SLICE("id"), 25};
+		struct table_identity t = {SLICE("public"), slice_cstr(names[i]), (uint32_t)(i + 1), &key, 1};
+		struct stored_table out;
+		uint32_t *drop;
+		size_t drops;
+		OK(storage_resolve_table(f->s, &t, &f->arena, &out, &drop, &drops, &f->err));
+		f->tables[i] = out.number;
+	}
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	client_teardown(&f->client);
+	storage_close(f->s);
+	static const char *const files[] = {"data.mdb", "data.mdb-lock", "requests.mdb", "requests.mdb-lock", "lock"};
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		char path[128];
+		snprintf(path, sizeof(path), "%s/%s", f->folder, files[i]);
+		unlink(path);
+	}
+	rmdir(f->folder);
+	arena_free(&f->arena);
+	free(f);
+	return 0;
+}
+
+enum { NOTES, LISTS, TODOS };
+
+/* Two text columns: id, and one whose name depends on the table. */
+static void write_row(struct fixture *f, int table, const char *id, const char *value)
+{
+	static const char *names[] = {"notes", "lists", "todos"};
+	static const char *columns[] = {"text", "owner_id", "list_id"};
+	struct slice list[] = {SLICE("id"), slice_cstr(columns[table])};
+	struct relation_columns relation = {SLICE("default"), SLICE("public"), slice_cstr(names[table]), list, 2};
+	struct stored_plan *plan = storage_active_plan(f->s);
+	struct bound_table *bound = plan_bind(plan->plan, &relation);
+	assert_non_null(bound);
+	struct value row[] = {value_text(slice_cstr(id)), value_text(slice_cstr(value))};
+	struct evaluation e;
+	bound_evaluate(bound, row, &f->arena, &e);
+	struct put_entry puts[8];
+	struct lookup_entry lookups[8];
+	for (size_t i = 0; i < e.entry_count; i++) {
+		puts[i] = (struct put_entry){.definition = plan->definitions[e.entries[i].definition].number,
+		                             .keys = e.entries[i].keys,
+		                             .object_type = e.entries[i].object_type,
+		                             .object_id = e.entries[i].object_id,
+		                             .data = e.entries[i].data};
+		put_entry_digest(&puts[i]);
+	}
+	for (size_t i = 0; i < e.lookup_count; i++)
+		lookups[i] = (struct lookup_entry){plan->definitions[e.lookups[i].definition].number, e.lookups[i].key, e.lookups[i].results};
+	struct row_key key = {.bytes = slice_cstr(id)};
+	snprintf((char *)key.uuid, sizeof(key.uuid), "%s", id);
+	struct row_contributions c = {puts, e.entry_count, lookups, e.lookup_count};
+	OK(storage_write_row(f->s, f->tables[table], &key, NULL, &c, (struct slice){0}, ROW_STREAM, &f->err));
+	bound_table_free(bound);
+	stored_plan_unref(plan);
+}
+
+static void delete_row(struct fixture *f, int table, const char *id)
+{
+	struct row_key key = {.bytes = slice_cstr(id)};
+	snprintf((char *)key.uuid, sizeof(key.uuid), "%s", id);
+	OK(storage_delete_row(f->s, f->tables[table], &key, &f->err));
+}
+
+static struct client_bucket *bucket_like(struct client *c, const char *after_number)
+{
+	for (size_t i = 0; i < c->bucket_count; i++)
+		if (strcmp(strchr(c->buckets[i].name, '#') + 1, after_number) == 0)
+			return &c->buckets[i];
+	return NULL;
+}
+
+static void test_rows_to_lines(void **state)
+{
+	struct fixture *f = *state;
+	struct client *c = &f->client;
+	write_row(f, NOTES, "n1", "a \"quoted\" note");
+	write_row(f, LISTS, "l1", "u1");
+	write_row(f, LISTS, "l2", "u2");
+	write_row(f, TODOS, "t1", "l1");
+	write_row(f, TODOS, "t2", "l2");
+	commit(f);
+	client_open(c);
+	assert_int_equal(client_run(c), SESSION_IDLE);
+	assert_int_equal(c->bucket_count, 2);
+	assert_non_null(bucket_like(c, "notes[]"));
+	assert_non_null(bucket_like(c, "mine[\"l1\"]"));
+	assert_int_equal(c->operations, 2);
+	assert_int_equal(c->completes, 1);
+
+	/* Others' rows wake nobody; a new list brings its todos, and takes them away. */
+	write_row(f, TODOS, "t3", "l2");
+	commit(f);
+	assert_int_equal(c->wakes, 0);
+	write_row(f, LISTS, "l2", "u1");
+	commit(f);
+	assert_int_equal(c->wakes, 1);
+	client_run(c);
+	assert_int_equal(bucket_like(c, "mine[\"l2\"]")->count, 2);
+	assert_int_equal(c->operations, 4);
+	delete_row(f, TODOS, "t1");
+	delete_row(f, LISTS, "l2");
+	commit(f);
+	client_run(c);
+	assert_null(bucket_like(c, "mine[\"l2\"]"));
+	assert_int_equal(c->operations, 5);
+	assert_int_equal(c->completes, 3);
+	/* Rows of the bucket that does not exist in the store before its first. */
+	write_row(f, LISTS, "l3", "u1");
+	commit(f);
+	client_run(c);
+	assert_int_equal(bucket_like(c, "mine[\"l3\"]")->count, 0);
+	write_row(f, TODOS, "t9", "l3");
+	commit(f);
+	client_run(c);
+	assert_int_equal(bucket_like(c, "mine[\"l3\"]")->count, 1);
+	assert_true(c->last_op == c->complete_op);
+}
+
+static void test_acknowledged_request(void **state)
+{
+	struct fixture *f = *state;
+	struct client *c = &f->client;
+	client_open(c);
+	client_run(c);
+	struct checkpoint_request r = {.user = {SLICE("u1"), SLICE("c1")}, .id = 7};
+	OK(storage_request_checkpoints(f->s, &r, 1, true, (struct position){0, f->lsn + 5}, &f->err));
+	assert_true(r.pending);
+	assert_int_equal(c->wakes, 0);
+	write_row(f, NOTES, "n1", "x");
+	commit(f);
+	client_run(c);
+	assert_int_equal(c->write_checkpoint, 7);
+	assert_int_equal(c->operations, 1);
+	/* One whose head is passed already is acknowledged at once. */
+	r.id = 8;
+	OK(storage_request_checkpoints(f->s, &r, 1, true, (struct position){0, f->lsn}, &f->err));
+	assert_int_equal(c->wakes, 1);
+	client_run(c);
+	assert_int_equal(c->write_checkpoint, 8);
+	/* With a position alone, which is announced without a disk flush. */
+	r.id = 9;
+	OK(storage_request_checkpoints(f->s, &r, 1, true, (struct position){0, f->lsn + 1}, &f->err));
+	commit(f);
+	client_run(c);
+	assert_int_equal(c->write_checkpoint, 9);
+	assert_int_equal(c->operations, 1);
+}
+
+/* incremental-deploy 7: what did not change costs nothing. */
+static void test_deploys(void **state)
+{
+	struct fixture *f = *state;
+	struct client *c = &f->client;
+	write_row(f, NOTES, "n1", "x");
+	write_row(f, LISTS, "l1", "u1");
+	write_row(f, TODOS, "t1", "l1");
+	commit(f);
+	client_open(c);
+	client_run(c);
+	assert_int_equal(c->operations, 2);
+	deploy(f, "# nothing else\n" CONFIG("3", ""));
+	client_run(c);
+	assert_int_equal(c->checkpoints, 1);
+	assert_int_equal(c->diffs, 0);
+	deploy(f, CONFIG("1", ""));
+	client_run(c);
+	assert_int_equal(c->checkpoints, 2);
+	assert_int_equal(bucket_like(c, "notes[]")->priority, 1);
+	deploy(f, CONFIG("1", "  more:\n    data:\n      - SELECT id FROM notes\n"));
+	client_run(c);
+	assert_int_equal(c->checkpoints, 3); /* a stream more: a diff cannot say so */
+	assert_int_equal(c->bucket_count, 3);
+	write_row(f, NOTES, "n2", "y");
+	commit(f);
+	client_run(c);
+	assert_int_equal(bucket_like(c, "more[]")->count, 1);
+	assert_int_equal(c->operations, 4);
+	assert_true(c->last_op == c->complete_op);
+}
+
+/* Bulk, to see that a reader and a session of real size work together; the figure is for information. */
+static void test_bulk(void **state)
+{
+	struct fixture *f = *state;
+	struct client *c = &f->client;
+	char text[400];
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	for (int i = 0; i < 20000; i++) {
+		char id[16];
+		snprintf(id, sizeof(id), "n%d", i);
+		write_row(f, NOTES, id, text);
+		if (i % 1000 == 999)
+			OK(storage_flush(f->s, &f->err));
+		if (i % 100 == 99)
+			arena_reset(&f->arena);
+	}
+	commit(f);
+	client_open(c);
+	int64_t us = 0;
+	size_t operations = 0;
+	enum session_status status;
+	do {
+		struct session_output out = {0};
+		int64_t start = clock_mono_us();
+		status = session_step(c->session, NOW, 262144, SIZE_MAX, &out, &c->next, &c->err);
+		us += clock_mono_us() - start;
+		for (size_t i = 0; i < out.count; i++)
+			block_unref(out.blocks[i]);
+		free(out.blocks);
+	} while (status == SESSION_MORE);
+	assert_int_equal(status, SESSION_IDLE);
+	struct session_stats stats;
+	session_get_stats(c->session, &stats);
+	operations = stats.operations_sent;
+	assert_int_equal(operations, 20000);
+	print_message("%zu operations in %lld us: %.0f a second\n", operations, (long long)us, (double)operations * 1e6 / (double)us);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_rows_to_lines),
+		TEST(test_acknowledged_request),
+		TEST(test_deploys),
+		TEST(test_bulk),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
