@@ -51,7 +51,6 @@ void connection_close(struct connection *c)
 	c->stream = NULL;
 	if (c->ws)
 		ws_connection_leave(c->ws);
-	c->ws = NULL;
 	if (c->exchange && c->exchange->away) {
 		atomic_store(&c->exchange->abandoned, true);
 		c->exchange->connection = NULL;
@@ -79,6 +78,8 @@ void connection_reap(struct net_thread *n)
 	while (n->dead) {
 		struct connection *c = n->dead;
 		n->dead = c->next;
+		if (c->ws)
+			ws_connection_free(c->ws);
 		free(c);
 	}
 }
@@ -96,6 +97,8 @@ void connection_drain_all(struct net_thread *n)
 		next = c->next;
 		if (c->state == CONNECTION_HEAD && c->in.n == 0)
 			connection_finish(c, false);
+		else if (c->state == CONNECTION_WEBSOCKET)
+			ws_connection_drain(c->ws);
 	}
 }
 
@@ -325,7 +328,8 @@ static void dispatch(struct connection *c)
 	c->keep_alive = x->request.keep_alive;
 	timer_clear(&c->net->wheel, &c->timer);
 	if (x->request.upgrade && ws_is_upgrade(&x->request)) {
-		ws_connection_begin(c);
+		if (!ws_connection_begin(c))
+			answer(c, false);
 		return;
 	}
 	if (routes_dispatch(x))

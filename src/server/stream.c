@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "server/state.h"
 
+#define EXPIRY_GRACE_MS 1000    /* a session that could not end itself by then, for lack of room or credit, is ended */
 #define STEP_BYTES (256 * 1024) /* one step produces at most about this much, so that sessions take turns */
 
 size_t stream_low_mark(const struct server *s)
@@ -212,9 +213,27 @@ static void deliver(struct net_item *item)
 	unlock_and_push(s);
 }
 
+/* The token is over and the session had no chance to say so: it may only write when the client reads. */
+static void expire(struct stream *s)
+{
+	/* A coding cannot be ended from here, so that body is cut. */
+	struct stream_end end = {.clean = !s->transfer, .any_output = true, .err = &(struct error){.code = "PSYNC_S2103", .message = "JWT has expired"}};
+	void *owner = s->owner;
+	const struct stream_transport *t = s->transport;
+	t->end(owner, &end);
+	stream_detach(s);
+}
+
 static void on_timer(struct timer_entry *entry)
 {
 	struct stream *s = (struct stream *)((char *)entry - offsetof(struct stream, timer));
+	int64_t left = s->expires_at_ms - clock_wall_ms();
+	if (left + EXPIRY_GRACE_MS <= 0 && s->owner) {
+		expire(s);
+		return;
+	}
+	if (left <= 0)
+		timer_set(&s->net->wheel, &s->timer, s->net->now_ms + left + EXPIRY_GRACE_MS);
 	stream_wake(NULL, s);
 }
 

@@ -31,7 +31,7 @@ static struct {
 	size_t user_count;
 	bool fail;
 	bool passed_at_once;
-	size_t batches, largest_batch, fills;
+	_Atomic size_t batches, largest_batch, fills;
 	int64_t oldest_pending_ms;
 	int delay_ms;
 	void (*callback)(void *ctx, const struct storage_news *news);
