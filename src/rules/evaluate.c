@@ -442,8 +442,10 @@ static bool run_combination(struct combinations *c)
 {
 	const struct row_source *source = c->s->source;
 	bool usable;
-	if (!filters_hold(c, &usable) || !usable)
-		return usable;
+	if (!filters_hold(c, &usable))
+		return false;
+	if (!usable)
+		return true;
 	struct output_state local = {0}, *output = &local;
 	if (c->lookup && source->function_count) /* outputs may use the elements, so they are not shared */
 		local.failed = !write_output(c->r, &c->r->b->outputs[c->s->output], c->current, &local);
