@@ -230,8 +230,34 @@ static bool name_matches(struct slice pattern, bool wildcard, struct slice name)
 	return slice_starts(name, pattern);
 }
 
-static void log_patterns(const struct log *log, const struct source_pattern *patterns, size_t count, const struct catalog_table *tables,
-                         size_t table_count)
+/* Lines of a discovery, collected; written only if they differ from those of the one before, because discovery is repeated. */
+struct notes {
+	struct buf text; /* level character, line, NUL; ... */
+};
+
+static void note(struct notes *n, char level, struct slice line)
+{
+	buf_putc(&n->text, level);
+	buf_slice_append(&n->text, line);
+	buf_putc(&n->text, '\0');
+}
+
+static void notes_write(struct notes *n, struct source *s)
+{
+	uint64_t h = UINT64_C(14695981039346656037); /* FNV-1a */
+	for (size_t i = 0; i < n->text.n; i++)
+		h = (h ^ (unsigned char)n->text.p[i]) * UINT64_C(1099511628211);
+	pthread_mutex_lock(&s->lock);
+	bool same = s->discovery_logged == h;
+	s->discovery_logged = h;
+	pthread_mutex_unlock(&s->lock);
+	for (size_t at = 0; !same && at < n->text.n; at += strlen(n->text.p + at) + 1)
+		log_line(s->log, n->text.p[at] == 'w' ? LOG_WARN : LOG_INFO, "%s", n->text.p + at + 1);
+	buf_free(&n->text);
+}
+
+static void note_patterns(struct notes *notes, struct arena *arena, const struct source_pattern *patterns, size_t count,
+                          const struct catalog_table *tables, size_t table_count)
 {
 	for (size_t i = 0; i < count; i++) {
 		const struct source_pattern *p = &patterns[i];
@@ -240,16 +266,22 @@ static void log_patterns(const struct log *log, const struct source_pattern *pat
 			found = name_matches(p->schema, p->schema_wildcard, tables[t].table.relation.schema) &&
 			        name_matches(p->table, p->table_wildcard, tables[t].table.relation.name);
 		if (!found)
-			log_warn(log, "Table \"%.*s\".\"%.*s\" not found.", SLICE_ARG(p->schema), SLICE_ARG(p->table));
+			note(notes, 'w', arena_printf(arena, "Table \"%.*s\".\"%.*s\" not found.", SLICE_ARG(p->schema), SLICE_ARG(p->table)));
 	}
 }
 
-static void log_row_security(struct source_connection *c, const struct source_table *t)
+static void note_table(struct notes *notes, struct arena *arena, const char *role, const struct catalog_table *t)
 {
-	log_warn(c->link.source->log,
-	         "[PSYNC_S1145] Row Level Security is enabled on table \"%.*s\". To make sure that %s can read the table, run: 'ALTER ROLE "
-	         "%s BYPASSRLS'.",
-	         SLICE_ARG(t->relation.name), PQuser(c->link.pg), PQuser(c->link.pg));
+	struct slice schema = t->table.relation.schema, name = t->table.relation.name;
+	if (!t->published)
+		note(notes, 'i',
+		     arena_printf(arena, "Skipping %.*s.%.*s - not part of " PUBLICATION " publication", SLICE_ARG(schema), SLICE_ARG(name)));
+	else if (t->table.row_security)
+		note(notes, 'w',
+		     arena_printf(arena,
+		                  "[PSYNC_S1145] Row Level Security is enabled on table \"%.*s\". To make sure that %s can read the table, run: "
+		                  "'ALTER ROLE %s BYPASSRLS'.",
+		                  SLICE_ARG(name), role, role));
 }
 
 bool source_discover(struct source_connection *c, const struct source_pattern *patterns, size_t count, struct arena *arena,
@@ -270,18 +302,14 @@ bool source_discover(struct source_connection *c, const struct source_pattern *p
 		return false;
 	*tables = arena_array(arena, struct source_table, n);
 	*table_count = 0;
+	struct notes notes = {0};
 	for (size_t i = 0; i < n; i++) {
-		const struct source_table *t = &found[i].table;
-		if (!found[i].published) {
-			log_info(c->link.source->log, "Skipping %.*s.%.*s - not part of " PUBLICATION " publication",
-			         SLICE_ARG(t->relation.schema), SLICE_ARG(t->relation.name));
-			continue;
-		}
-		if (t->row_security)
-			log_row_security(c, t);
-		(*tables)[(*table_count)++] = *t;
+		note_table(&notes, arena, PQuser(c->link.pg), &found[i]);
+		if (found[i].published)
+			(*tables)[(*table_count)++] = found[i].table;
 	}
-	log_patterns(c->link.source->log, patterns, count, found, n);
+	note_patterns(&notes, arena, patterns, count, found, n);
+	notes_write(&notes, c->link.source);
 	return true;
 }
 

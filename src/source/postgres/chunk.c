@@ -17,10 +17,12 @@ enum outcome { READ_OK, READ_FAILED, READ_CHANGED, READ_GONE };
 
 /* ---- the transaction -------------------------------------------------------------------------------------------------------- */
 
-/* The lock comes before the first snapshot (F9). What is read of the table then is of S, like the rows. */
+/* The lock comes before the first snapshot (F9). What is read of the table then is of S, like the rows. Sorting all the rest of a table
+ * for each chunk is never better than going along the index, whatever the planner's figures say. */
 static void head_sql(struct buf *sql, const struct link *l, const struct source_table *t, int lock_timeout_ms)
 {
-	buf_printf(sql, "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = %d; LOCK TABLE ONLY ",
+	buf_printf(sql, "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = %d;"
+	                " SET LOCAL enable_sort = off; LOCK TABLE ONLY ",
 	           lock_timeout_ms);
 	sql_table(sql, t->relation.schema, t->relation.name);
 	buf_printf(sql, " IN ACCESS SHARE MODE; SELECT %s, pg_catalog.pg_current_wal_insert_lsn(),"
@@ -148,9 +150,20 @@ static void hand_over(struct rows *rows, struct arena *arena, struct source_chun
 	rows->values = NULL;
 }
 
+/* Drops the rest of a COPY if it is not longer than max_bytes: true, it ended. */
+static bool skip_rest(struct link *l, size_t max_bytes, int timeout_ms)
+{
+	struct error ignored;
+	char *line;
+	int n = 0;
+	for (size_t bytes = 0; bytes < max_bytes && (n = link_copy_row(l, &line, timeout_ms, &ignored)) > 0; bytes += (size_t)n)
+		PQfreemem(line);
+	return n == 0 && link_drain(l, timeout_ms, NULL) && !l->sqlstate[0];
+}
+
 /*
- * A chunk that is full before the COPY ended: the rest is cancelled, because it may be large. The cancellation may come after the
- * end; then it must not hit the next statement, so one that may fail is sent for it.
+ * Ends the batch early. The cancellation may come after the end; then it must not hit the next statement, so one that may fail is sent
+ * for it.
  */
 static void stop_copy(struct link *l, int timeout_ms)
 {
@@ -186,10 +199,10 @@ struct reading {
 	int timeout_ms;
 };
 
-/* Rows to ask for: about as many as fit into max_bytes, and some more, so that the limit of bytes rarely cuts a COPY. */
+/* Rows to ask for: about as many as fit into max_bytes, so that the limit of bytes rarely cuts a COPY. */
 static size_t row_limit(const struct chunk_plan *p, const struct chunk_request *request)
 {
-	double fit = p->bytes_per_row > 0 ? 1.25 * (double)request->max_bytes / p->bytes_per_row + 1 : BLIND_ROWS;
+	double fit = p->bytes_per_row > 0 ? (double)request->max_bytes / p->bytes_per_row + 1 : BLIND_ROWS;
 	size_t rows = fit < (double)request->max_rows ? (size_t)fit : request->max_rows;
 	return rows ? rows : 1;
 }
@@ -251,8 +264,9 @@ static enum outcome read_copied(struct source_connection *c, struct chunk_plan *
 		free(rows.values);
 		return READ_FAILED;
 	}
-	if (ended == 0) {
-		stop_copy(&c->link, r->timeout_ms);
+	if (ended == 0) { /* full; usually little is left, but it may be anything */
+		if (!skip_rest(&c->link, request->max_bytes, r->timeout_ms) && !c->link.broken)
+			stop_copy(&c->link, r->timeout_ms);
 	} else if (!link_drain(&c->link, r->timeout_ms, err) || c->link.sqlstate[0]) { /* the results of COPY and COMMIT */
 		free(rows.values);
 		return outcome_of_error(&c->link);

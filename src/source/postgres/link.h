@@ -29,8 +29,9 @@ struct source {
 	const struct log *log;
 	int stop_fd;                   /* eventfd; readable after source_interrupt */
 	int ca_fd, cert_fd, key_fd;    /* PEM texts in anonymous memory files, -1 if not given */
-	pthread_mutex_t lock;          /* guards builtin */
+	pthread_mutex_t lock;          /* guards what follows */
 	struct type_catalog *builtin;  /* types with fixed oids, loaded once; NULL before */
+	uint64_t discovery_logged;     /* hash of what the last discovery said in the log */
 };
 
 struct link {
