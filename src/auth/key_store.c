@@ -308,7 +308,7 @@ bool key_store_verify(struct key_store *k, struct slice text, int64_t now_s, str
 
 	bool parsed = token_parse(text, arena, &t, err);
 	if (parsed && verify_signature(k, &t, arena, &profile, &facts, err) && token_read_payload(&t, arena, err) &&
-	    token_check_claims(&t, &k->rules[profile], now_s, err)) {
+	    token_check_claims(&t, &k->rules[profile], now_s, arena, err)) {
 		*out = (struct verified_token){
 		        .payload = t.payload_text,
 		        .user_id = token_user_id(&t, arena),

@@ -7,7 +7,8 @@
 #include "auth/utf8.h"
 #include "base/buf.h"
 
-#define LEEWAY 60 /* seconds */
+#define LEEWAY 60     /* seconds */
+#define MAX_SHOWN 900 /* bytes of a claim or name in a message */
 
 static bool malformed(struct error *err)
 {
@@ -42,7 +43,7 @@ static bool split(struct slice text, struct token *t, struct slice *header, stru
 }
 
 /* Step 3. */
-static bool check_critical(const struct token *t, struct error *err)
+static bool check_critical(const struct token *t, struct arena *arena, struct error *err)
 {
 	const struct json_node *crit = json_find(&t->header, SLICE("crit")), *b64 = json_find(&t->header, SLICE("b64"));
 	if (!crit)
@@ -54,9 +55,10 @@ static bool check_critical(const struct token *t, struct error *err)
 			return malformed(err);
 	for (size_t i = 0; i < crit->array.count; i++) {
 		struct slice name = crit->array.items[i].s;
-		if (!slice_eq(name, SLICE("b64")))
-			return error_set(err, "PSYNC_S2101", "Extension Header Parameter \"%.*s\" is not recognized",
-			                 name.n > 200 ? 200 : (int)name.n, name.p);
+		if (slice_eq(name, SLICE("b64")))
+			continue;
+		name = utf8_shown(name, MAX_SHOWN, arena);
+		return error_set(err, "PSYNC_S2101", "Extension Header Parameter \"%.*s\" is not recognized", SLICE_ARG(name));
 	}
 	return (b64 && b64->kind == JSON_KIND_BOOLEAN) || malformed(err);
 }
@@ -67,7 +69,7 @@ bool token_parse(struct slice text, struct arena *arena, struct token *t, struct
 	*t = (struct token){0};
 	if (!text.p || !split(text, t, &header, &signature) || !read_json(header, arena, &t->header_text, &t->header))
 		return malformed(err);
-	if (!check_critical(t, err))
+	if (!check_critical(t, arena, err))
 		return false;
 	const struct json_node *alg = json_find(&t->header, SLICE("alg")), *kid = json_find(&t->header, SLICE("kid"));
 	if (!alg || alg->kind != JSON_KIND_STRING || alg->s.n == 0)
@@ -142,7 +144,7 @@ static bool is_accepted(const struct json_node *n, const struct claim_rules *rul
 }
 
 /* Steps 16 and 17. */
-static bool check_audience(const struct token *t, const struct claim_rules *rules, struct error *err)
+static bool check_audience(const struct token *t, const struct claim_rules *rules, struct arena *arena, struct error *err)
 {
 	const struct json_node *aud = json_find(&t->payload, SLICE("aud"));
 	if (!aud || aud->kind == JSON_KIND_NULL)
@@ -152,17 +154,14 @@ static bool check_audience(const struct token *t, const struct claim_rules *rule
 	for (size_t i = 0; aud->kind == JSON_KIND_ARRAY && i < aud->array.count; i++)
 		if (is_accepted(&aud->array.items[i], rules))
 			return true;
-	struct buf text = {0};
-	json_write(&text, aud, JSON_STYLE_SHORT_NUMBERS);
-	error_set(err, "PSYNC_S2105", "Unexpected \"aud\" claim value: %.*s", SLICE_ARG(buf_slice(&text)));
-	buf_free(&text);
-	return false;
+	struct slice shown = utf8_shown(json_to_text(aud, JSON_STYLE_SHORT_NUMBERS, arena), MAX_SHOWN, arena);
+	return error_set(err, "PSYNC_S2105", "Unexpected \"aud\" claim value: %.*s", SLICE_ARG(shown));
 }
 
-bool token_check_claims(struct token *t, const struct claim_rules *rules, int64_t now_s, struct error *err)
+bool token_check_claims(struct token *t, const struct claim_rules *rules, int64_t now_s, struct arena *arena, struct error *err)
 {
 	double iat = 0;
-	if (!check_times(t, &iat, now_s, err) || !check_audience(t, rules, err))
+	if (!check_times(t, &iat, now_s, err) || !check_audience(t, rules, arena, err))
 		return false;
 	if (!(t->exp - iat <= rules->max_lifetime)) {
 		char got[40];

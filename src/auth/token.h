@@ -36,7 +36,7 @@ struct claim_rules {
 	size_t audience_count;
 	double max_lifetime; /* seconds */
 };
-bool token_check_claims(struct token *t, const struct claim_rules *rules, int64_t now_s, struct error *err);
+bool token_check_claims(struct token *t, const struct claim_rules *rules, int64_t now_s, struct arena *arena, struct error *err);
 /* Steps 13 and 15 alone, for a token that passed them before. */
 bool token_check_times(double exp, double nbf, int64_t now_s, struct error *err);
 

@@ -1,14 +1,16 @@
 /* token_detail.c: see token_detail.h. */
 #include "auth/token_detail.h"
 
+#include "auth/utf8.h"
 #include "base/buf.h"
 
 #define MAX_PART 1000 /* bytes shown of header and payload each */
 #define MAX_KEYS_SHOWN 20
 
-static void append_limited(struct buf *out, struct slice s)
+/* The text comes from outside and is not verified: it must not be able to make lines of its own. */
+static void append_limited(struct buf *out, struct slice s, struct arena *arena)
 {
-	buf_append(out, s.p, s.n > MAX_PART ? MAX_PART : s.n);
+	buf_slice_append(out, utf8_shown(s, MAX_PART, arena));
 	if (s.n > MAX_PART)
 		buf_lit(out, "...");
 }
@@ -82,12 +84,12 @@ static void hint_secret(struct buf *out, const struct token *t, const struct sup
 }
 
 /* Only for tokens that say that Supabase issued them and for which there is no key. */
-static void hint_supabase(struct buf *out, const struct token *t, const struct supabase_facts *facts)
+static void hint_supabase(struct buf *out, const struct token *t, const struct supabase_facts *facts, struct arena *arena)
 {
 	const struct json_node *iss = json_find(&t->payload, SLICE("iss"));
 	if (!facts->no_key || !iss || iss->kind != JSON_KIND_STRING || !contains(iss->s, SLICE("supabase.co")))
 		return;
-	struct slice issuer = project_of(iss->s), project = project_of(slice_cstr(facts->jwks_uri));
+	struct slice issuer = utf8_shown(project_of(iss->s), 60, arena), project = project_of(slice_cstr(facts->jwks_uri));
 	if (t->alg == ALG_HS256)
 		hint_secret(out, t, facts);
 	else if (!facts->enabled)
@@ -96,8 +98,8 @@ static void hint_supabase(struct buf *out, const struct token *t, const struct s
 		buf_lit(out, "; the token is signed with a Supabase signing key, but the source is not a Supabase database: give "
 		             "its JWKS URL");
 	else if (!slice_eq(issuer, project))
-		buf_printf(out, "; the token comes from the Supabase project \"%.*s\", the source is \"%.*s\"",
-		           issuer.n > 60 ? 60 : (int)issuer.n, issuer.p, SLICE_ARG(project));
+		buf_printf(out, "; the token comes from the Supabase project \"%.*s\", the source is \"%.*s\"", SLICE_ARG(issuer),
+		           SLICE_ARG(project));
 	else
 		buf_lit(out, "; the token comes from the right Supabase project, but none of its keys matches");
 }
@@ -111,16 +113,16 @@ struct slice token_detail(struct slice text, struct token *t, const struct detai
 		describe_form(&out, text);
 	} else if (t->payload_text.p || token_read_payload(t, arena, &ignored)) {
 		buf_lit(&out, "<header: ");
-		append_limited(&out, t->header_text);
+		append_limited(&out, t->header_text, arena);
 		buf_lit(&out, " payload: ");
-		append_limited(&out, t->payload_text);
+		append_limited(&out, t->payload_text, arena);
 		buf_putc(&out, '>');
 	} else {
 		buf_lit(&out, "the payload of the token is not JSON");
 	}
 	describe_keys(&out, keys);
 	if (t && t->payload_text.p)
-		hint_supabase(&out, t, facts);
+		hint_supabase(&out, t, facts, arena);
 	struct slice result = arena_copy(arena, buf_slice(&out));
 	buf_free(&out);
 	return result;

@@ -46,3 +46,16 @@ struct slice utf8_mend(struct slice s, struct arena *arena)
 	}
 	return slice_make(out, m);
 }
+
+struct slice utf8_shown(struct slice s, size_t max, struct arena *arena)
+{
+	if (s.n > max) {
+		s.n = max;
+		while (s.n && ((unsigned char)s.p[s.n] & 0xC0) == 0x80)
+			s.n--;
+	}
+	char *out = arena_bytes(arena, s.n + 1);
+	for (size_t i = 0; i < s.n; i++)
+		out[i] = (unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7F ? ' ' : s.p[i];
+	return slice_make(out, s.n);
+}

@@ -60,6 +60,7 @@ struct config_warning {
 struct config {
 	struct arena arena;
 	const char *path;      /* NULL when it came from base64 */
+	const char *name;      /* of the file, as the operator wrote it; NULL: base64 */
 	const char *directory; /* for relative paths */
 
 	bool has_source;

@@ -92,6 +92,7 @@ static const struct node *read_document(struct config_load *l, struct slice text
 	struct arena *arena = &l->config->arena;
 	l->stage = CONFIG_PARSE;
 	l->findings.file = name;
+	l->config->name = name;
 	if (name && (slice_ends(n, SLICE(".yaml")) || slice_ends(n, SLICE(".yml"))))
 		return node_from_yaml(text, arena, &l->findings);
 	/* An empty file is "nothing" to YAML and an error to JSON. */

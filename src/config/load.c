@@ -50,8 +50,8 @@ bool config_error_at(const struct config *c, const struct node *n, struct error 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	if (c->path && n)
-		snprintf(place, sizeof(place), "%s:%d:%d: ", c->path, n->line, n->column);
+	if (c->name && n)
+		snprintf(place, sizeof(place), "%s:%d:%d: ", c->name, n->line, n->column);
 	else if (n)
 		snprintf(place, sizeof(place), "line %d, column %d: ", n->line, n->column);
 	return error_set(err, code, "%s%s", place, text);

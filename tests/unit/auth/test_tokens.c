@@ -210,6 +210,44 @@ static void the_log_gets_claims_and_keys_but_never_the_token(void **state)
 	key_store_free(k);
 }
 
+static void tokens_cannot_write_lines_into_the_log(void **state)
+{
+	(void)state;
+	struct key_store *k = fixed_store();
+	struct arena arena = {0};
+	struct error err;
+	struct buf token = hs256_token("{\"alg\":\"HS256\",\n\"kid\":\"x\"}", "{" CLAIMS ",\r\n\"x\":1}", SECRET);
+	struct slice detail = detail_of(k, &token, &arena);
+	assert_null(strpbrk(detail.p, "\r\n"));
+	buf_free(&token);
+	token = hs256_token("{\"alg\":\"HS256\",\"crit\":[\"a\\nb\"]}", "{" CLAIMS "}", SECRET);
+	assert_false(accepts(k, &token, NOW, &err));
+	assert_string_equal(err.message, "Extension Header Parameter \"a b\" is not recognized");
+	buf_free(&token);
+	arena_free(&arena);
+	key_store_free(k);
+}
+
+static void long_claims_are_cut_between_characters(void **state)
+{
+	(void)state;
+	struct key_store *k = fixed_store();
+	struct error err;
+	struct buf payload = {0};
+	buf_lit(&payload, "{\"sub\":\"u\",\"iat\":1788000000,\"exp\":1788003600,\"aud\":\"");
+	for (int i = 0; i < 2000; i++)
+		buf_lit(&payload, "\xE2\x82\xAC");
+	buf_lit(&payload, "\"}");
+	buf_putc(&payload, '\0');
+	struct buf token = hs256_token(HEADER, payload.p, SECRET);
+	assert_false(accepts(k, &token, NOW, &err));
+	assert_string_equal(err.code, "PSYNC_S2105");
+	assert_string_equal(err.message + strlen(err.message) - 3, "\xE2\x82\xAC");
+	buf_free(&token);
+	buf_free(&payload);
+	key_store_free(k);
+}
+
 static void supabase_mistakes_are_explained_in_the_log(void **state)
 {
 	(void)state;
