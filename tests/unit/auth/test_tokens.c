@@ -323,6 +323,8 @@ int main(void)
 	        cmocka_unit_test(critical_extensions_are_judged_before_the_algorithm),
 	        cmocka_unit_test(every_cut_and_flip_of_a_token_is_refused),
 	        cmocka_unit_test(the_log_gets_claims_and_keys_but_never_the_token),
+	        cmocka_unit_test(tokens_cannot_write_lines_into_the_log),
+	        cmocka_unit_test(long_claims_are_cut_between_characters),
 	        cmocka_unit_test(supabase_mistakes_are_explained_in_the_log),
 	        cmocka_unit_test(admin_tokens_must_match_whole),
 	        cmocka_unit_test(an_unusable_static_key_is_named_by_its_index),
