@@ -1,4 +1,5 @@
 /* start.c: runs the service until SIGTERM or SIGINT. */
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,15 @@ static const char help[] =
 static bool role_is_known(const char *role)
 {
 	return strcmp(role, "unified") == 0;
+}
+
+/* Memory of bursts (chunks of a snapshot, downloads) must go back to the system: a fixed threshold for mmap keeps large blocks out of
+ * the heaps, and few heaps keep what is free in them small. */
+static void tune_malloc(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
+	mallopt(M_ARENA_MAX, 4);
 }
 
 /* Signals are taken by sigwait: no handler runs anywhere. */
@@ -49,6 +59,7 @@ static int run(const struct config_arguments *arguments)
 	struct error err = {.code = ""};
 	sigset_t signals;
 	struct service s = {.log = {.level = LOG_INFO, .fd = STDOUT_FILENO}};
+	tune_malloc();
 	block_signals(&signals);
 	log_info(&s.log, "Syncline %s, unified", SYNCLINE_VERSION);
 	s.config = config_load(arguments, &err);

@@ -17,6 +17,7 @@
 #define STATUS_INTERVAL_MS 1000
 #define POSITION_INTERVAL_MS 10000
 #define IDLE_POLL_MS 250
+#define TRIM_ABOVE (16u * 1024 * 1024)
 
 struct position attempt_position(const struct attempt *a)
 {
@@ -58,12 +59,20 @@ bool attempt_flush_if_large(struct attempt *a, struct error *err)
 	return storage_flush(a->storage, err);
 }
 
+/* What a burst of work left free inside the heaps. */
+static void give_back_memory(void)
+{
+	if (mallinfo2().fordblks > TRIM_ABOVE)
+		malloc_trim(0);
+}
+
 /* Confirms what is durable, but never past a transaction that no snapshot has seen (interleaved-snapshot 3). */
 static bool confirm(struct attempt *a, struct error *err)
 {
 	int64_t now = clock_mono_ms();
 	if (now >= a->position_due_ms) {
 		a->position_due_ms = now + POSITION_INTERVAL_MS;
+		give_back_memory();
 		if (!a->in_xact && !a->dirty && !storage_sync_position(a->storage, err))
 			return false;
 	}
@@ -330,7 +339,7 @@ static void attempt_end(struct attempt *a)
 	unsettled_free(&a->unsettled);
 	arena_free(&a->arena);
 	storage_rollback(a->storage);
-	malloc_trim(0); /* chunks of a snapshot do not stay */
+	give_back_memory();
 }
 
 bool attempt_run(struct replicator *r, struct error *err)
