@@ -139,6 +139,18 @@ static void ignore_notice(void *context, const char *text)
 	(void)text;
 }
 
+/* What the server itself said is passed on as it is (source-postgres 11.2); libpq puts address and severity in front. */
+static void plain_connect_error(struct error *err)
+{
+	char *fatal = NULL;
+	for (char *at = err->message; (at = strstr(at, "FATAL: ")); at++)
+		fatal = at + 7;
+	if (fatal)
+		memmove(err->message, fatal, strlen(fatal) + 1);
+	if (strstr(err->message, "/proc/self/fd/"))
+		error_prefix(err, "cacert, client_certificate or client_private_key cannot be used: ");
+}
+
 bool link_open(struct link *l, struct source *s, enum link_kind kind, struct error *err)
 {
 	*l = (struct link){.source = s, .abort_fd = -1};
@@ -165,6 +177,8 @@ bool link_open(struct link *l, struct source *s, enum link_kind kind, struct err
 	}
 	if (!ok)
 		link_close(l);
+	if (!ok && err)
+		plain_connect_error(err);
 	return ok;
 }
 

@@ -125,7 +125,7 @@ static void a_database_that_does_not_exist_gives_the_servers_text(void **state)
 	struct source *s = source_new(&config, &f.log);
 	struct error err = {0};
 	assert_null(source_connect(s, &err));
-	assert_true(strstr(err.message, "database \"syncline_nope\" does not exist") != NULL);
+	assert_string_equal(err.message, "database \"syncline_nope\" does not exist");
 	assert_string_equal(err.code, "");
 	source_free(s);
 }

@@ -6,6 +6,7 @@
 
 #include "pg_fixture.h"
 #include "base/clock.h"
+#include "source/postgres/link.h"
 
 static struct fixture f;
 static bool have_server;
@@ -371,6 +372,112 @@ static void a_scan_reads_all_in_one_snapshot(void **state)
 	fixture_sql(&f, "DROP TABLE t");
 }
 
+static void a_locked_table_is_an_error_that_the_connection_survives(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	struct error err = {0};
+	struct source_config config = f.config;
+	config.snapshot_socket_timeout_s = 1; /* locks are waited for half as long */
+	struct source *s = source_new(&config, &f.log);
+	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY, k2 text); INSERT INTO t VALUES (1, 'a')");
+	struct source_connection *c = source_connect(s, &err);
+	assert_non_null(c);
+	struct chunk_request request = {.table = describe(c, "t"), .max_rows = 4, .max_bytes = 100000};
+	struct source_chunk chunk;
+	fixture_sql(&f, "BEGIN; LOCK TABLE t");
+	assert_false(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+	assert_string_equal(err.code, "PSYNC_S1120");
+	assert_string_equal(err.message, "Postgres error while replicating: canceling statement due to lock timeout");
+	fixture_sql(&f, "COMMIT");
+	assert_ok(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+	assert_int_equal(chunk.row_count, 1);
+	source_disconnect(c);
+	source_free(s);
+	fixture_sql(&f, "DROP TABLE t");
+}
+
+static void a_table_that_may_not_be_read_gives_the_servers_text(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	struct error err = {0};
+	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY); CREATE ROLE syncline_nobody LOGIN PASSWORD 'postgres'");
+	struct source_config config = f.config;
+	config.username = "syncline_nobody";
+	struct source *s = source_new(&config, &f.log);
+	struct source_connection *c = source_connect(s, &err);
+	if (c) { /* pg_hba.conf may keep it out */
+		struct chunk_request request = {.table = describe(c, "t"), .max_rows = 4, .max_bytes = 100000};
+		struct source_chunk chunk;
+		assert_false(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+		assert_string_equal(err.message, "Postgres error while replicating: permission denied for table t");
+		assert_null(source_stream_open(s, "any", &err)); /* no REPLICATION */
+	}
+	source_disconnect(c);
+	source_free(s);
+	fixture_sql(&f, "DROP TABLE t; DROP ROLE syncline_nobody");
+}
+
+static void a_connection_that_was_cut_fails_clearly(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	struct error err = {0};
+	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY, k2 text); INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1, 5000) i");
+	struct source_connection *c = connect_ok();
+	struct chunk_request request = {.table = describe(c, "t"), .max_rows = 4, .max_bytes = 100000};
+	struct source_chunk chunk;
+	assert_ok(source_scan_begin(c, request.table, &f.arena, &chunk, &err));
+	fixture_sql(&f, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
+	bool ok = true;
+	for (int i = 0; ok && i < 100 && !(i && chunk.last); i++)
+		ok = source_scan_next(c, 100, 1 << 20, &f.arena, &chunk, &err);
+	if (!ok)
+		assert_true(strlen(err.message) > 0);
+	assert_false(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+	uint64_t lsn;
+	assert_false(source_head(c, &lsn, NULL, NULL, &err));
+	source_disconnect(c);
+	fixture_sql(&f, "DROP TABLE t");
+}
+
+/* The SQL that servers of other versions would get, tried on this one: all but the newest columns are there. */
+static void queries_for_older_servers_are_sound(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	static const int versions[] = {110000, 120000, 130000, 140000};
+	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY, k2 mood[]); INSERT INTO t SELECT i, '{sad}' FROM generate_series(1, 10) i");
+	for (size_t i = 0; i < sizeof(versions) / sizeof(*versions); i++) {
+		struct error err = {0};
+		struct source_connection *c = connect_ok();
+		if (versions[i] > c->link.version)
+			skip();
+		c->link.version = versions[i];
+		struct source_table *t = describe(c, "t");
+		assert_int_equal(t->relation.column_count, 2);
+		assert_true(t->relation.columns[0].in_key);
+		struct chunk_request request = {.table = t, .max_rows = 4, .max_bytes = 100000};
+		struct source_chunk chunk;
+		assert_ok(source_check(c, &err));
+		assert_ok(source_read_chunk(c, &request, &f.arena, &chunk, &err));
+		assert_int_equal(chunk.row_count, 4);
+		assert_true(chunk.snapshot.xmax > 0);
+		struct mapping_options options = {true, true, -1};
+		struct value_mapper *m = value_mapper_new(c, &t->relation, &options, &err);
+		assert_non_null(m);
+		struct value v[2];
+		assert_ok(value_mapper_row(m, chunk.rows, &f.arena, v, &err));
+		assert_true(slice_eq(v[1].s, SLICE("[\"sad\"]")));
+		value_mapper_free(m);
+		uint64_t lsn;
+		assert_ok(source_head(c, &lsn, &chunk.snapshot, &f.arena, &err));
+		source_disconnect(c);
+	}
+	fixture_sql(&f, "DROP TABLE t");
+}
+
 /* ---- the stream ------------------------------------------------------------------------------------------------------------- */
 
 static struct source_stream *stream;
@@ -650,6 +757,10 @@ int main(void)
 	        cmocka_unit_test(a_changed_table_is_noticed),
 	        cmocka_unit_test(a_chunk_sees_one_snapshot),
 	        cmocka_unit_test(a_scan_reads_all_in_one_snapshot),
+	        cmocka_unit_test(a_locked_table_is_an_error_that_the_connection_survives),
+	        cmocka_unit_test(a_table_that_may_not_be_read_gives_the_servers_text),
+	        cmocka_unit_test(a_connection_that_was_cut_fails_clearly),
+	        cmocka_unit_test(queries_for_older_servers_are_sound),
 	        cmocka_unit_test(changes_are_streamed_as_they_were_made),
 	        cmocka_unit_test(identity_full_sends_old_rows_and_fills_unchanged_values),
 	        cmocka_unit_test(a_long_key_out_of_line_is_filled_from_the_old_key),
