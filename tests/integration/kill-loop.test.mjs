@@ -1,0 +1,161 @@
+// kill -9 at random instants while rows are written and clients sync. After each restart the clients must hold what SQL selects; op ids
+// never go back or come twice (the fold checks that); a snapshot that was under way goes on at its last chunk.
+// KILL_ROUNDS and KILL_SEED choose another run: `make soak`.
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { Random, eventually, sleep } from '../lib/util.mjs';
+import { Writers, bodiesEqual, queries, schema, shapes, sync } from '../lib/writers.mjs';
+import { Postgres, World } from '../lib/world.mjs';
+
+const ROUNDS = Number(process.env.KILL_ROUNDS ?? 8);
+const SEED = Number(process.env.KILL_SEED ?? 7);
+const FIXED = 120000;
+
+async function converged(world, client) {
+  await client.caughtUp(60000);
+  for (const [table, sql] of Object.entries(queries)) await client.equals(table, sql, shapes[table]);
+  await bodiesEqual(world, client.fold);
+}
+
+describe(`kill -9, seed ${SEED}`, { timeout: 60000 + ROUNDS * 60000 }, () => {
+  const random = new Random(SEED);
+  let w, writers, resident;
+  before(async () => {
+    w = await World.create({ name: 'kill', schema: schema(8000, FIXED), sync });
+    writers = new Writers(w.sourceUri, SEED);
+    resident = w.client({ user: 'user1' });
+  });
+  after(async () => {
+    await writers?.stop().catch(() => {});
+    await w?.destroy();
+  });
+
+  const rowsOfFixedRead = async () => {
+    const [r] = await w.q(`select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as n from pg_stat_user_tables where relname = 'fixed'`);
+    return Number(r.n);
+  };
+
+  const snapshotKills = Math.max(2, Math.floor(ROUNDS / 3));
+  test(`${snapshotKills} kills while the first snapshot runs: it goes on, and ends right`, async () => {
+    const before = await rowsOfFixedRead();
+    writers.start();
+    for (let i = 0; i < snapshotKills; i++) {
+      await w.service.start();
+      await sleep(150 + random.below(1200));
+      await w.service.kill9();
+    }
+    await w.service.start();
+    await w.service.ready(60000);
+    await writers.stop();
+    await converged(w, resident);
+    // One whole reading, and at most the chunks that were under way at each kill (two readers, 10,000 rows each).
+    const read = (await rowsOfFixedRead()) - before;
+    assert.ok(read <= FIXED + (snapshotKills + 1) * 2 * 10001, `${read} rows of a table of ${FIXED} were read`);
+  });
+
+  for (let round = 1; round <= ROUNDS - snapshotKills; round++) {
+    test(`round ${round}`, async () => {
+      writers.start();
+      const fresh = w.client({ user: `user${random.below(7)}` });
+      const kills = random.chance(0.3) ? 3 : 1;
+      for (let i = 0; i < kills; i++) {
+        if (random.chance(0.7)) await fresh.connect().catch(() => {});
+        await sleep(random.below(900));
+        await w.service.kill9();
+        await w.service.start();
+        if (random.chance(0.7)) {
+          await w.service.ready();
+          await resident.synced();
+        }
+      }
+      await w.service.ready();
+      await sleep(random.below(400));
+      await writers.stop();
+      await converged(w, resident);
+      await converged(w, fresh);
+      fresh.close();
+      assert.equal((await w.slots()).length, 1);
+    });
+  }
+
+  test('what the store holds is what a new client is given, and an orderly stop changes nothing', async () => {
+    await w.service.stop();
+    await w.service.start();
+    await w.service.ready();
+    const op = resident.fold.lastOp;
+    await converged(w, resident);
+    assert.equal(resident.fold.lastOp, op);
+    const late = w.client({ user: 'user3' });
+    await converged(w, late);
+    console.log(`# ${writers.transactions} transactions, ${w.service.starts} starts, last op id ${op}`);
+  });
+});
+
+describe('commits that are delivered before they are visible', { timeout: 120000 }, () => {
+  // A synchronous standby that does not answer: a commit hangs after its record is in the WAL, so the stream delivers a row that
+  // no snapshot sees yet. A chunk read meanwhile must not bring the old row back.
+  const SYNC_BEFORE = 'bucket_definitions:\n  other:\n    data:\n      - SELECT * FROM other\n';
+  const SYNC_AFTER = `${SYNC_BEFORE}  items:\n    data:\n      - SELECT * FROM items\n`;
+  let server, w;
+  before(async () => {
+    server = await Postgres.start();
+    w = await World.started({
+      name: 'standby',
+      schema: `create table other(id text primary key, n int); insert into other values ('o', 0);
+        create table items(id int primary key, n int, pad text);
+        insert into items select i, 0, repeat('x', 300) from generate_series(1, 60000) i`,
+      sync: SYNC_BEFORE,
+      postgres: server
+    });
+  });
+  after(async () => {
+    await w?.destroy();
+    await server?.stop();
+  });
+  const standby = async (names) => {
+    await w.admin.query(`set synchronous_commit = local`);
+    await w.admin.query(`alter system set synchronous_standby_names = '${names}'`);
+    await w.admin.query('select pg_reload_conf()');
+    await eventually(async () => (await w.q('show synchronous_standby_names'))[0].synchronous_standby_names === names, { what: 'the setting took effect' });
+  };
+
+  test('rows updated by hanging commits before and during a snapshot end up new', async () => {
+    const watcher = await w.client({ user: 'watcher' }).synced();
+    await w.service.stop();
+    await standby('nobody');
+    const hanging = [];
+    const hang = (id) => hanging.push(w.q('update items set n = 1 where id = $1', [id]));
+    const random = new Random(SEED);
+    try {
+      hang(1);
+      hang(59999);
+      await eventually(async () => (await w.q(`select count(*) as n from pg_stat_activity where wait_event = 'SyncRep'`))[0].n >= 2, { what: 'two commits hang' });
+      w.service.sync = SYNC_AFTER;
+      await w.service.writeConfig();
+      await w.service.start();
+      await w.service.ready();
+      for (let i = 0; i < 6; i++) {
+        await sleep(random.below(250));
+        hang(1 + random.below(60000));
+      }
+      await watcher.synced(); // what is active goes on
+      assert.ok((await w.q('select sum(n) as n from items'))[0].n < 8, 'the commits still hang');
+      await sleep(1000);
+    } finally {
+      await standby('');
+      await Promise.all(hanging);
+    }
+    const c = w.client({ user: 'reader' });
+    await eventually(
+      async () => {
+        await c.synced();
+        await c.caughtUp();
+        return c.fold.rows('items').size > 0;
+      },
+      { timeout: 60000, what: () => `the new definition is served:\n${w.service.tail()}` }
+    );
+    await c.equals('items', 'select id::text, n, pad from items', (r) => JSON.stringify([String(r.id), r.n, r.pad]));
+    const [{ n }] = await w.q('select sum(n) as n from items');
+    assert.ok(n >= 7);
+  });
+});
