@@ -47,6 +47,8 @@ static void describe_keys(struct buf *out, const struct detail_keys *keys)
 /* "https://REF.supabase.co/..." -> REF */
 static struct slice project_of(struct slice url)
 {
+	if (!url.p)
+		return SLICE("");
 	struct slice rest = slice_drop(url, slice_starts(url, SLICE("https://")) ? 8 : 0);
 	const char *dot = rest.n ? memchr(rest.p, '.', rest.n) : NULL;
 	return slice_make(rest.p, dot ? (size_t)(dot - rest.p) : 0);
