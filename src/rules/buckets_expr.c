@@ -345,6 +345,12 @@ static struct expr *value_operator(struct buckets_scope *s, enum sql_op op)
 	return e;
 }
 
+struct operand buckets_combine_logic(struct buckets_scope *s, const struct sql_expr *e, const struct operand *operands, size_t count)
+{
+	struct expr *x = count == 1 ? expr_new(s->q->c->arena, EXPR_NOT, 0) : value_operator(s, e->binary.op);
+	return combine(s, e, x, operands, count);
+}
+
 static struct operand compile_equality(struct buckets_scope *s, const struct sql_expr *e)
 {
 	struct operand ab[2] = {buckets_compile_expr(s, e->binary.left), buckets_compile_expr(s, e->binary.right)};
@@ -513,10 +519,42 @@ static struct operand compile_request_call(struct buckets_scope *s, const struct
 	return o;
 }
 
+/* X.parameter(p) of edition 2: connection's is typed like a member of the client parameters, the others go through the JSON text. */
+static struct operand compile_stream_parameter(struct buckets_scope *s, const struct sql_expr *e, enum request_source source)
+{
+	struct operand ab[2] = {request_operand(s, e, source, (struct slice){0}, source == REQUEST_JWT)};
+	const struct sql_expr *arg = e->call.args[0];
+	if (source == REQUEST_CLIENT && arg->kind == SQL_LITERAL && arg->literal.kind == SQL_LITERAL_STRING)
+		return request_operand(s, e, REQUEST_CLIENT_PARAMETER, arg->literal.value.s, false);
+	ab[1] = buckets_compile_expr(s, arg);
+	struct expr *x = expr_new(s->q->c->arena, EXPR_ARROW, 0);
+	return combine(s, e, x, ab, 2);
+}
+
+static struct operand compile_stream_call(struct buckets_scope *s, const struct sql_expr *e)
+{
+	struct slice schema = e->call.schema.name, name = e->call.function.name;
+	bool auth = slice_eq(schema, SLICE("auth")), subscription = slice_eq(schema, SLICE("subscription"));
+	bool parameter = slice_eq(name, SLICE("parameter")), parameters = slice_eq(name, SLICE("parameters"));
+	bool user = auth && slice_eq(name, SLICE("user_id"));
+	if ((!auth && !subscription && !slice_eq(schema, SLICE("connection"))) || (!parameter && !parameters && !user) || e->call.star ||
+	    e->call.select)
+		return refuse(s, "unknown-request-function", e->range, "no such function");
+	if (e->call.arg_count != (parameter ? 1 : 0))
+		return refuse(s, "wrong-argument-count", e->range, "wrong number of arguments");
+	s->subscription |= subscription;
+	enum request_source source = auth ? REQUEST_JWT : subscription ? REQUEST_SUBSCRIPTION : REQUEST_CLIENT;
+	if (parameter)
+		return compile_stream_parameter(s, e, source);
+	if (parameters)
+		return request_operand(s, e, subscription ? REQUEST_SUBSCRIPTION_OBJECT : source, (struct slice){0}, auth);
+	return request_operand(s, e, REQUEST_USER_ID, (struct slice){0}, true);
+}
+
 static struct operand compile_call(struct buckets_scope *s, const struct sql_expr *e)
 {
 	if (sql_ident_given(&e->call.schema))
-		return compile_request_call(s, e);
+		return s->mode == MODE_STREAM ? compile_stream_call(s, e) : compile_request_call(s, e);
 	const struct sql_function *f = sql_function_find(e->call.function.name);
 	if (!f || e->call.select || e->call.star)
 		return refuse(s, "function_undefined", e->range, "no such function");

@@ -38,7 +38,11 @@ struct operand {
 	bool auth, client; /* uses values of the token, of the client */
 };
 
-enum buckets_mode { MODE_DATA, MODE_PARAMETER };
+enum buckets_mode {
+	MODE_DATA,
+	MODE_PARAMETER,
+	MODE_STREAM, /* edition 2: auth.x(), connection.x(), subscription.x() are the request values */
+};
 
 struct buckets_scope {
 	struct query *q;
@@ -47,12 +51,15 @@ struct buckets_scope {
 	struct slice bare_table; /* bare columns are parameters of this table: bucket, token_parameters, user_parameters */
 	bool elements;           /* rows are json_each elements: their columns count as request values */
 	bool suffix;             /* _table_suffix is available */
+	bool subscription;       /* set when values of the subscription are used */
 	/* Parameters used so far in matches. */
 	struct match_use **uses;
 	size_t use_count, use_cap;
 };
 
 struct operand buckets_compile_expr(struct buckets_scope *s, const struct sql_expr *e);
+/* AND, OR and NOT of values of one kind; error if they are not. */
+struct operand buckets_combine_logic(struct buckets_scope *s, const struct sql_expr *e, const struct operand *operands, size_t count);
 /* Any operand but an error as a match. */
 struct operand_match *buckets_as_match(struct buckets_scope *s, const struct operand *o);
 struct operand_match *buckets_match_always(struct buckets_scope *s);

@@ -109,5 +109,7 @@ void compile_stream_edition_2(struct compiler *c, struct slice name, struct ynod
 
 /* streams_querier.c */
 void stream_variant_print(const struct stream_variant *v, struct buf *out);
+/* streams2_querier.c */
+void stream2_variant_print(const struct stream2_variant *v, struct buf *out);
 
 #endif

@@ -235,6 +235,28 @@ static bool match_contains(struct match_run *m, const struct match *node, struct
 	return true;
 }
 
+static bool match_each(struct match_run *m, const struct match *node, struct assignments *out)
+{
+	struct value v;
+	struct json_each_row *rows;
+	size_t count;
+	if (!expr_eval(node->row, m->env, &v))
+		return false;
+	*out = (struct assignments){0};
+	if (value_is_null(&v))
+		return true;
+	if (!json_each(&v, m->env->fixed_json_extract, m->env->arena, &rows, &count, m->env->err))
+		return false;
+	if (count > MAX_ASSIGNMENTS)
+		return too_many(m);
+	*out = make_assignments(m, count);
+	out->count = 0;
+	for (size_t i = 0; i < count; i++)
+		if (!is_unusable(&rows[i].value))
+			out->items[out->count++ * m->parameters + node->parameter] = (struct key_value){KEY_VALUE, rows[i].value};
+	return true;
+}
+
 static bool match_eval(struct match_run *m, const struct match *node, struct assignments *out);
 
 static bool match_and(struct match_run *m, const struct match *node, struct assignments *out)
@@ -296,6 +318,8 @@ static bool match_eval(struct match_run *m, const struct match *node, struct ass
 		return true;
 	case MATCH_CONTAINS:
 		return match_contains(m, node, out);
+	case MATCH_EACH:
+		return match_each(m, node, out);
 	case MATCH_BARE:
 		*out = one_value(m, node->parameter, value_integer(1));
 		return true;

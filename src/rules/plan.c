@@ -63,12 +63,13 @@ static void print_pattern(struct buf *out, const struct table_pattern *p)
 /* number: what a parameter is called in the text; NULL: its own index. */
 void match_print(struct buf *out, const struct match *m, const uint32_t *number)
 {
-	static const char *const names[] = {"always", "if", "equal", "contains", "inside", "bare", "and", "or"};
+	static const char *const names[] = {"always", "if", "equal", "contains", "inside", "each", "bare", "and", "or"};
 	buf_printf(out, "(%s", names[m->kind]);
 	switch (m->kind) {
 	case MATCH_EQUAL:
 	case MATCH_CONTAINS:
 	case MATCH_INSIDE:
+	case MATCH_EACH:
 	case MATCH_BARE:
 		buf_printf(out, " p%u", number ? number[m->parameter] : m->parameter);
 		break;
@@ -186,13 +187,13 @@ static struct slice definition_content(struct compiler *c, enum definition_kind 
 	return content;
 }
 
-/* Editions 1 and 2 never share, so equal definitions are told apart by the order in which they come. */
+/* Editions 1 and 2 never share, so equal definitions are told apart by the order in which they come. Edition 3 has shared what it
+ * takes for equal before; should two contents still be the same text, they must not get one identity either. */
 static void hash_definition(struct compiler *c, struct definition *d)
 {
 	unsigned occurrence = 1;
-	if (c->plan->options.edition < 3)
-		for (size_t i = 0; i < c->plan->definition_count; i++)
-			occurrence += slice_eq(c->plan->definitions[i].public.content, d->content);
+	for (size_t i = 0; i < c->plan->definition_count; i++)
+		occurrence += slice_eq(c->plan->definitions[i].public.content, d->content);
 	struct buf text = {0};
 	buf_slice_append(&text, d->content);
 	if (occurrence > 1)

@@ -32,6 +32,7 @@ enum match_kind {
 	MATCH_EQUAL,     /* row = p; NULL and BLOB: none */
 	MATCH_CONTAINS,  /* p IN row: one assignment per element of the JSON array */
 	MATCH_INSIDE,    /* row IN p: NULL kept, BLOB: none */
+	MATCH_EACH,      /* p IN row of edition 2: elements as SQL values, NULL ones skipped */
 	MATCH_BARE,      /* p itself: p = 1 */
 	MATCH_AND,
 	MATCH_OR,
@@ -39,7 +40,7 @@ enum match_kind {
 
 struct match {
 	enum match_kind kind;
-	uint32_t parameter; /* EQUAL, CONTAINS, INSIDE, BARE */
+	uint32_t parameter; /* EQUAL, CONTAINS, INSIDE, EACH, BARE */
 	const struct expr *row;
 	const struct match *left, *right;
 };
@@ -95,6 +96,7 @@ struct plan_event {
 
 struct parameter_query; /* buckets.h */
 struct stream_variant;  /* streams.h */
+struct stream2_variant; /* streams2.h */
 
 enum stream_kind { STREAM_DEFINITION, STREAM_EDITION_2, STREAM_EDITION_3 };
 
@@ -108,7 +110,8 @@ struct plan_stream {
 	size_t parameter_count;
 	const struct parameter_query *queries; /* STREAM_DEFINITION */
 	const struct stream_variant *const *variants;
-	size_t variant_count; /* of queries or variants */
+	const struct stream2_variant *variants2; /* STREAM_EDITION_2 */
+	size_t variant_count;                    /* of queries, variants or variants2 */
 };
 
 struct plan {

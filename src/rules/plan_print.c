@@ -1,6 +1,7 @@
 /* plan_print.c: a plan as readable text, for logs, tests and the admin API. */
 #include "rules/buckets.h"
 #include "rules/compile.h"
+#include "rules/streams2.h"
 
 static void print_options(const struct plan *p, struct buf *out)
 {
@@ -67,9 +68,10 @@ static void print_stream(const struct plan_stream *s, struct buf *out)
 	if (s->kind == STREAM_DEFINITION)
 		for (size_t i = 0; i < s->variant_count; i++)
 			print_query(&s->queries[i], out);
-	else
-		for (size_t i = 0; i < s->variant_count; i++)
-			stream_variant_print(s->variants[i], out);
+	for (size_t i = 0; s->kind == STREAM_EDITION_2 && i < s->variant_count; i++)
+		stream2_variant_print(&s->variants2[i], out);
+	for (size_t i = 0; s->kind == STREAM_EDITION_3 && i < s->variant_count; i++)
+		stream_variant_print(s->variants[i], out);
 }
 
 void plan_print(const struct plan *p, struct buf *out)

@@ -417,11 +417,3 @@ void stream_variant_print(const struct stream_variant *v, struct buf *out)
 	print_keys(v->keys, v->key_count, out);
 	buf_putc(out, '\n');
 }
-
-bool streams2_prepare(struct querier *q, const struct unit *u, struct error *err)
-{
-	(void)q;
-	(void)u;
-	(void)err;
-	return true;
-}

@@ -501,13 +501,15 @@ static struct sx *compile_key(struct case_run *run, struct stream_compiler *s, s
 		q->sql = text;
 		return sx_compile(s, q, e, scope, true);
 	}
+	/* "json_each(x).rest": the rest is an expression over its columns. */
 	size_t close = text.n;
-	while (close && text.p[close - 1] != '.')
+	while (close > 1 && !(text.p[close - 1] == '.' && text.p[close - 2] == ')'))
 		close--;
-	struct slice argument = slice_make(text.p + 10, close - 12), column = slice_drop(text, close);
+	struct slice argument = slice_make(text.p + 10, close - 12);
 	struct sx *x = compile_key(run, s, q, scope, argument);
-	struct scope_item item = {.source = x ? sx_json_each(s, q, (struct sql_range){0, 0}, x) : NULL};
-	return item.source ? sx_scope_column(s, q, (struct sql_range){0, 0}, &item, column) : NULL;
+	struct scope_item item = {.name = SLICE("f"), .source = x ? sx_json_each(s, q, (struct sql_range){0, 0}, x) : NULL};
+	struct scope inner = {.items = &item, .count = 1, .cap = 1};
+	return item.source ? compile_key(run, s, q, &inner, slice_drop(text, close)) : NULL;
 }
 
 static enum verdict run_key_hash(struct case_run *run, json_t *c)
