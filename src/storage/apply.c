@@ -140,7 +140,6 @@ static uint32_t put_checksum(const uint8_t *digest)
 static bool write_remove(struct row_write *w, const struct contribution *c, struct error *err)
 {
 	struct storage *s = w->s;
-	const uint8_t *uuid = c->uuid ? c->uuid : w->key->uuid;
 	if (s->any_dropping) {
 		uint32_t definition;
 		if (!s->backend->ops->bucket_definition(s->backend, c->bucket, &definition, err))
@@ -148,22 +147,15 @@ static bool write_remove(struct row_write *w, const struct contribution *c, stru
 		if (definition_is_dropping(s, definition))
 			return true;
 	}
-	uint32_t sum;
-	if (c->uuid || !w->have_remove_sum) {
-		sum = remove_checksum(names_get(&s->table_names, w->table).p, uuid);
-		if (!c->uuid) {
-			w->remove_sum = sum;
-			w->have_remove_sum = true;
-		}
-	} else {
-		sum = w->remove_sum;
-	}
+	if (!w->have_remove_sum)
+		w->remove_sum = remove_checksum(names_get(&s->table_names, w->table).p, w->key->uuid);
+	w->have_remove_sum = true;
 	struct backend_op op = {.bucket = c->bucket,
 	                        .op_id = ++s->state.op_seq,
 	                        .kind = OP_REMOVE,
-	                        .checksum = sum,
+	                        .checksum = w->remove_sum,
 	                        .table = w->table,
-	                        .uuid = uuid,
+	                        .uuid = w->key->uuid,
 	                        .type = c->type,
 	                        .object_id = c->object_id};
 	return s->backend->ops->op_add(s->backend, &op, err);
@@ -267,7 +259,7 @@ static bool matcher_equal(const struct matcher *m, size_t index, uint32_t bucket
 {
 	if (index < m->old_count) {
 		const struct contribution *c = &m->a->current.contributions[index];
-		return c->bucket == bucket && c->type == type && !c->uuid && slice_eq(c->object_id, id);
+		return c->bucket == bucket && c->type == type && slice_eq(c->object_id, id);
 	}
 	const struct new_entry *e = &m->a->entries[index - m->old_count];
 	return e->bucket == bucket && e->type == type && slice_eq(m->c->puts[index - m->old_count].object_id, id);
@@ -290,8 +282,7 @@ static void matcher_start(struct matcher *m)
 	hash_clear(m->a, m->old_count + m->c->put_count);
 	for (size_t i = 0; i < m->old_count; i++) {
 		const struct contribution *c = &m->a->current.contributions[i];
-		if (!c->uuid)
-			*matcher_slot(m, c->bucket, c->type, c->object_id) = (uint32_t)i + 1;
+		*matcher_slot(m, c->bucket, c->type, c->object_id) = (uint32_t)i + 1;
 	}
 }
 
@@ -382,15 +373,13 @@ static bool write_puts(struct row_write *w, const struct row_contributions *c, s
 	return true;
 }
 
-/* REMOVEs of what is not given any more. foreign: those under another subkey, which go before the PUTs; else the others. */
-static bool write_removes(struct row_write *w, bool foreign, struct error *err)
+/* REMOVEs of what is not given any more. */
+static bool write_removes(struct row_write *w, struct error *err)
 {
 	struct apply *a = &w->s->apply;
-	for (size_t i = 0; i < a->current.contribution_count; i++) {
-		const struct contribution *c = &a->current.contributions[i];
-		if ((c->uuid != NULL) == foreign && !a->matched[i] && !write_remove(w, c, err))
+	for (size_t i = 0; i < a->current.contribution_count; i++)
+		if (!a->matched[i] && !write_remove(w, &a->current.contributions[i], err))
 			return false;
-	}
 	return true;
 }
 
@@ -511,7 +500,7 @@ static bool write_row(struct row_write *w, const struct row_key *old, const stru
 		return false;
 	if (mode == ROW_COMPARE && nothing_changes(w, c, image))
 		return true;
-	if (!writer_begin(s, err) || !write_removes(w, true, err) || !write_puts(w, c, err) || !write_removes(w, false, err))
+	if (!writer_begin(s, err) || !write_puts(w, c, err) || !write_removes(w, err))
 		return false;
 	buf_clear(&a->record);
 	record_put_head(&a->record, false, image.n > 0, s->state.epoch, w->key->uuid);
@@ -531,65 +520,21 @@ bool storage_write_row(struct storage *s, uint32_t table, const struct row_key *
 
 /* ---- incomplete rows ---- */
 
-/* The lookup entries of the row under its old key go over to the new one. */
-static bool move_lookups(struct row_write *w, const struct row_key *old, const struct row_record *former, struct error *err)
+/* What the row gave stays: the client sees the last known state until the row is complete again. */
+static void encode_kept(struct apply *a)
 {
-	struct storage *s = w->s;
-	struct row_write from = {.s = s, .table = w->table, .key = old};
-	for (size_t i = 0; i < former->lookup_count; i++) {
-		const struct record_lookup *l = &former->lookups[i];
-		struct slice results;
-		int got = s->backend->ops->lookup_latest(s->backend, l->definition, l->key, hash_of_row(&from), &results, err);
-		if (got < 0)
-			return false;
-		struct slice copy = got ? arena_copy(&s->apply.arena, results) : SLICE("[]");
-		if (!write_no_lookup(&from, l, err) || (got && !write_lookup(w, l->definition, l->key, copy, true, err)))
-			return false;
-	}
-	return true;
-}
-
-/* What the row gave stays under its subkey: the client sees the last known state until the row is complete again. */
-static void encode_kept(struct row_write *w, const struct row_record *current, const struct row_record *former,
-                        const struct row_key *old)
-{
-	struct apply *a = &w->s->apply;
+	const struct row_record *r = &a->current;
 	struct slice previous_id = {NULL, 0};
-	buf_varint(&a->record, current->contribution_count + former->contribution_count);
-	for (size_t i = 0; i < current->contribution_count; i++)
-		record_put_contribution(&a->record, &current->contributions[i], &previous_id);
-	for (size_t i = 0; i < former->contribution_count; i++) {
-		struct contribution c = former->contributions[i];
-		if (!c.uuid)
-			c.uuid = old->uuid;
-		record_put_contribution(&a->record, &c, &previous_id);
-	}
-	size_t extra = 0;
-	for (size_t i = 0; i < former->lookup_count; i++) {
-		size_t at;
-		struct lookup_entry l = {.definition = former->lookups[i].definition, .key = former->lookups[i].key};
-		extra += !find_lookup(current, &l, i, &at);
-	}
-	buf_varint(&a->record, current->lookup_count + extra);
-	for (size_t i = 0; i < former->lookup_count; i++)
-		record_put_lookup(&a->record, former->lookups[i].definition, former->lookups[i].key, former->lookups[i].digest);
-	for (size_t i = 0; i < current->lookup_count; i++) {
-		size_t at;
-		struct lookup_entry l = {.definition = current->lookups[i].definition, .key = current->lookups[i].key};
-		if (!find_lookup(former, &l, i, &at))
-			record_put_lookup(&a->record, l.definition, l.key, current->lookups[i].digest);
-	}
+	buf_varint(&a->record, r->contribution_count);
+	for (size_t i = 0; i < r->contribution_count; i++)
+		record_put_contribution(&a->record, &r->contributions[i], &previous_id);
+	buf_varint(&a->record, r->lookup_count);
+	for (size_t i = 0; i < r->lookup_count; i++)
+		record_put_lookup(&a->record, r->lookups[i].definition, r->lookups[i].key, r->lookups[i].digest);
 }
 
-static bool forget_former(struct storage *s, uint32_t table, const struct row_key *old, const struct row_record *former,
-                          struct error *err)
-{
-	const struct backend_ops *ops = s->backend->ops;
-	return (!former->has_image || ops->image_delete(s->backend, table, old->bytes, err)) &&
-	       (!former->incomplete || ops->row_mark_incomplete(s->backend, table, old->bytes, false, err)) &&
-	       ops->row_delete(s->backend, table, old->bytes, err);
-}
-
+/* With another key the old contributions are REMOVEd at once: they stand under the old subkey, and the next row under the old key
+ * would otherwise share it with them. */
 bool storage_write_incomplete_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
                                   struct slice partial, struct error *err)
 {
@@ -597,18 +542,12 @@ bool storage_write_incomplete_row(struct storage *s, uint32_t table, const struc
 	struct apply *a = &s->apply;
 	if (!writer_begin(s, err))
 		return false;
-	arena_reset(&a->arena);
-	row_record_clear(&a->former);
-	if (old && slice_eq(old->bytes, key->bytes))
-		old = NULL;
-	if ((old && !load_record(s, table, old->bytes, &a->former, err)) || !load_record(s, table, key->bytes, &a->current, err))
-		return writer_fail(s);
-	if (a->former.found && (!move_lookups(&w, old, &a->former, err) || !forget_former(s, table, old, &a->former, err)))
+	if (!retire_former(s, table, key, old, err) || !load_record(s, table, key->bytes, &a->current, err))
 		return writer_fail(s);
 	buf_clear(&a->record);
 	/* Not evaluated under any epoch: whoever compares epochs must not take it for done. */
 	record_put_head(&a->record, true, partial.n > 0, 0, key->uuid);
-	encode_kept(&w, &a->current, &a->former, old);
+	encode_kept(a);
 	return (write_image(&w, partial, a->current.has_image, err) && store_record(&w, &a->current, true, err)) || writer_fail(s);
 }
 

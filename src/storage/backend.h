@@ -89,9 +89,6 @@ struct backend_ops {
 	bool (*bucket_definition)(struct backend *b, uint32_t number, uint32_t *definition, struct error *err);
 	bool (*op_add)(struct backend *b, const struct backend_op *op, struct error *err);
 	bool (*lookup_put)(struct backend *b, const struct backend_lookup *l, struct error *err);
-	/* Newest results of one row under a key. */
-	int (*lookup_latest)(struct backend *b, uint32_t definition, struct slice key, const uint8_t row[16], struct slice *results,
-	                     struct error *err);
 
 	/* -- readers, any thread */
 	struct storage_reader *(*read_begin)(struct backend *b, struct error *err);

@@ -26,9 +26,7 @@ void row_record_clear(struct row_record *r)
 
 static void decode_contribution(struct decoder *d, struct contribution *c, struct slice *previous_id)
 {
-	uint64_t bucket = decode_varint(d);
-	c->bucket = (uint32_t)(bucket >> 1);
-	c->uuid = bucket & 1 ? (const uint8_t *)decode_bytes(d, 16).p : NULL;
+	c->bucket = (uint32_t)decode_varint(d);
 	c->type = (uint32_t)decode_varint(d);
 	uint64_t n = decode_varint(d);
 	if (n)
@@ -75,9 +73,7 @@ void record_put_head(struct buf *out, bool incomplete, bool has_image, uint64_t 
 
 void record_put_contribution(struct buf *out, const struct contribution *c, struct slice *previous_id)
 {
-	buf_varint(out, (uint64_t)c->bucket << 1 | (c->uuid != NULL));
-	if (c->uuid)
-		buf_append(out, c->uuid, 16);
+	buf_varint(out, c->bucket);
 	buf_varint(out, c->type);
 	if (previous_id->p && slice_eq(*previous_id, c->object_id)) {
 		buf_varint(out, 0);

@@ -6,8 +6,7 @@
  *   epoch varint
  *   uuid 16 bytes     second half of the row's subkey
  *   count varint      contributions, each:
- *     bucket varint   number * 2, + 1 if the PUT has another uuid than the record's (a row that moved while incomplete)
- *     [uuid 16 bytes]
+ *     bucket varint
  *     type varint     number of the object type
  *     id varint       0: same object id as the one before; else length + 1, then the bytes
  *     digest 8 bytes  of the last PUT
@@ -29,7 +28,6 @@
 struct contribution {
 	uint32_t bucket, type;
 	struct slice object_id;
-	const uint8_t *uuid;   /* NULL: the record's */
 	const uint8_t *digest; /* RECORD_DIGEST bytes */
 };
 

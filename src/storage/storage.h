@@ -199,7 +199,8 @@ bool storage_read_row(struct storage *s, uint32_t table, const struct row_key *k
  * the former key if it changed (its contributions are REMOVEd first), else NULL. image: opaque bytes to keep, n == 0 for none. */
 bool storage_write_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
                        const struct row_contributions *c, struct slice image, enum row_write_mode mode, struct error *err);
-/* The row lacks a value: its contributions stay (those of old move to key), it is flagged; partial: image of what is known. */
+/* The row lacks a value: its contributions stay, it is flagged; partial: image of what is known. What stands under a former key
+ * is REMOVEd at once (its subkey is free for another row from now on). */
 bool storage_write_incomplete_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
                                   struct slice partial, struct error *err);
 /* No record: nothing happens. */

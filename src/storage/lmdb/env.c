@@ -318,7 +318,6 @@ static const struct backend_ops *make_ops(void)
 	ops->bucket_definition = lmdb_bucket_definition;
 	ops->op_add = lmdb_op_add;
 	ops->lookup_put = lmdb_lookup_put;
-	ops->lookup_latest = lmdb_lookup_latest;
 	ops->read_begin = read_begin;
 	ops->read_end = read_end;
 	ops->read_bucket = lmdb_read_bucket;

@@ -109,8 +109,6 @@ bool lmdb_rows_scan(struct backend *base, uint32_t table, bool only_incomplete, 
 
 /* ---- lookups.c */
 bool lmdb_lookup_put(struct backend *base, const struct backend_lookup *l, struct error *err);
-int lmdb_lookup_latest(struct backend *base, uint32_t definition, struct slice key, const uint8_t row[16], struct slice *results,
-                       struct error *err);
 bool lmdb_read_lookup(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, lookup_result_fn each, void *ctx,
                       struct error *err);
 

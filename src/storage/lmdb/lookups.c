@@ -91,40 +91,6 @@ static bool decode_entry(MDB_val v, struct slice key, bool *same_key, struct buf
 	return !d.bad && lmdb_unpack(slice_make(d.p, (size_t)(d.end - d.p)), scratch, results);
 }
 
-int lmdb_lookup_latest(struct backend *base, uint32_t definition, struct slice key, const uint8_t row[16], struct slice *results,
-                       struct error *err)
-{
-	struct lmdb_backend *b = lmdb_of(base);
-	uint8_t at[LOOKUP_KEY];
-	MDB_cursor *cursor;
-	make_prefix(at, definition, key);
-	memcpy(at + PREFIX_KEY, row, 16);
-	MDB_val k = val(at, LOOKUP_KEY), v, last = {0, NULL};
-	int rc = mdb_cursor_open(b->txn, b->lookups, &cursor);
-	if (rc) {
-		lmdb_fail(err, rc, "lookups");
-		return -1;
-	}
-	for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); !rc; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
-		if (k.mv_size != LOOKUP_KEY || memcmp(k.mv_data, at, PREFIX_ROW) != 0)
-			break;
-		last = v;
-	}
-	mdb_cursor_close(cursor);
-	if (rc && rc != MDB_NOTFOUND) {
-		lmdb_fail(err, rc, "lookups");
-		return -1;
-	}
-	bool same;
-	if (!last.mv_data)
-		return 0;
-	if (!decode_entry(last, key, &same, &b->unpacked, results) || !same) {
-		lmdb_damaged(err, "a lookup entry");
-		return -1;
-	}
-	return 1;
-}
-
 struct lookup_walk {
 	struct slice key;
 	lookup_result_fn each;
