@@ -87,7 +87,7 @@ static void log_end(const struct http_stream *h, const struct stream *s, const s
 }
 
 /* Failed before the first line: there is still a status to give. */
-static void fail_early(struct http_stream *h, const struct error *err)
+static void fail_early(struct http_stream *h, struct transfer *transfer, const struct error *err)
 {
 	struct connection *c = h->connection;
 	struct exchange *x = c->exchange = exchange_new(c->net);
@@ -96,6 +96,10 @@ static void fail_early(struct http_stream *h, const struct error *err)
 	x->request.minor_0 = h->minor_0;
 	stream_error_response(&x->response, err);
 	x->response.extra_headers = "x-accel-buffering: no\r\n";
+	if (transfer) {
+		x->response.content_encoding = h->content_encoding;
+		transfer_encode_body(transfer, &x->response.body);
+	}
 	free_stream(h);
 	connection_answer(c);
 }
@@ -106,10 +110,11 @@ static void end(void *owner, const struct stream_end *e)
 	struct connection *c = h->connection;
 	bool stopping = atomic_load(&c->net->server->stopping);
 	log_end(h, h->stream, e, !e->clean ? "stream error" : stopping ? "process shutdown" : "service closing stream");
+	struct transfer *transfer = h->stream->transfer;
 	h->stream = NULL;
 	if (!e->clean) {
 		if (!h->head_sent) {
-			fail_early(h, e->err);
+			fail_early(h, transfer, e->err);
 			return;
 		}
 		connection_close(c); /* cut, without the last chunk; frees h */

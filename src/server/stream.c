@@ -117,7 +117,7 @@ static void step(struct stream *s)
 	        session_step(s->session, clock_wall_ms(), room < STEP_BYTES ? room : STEP_BYTES, credits, &out, &next_ms, &s->err);
 	bool over = status == SESSION_END || status == SESSION_FAILED;
 	if (s->transfer)
-		transfer_encode(s->transfer, &out, status == SESSION_END);
+		transfer_encode(s->transfer, &out, status == SESSION_END, status == SESSION_IDLE, clock_mono_ms());
 	if (over) {
 		finish(s, &out, status == SESSION_END);
 		return;

@@ -203,6 +203,34 @@ static void bson_is_chosen_by_accept(void **state)
 	client_close(&c);
 }
 
+static void compression_is_chosen_by_accept_encoding(void **state)
+{
+	(void)state;
+	fake_line("{\"a\":1}\n");
+	struct client c = client_open(server);
+	post(&c, HEADERS "Accept-Encoding: gzip, deflate\r\n", "{}");
+	client_expect(&c, "content-encoding: gzip\r\n");
+	while (!memmem(client_text(&c), c.in.n, "\x1f\x8b\x08", 3))
+		client_read(&c, 100);
+	client_close(&c);
+	c = client_open(server);
+	post(&c, HEADERS "Accept-Encoding: gzip, zstd\r\n", "{}");
+	client_expect(&c, "content-encoding: zstd\r\n");
+	client_close(&c);
+	fake_sync.step_code = "PSYNC_S2305";
+	fake_sync.step_message = "Too many buckets: 12 (limit of 10)";
+	c = client_open(server);
+	post(&c, HEADERS "Accept-Encoding: gzip\r\n", "{}");
+	client_expect(&c, "HTTP/1.1 500 ");
+	client_expect(&c, "content-encoding: gzip\r\n");
+	client_close(&c);
+	/* What is found earlier is never compressed. */
+	c = client_open(server);
+	post(&c, NO_TOKEN "Accept-Encoding: gzip\r\n", "{}");
+	client_expect(&c, "PSYNC_S2106");
+	client_close(&c);
+}
+
 static void http_1_0_gets_no_chunks(void **state)
 {
 	(void)state;
@@ -403,6 +431,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(over_the_limit_is_429_at_once_and_freed_at_once, start_small, stop),
 	        cmocka_unit_test_setup_teardown(the_head_comes_with_the_first_line, start, stop),
 	        cmocka_unit_test_setup_teardown(bson_is_chosen_by_accept, start, stop),
+	        cmocka_unit_test_setup_teardown(compression_is_chosen_by_accept_encoding, start, stop),
 	        cmocka_unit_test_setup_teardown(http_1_0_gets_no_chunks, start, stop),
 	        cmocka_unit_test_setup_teardown(a_hundred_streams_get_every_line, start, stop),
 	        cmocka_unit_test_setup_teardown(expiry_is_a_clean_end_and_the_connection_goes_on, start, stop),
