@@ -2,6 +2,7 @@
 #include "rules/sql_parser.h"
 
 #include "value/cast.h"
+#include "value/real.h"
 
 /* ---- nodes ------------------------------------------------------------------------------------------------------------- */
 
@@ -55,7 +56,7 @@ static void read_integer(struct sql_expr *x, struct slice digits, struct arena *
 	bool negative = digits.p[0] == '-';
 	if (x->literal.exact_overflow)
 		x->literal.exact = negative ? INT64_MIN : INT64_MAX;
-	x->literal.value_overflow = !(real.r >= -0x1p63 && real.r < 0x1p63);
+	x->literal.value_overflow = !real_fits_i64(real.r);
 	x->literal.value = value_integer(!x->literal.value_overflow ? (int64_t)real.r : negative ? INT64_MIN : INT64_MAX);
 }
 
@@ -184,7 +185,7 @@ bool sql_parse_exprs(struct sql_parser *p, struct sql_expr ***items, size_t *cou
 		struct sql_expr *x = sql_parse_expr(p);
 		if (!x)
 			return false;
-		*items = sql_grow(p, *items, *count, sizeof(**items));
+		*items = sql_grow(p, *items, *count, sizeof(void *));
 		(*items)[(*count)++] = x;
 	} while (sql_take_op(p, SQL_OPERATOR(",")));
 	return true;

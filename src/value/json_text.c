@@ -91,7 +91,8 @@ static bool is_surrogate(const char *p, const char *end)
 static char *put_code(char *to, unsigned code)
 {
 	static const char hex[] = "0123456789abcdef";
-	memcpy(to, "\\u", 2);
+	to[0] = '\\';
+	to[1] = 'u';
 	to[2] = hex[code >> 12];
 	to[3] = hex[code >> 8 & 15];
 	to[4] = hex[code >> 4 & 15];

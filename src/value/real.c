@@ -46,6 +46,12 @@ static uint64_t round_to_odd(struct power_of_ten g, uint64_t c)
 	return (uint64_t)(y >> 64) | ((uint64_t)y > 1);
 }
 
+/* v / 2^n, rounded down. */
+static int floor_shift(int v, int n)
+{
+	return v >= 0 ? v >> n : -((-v + (1 << n) - 1) >> n);
+}
+
 /* r is positive and finite. */
 static void shortest(struct decimal *d, double r)
 {
@@ -56,8 +62,8 @@ static void shortest(struct decimal *d, double r)
 	int q = (int)(exponent ? exponent : 1) - EXPONENT_BIAS;
 	/* Below a power of two the doubles lie closer. */
 	bool closer_below = fraction == 0 && exponent > 1;
-	int k = (q * 1262611 - (closer_below ? 524031 : 0)) >> 22; /* floor(log10 of the interval's width) */
-	int h = q + ((-k * 1741647) >> 19) + 1;
+	int k = floor_shift(q * 1262611 - (closer_below ? 524031 : 0), 22); /* floor(log10 of the interval's width) */
+	int h = q + floor_shift(-k * 1741647, 19) + 1;
 	struct power_of_ten g = powers_of_ten[-k - POWER_FIRST];
 	/* Borders and value in quarters of 10^k; borders belong to the interval if c is even. */
 	uint64_t lower = round_to_odd(g, (4 * c - 2 + closer_below) << h) + (c & 1);
@@ -116,21 +122,20 @@ static size_t write_decimal(char *p, const struct decimal *d, bool with_point)
 	return (size_t)(p - start);
 }
 
-static size_t put(char *p, const char *text)
+static size_t put(char *p, struct slice text)
 {
-	size_t n = strlen(text);
-	memcpy(p, text, n);
-	return n;
+	memcpy(p, text.p, text.n);
+	return text.n;
 }
 
 size_t format_real(char *p, double r, bool with_point)
 {
 	if (r == 0)
-		return put(p, with_point ? "0.0" : "0");
+		return put(p, with_point ? SLICE("0.0") : SLICE("0"));
 	if (isnan(r))
-		return put(p, "NaN");
+		return put(p, SLICE("NaN"));
 	if (isinf(r))
-		return put(p, r < 0 ? "-Infinity" : "Infinity");
+		return put(p, r < 0 ? SLICE("-Infinity") : SLICE("Infinity"));
 	struct decimal d;
 	size_t sign = r < 0;
 	*p = '-';

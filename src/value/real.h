@@ -17,7 +17,7 @@ bool real_is_whole(double r);
 /* Fits int64 when rounded toward minus infinity. */
 static inline bool real_fits_i64(double r)
 {
-	return r >= -0x1p63 && r < 0x1p63;
+	return r >= -9223372036854775808.0 && r < 9223372036854775808.0;
 }
 
 #endif

@@ -68,9 +68,9 @@ struct slice value_text_form(const struct value *v, struct arena *arena)
 /* Exact: a double beyond the range of int64 is decided by its sign, any other by its whole part and then by the rest. */
 static int compare_integer_real(int64_t i, double r)
 {
-	if (r >= 0x1p63)
+	if (r >= 9223372036854775808.0)
 		return -1;
-	if (r < -0x1p63)
+	if (r < -9223372036854775808.0)
 		return 1;
 	double whole = trunc(r);
 	int64_t w = (int64_t)whole;
