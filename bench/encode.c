@@ -17,12 +17,16 @@ static const uint8_t uuid[16] = {0x3b, 0xbb, 0x51, 0x12, 0xc4, 0x96, 0x51, 0xfb,
 static struct slice make_row(size_t i)
 {
 	struct buf b = {0};
-	buf_printf(&b, "{\"id\":\"%08zx-0000-4000-8000-%012zx\",\"owner_id\":\"user-%zu\",\"title\":\"Item number %zu of the list\",\"body\":\"", i,
-	           i * 7919, i % 100, i);
+	buf_printf(&b,
+	           "{\"id\":\"%08zx-0000-4000-8000-%012zx\",\"owner_id\":\"user-%zu\",\"title\":\"Item number %zu of the "
+	           "list\",\"body\":\"",
+	           i, i * 7919, i % 100, i);
 	for (int k = 0; k < 6; k++)
 		buf_printf(&b, "Some words \\\"quoted\\\" and a line\\nbreak, %d of them. ", k * 31);
-	buf_printf(&b, "\",\"done\":%zu,\"rating\":%zu.5,\"tags\":\"[\\\"a\\\",\\\"b\\\"]\",\"created_at\":\"2026-08-01 12:00:00.%06zuZ\",\"n\":null}", i % 2,
-	           i % 5, i);
+	buf_printf(&b,
+	           "\",\"done\":%zu,\"rating\":%zu.5,\"tags\":\"[\\\"a\\\",\\\"b\\\"]\",\"created_at\":\"2026-08-01 "
+	           "12:00:00.%06zuZ\",\"n\":null}",
+	           i % 2, i % 5, i);
 	return buf_slice(&b);
 }
 
@@ -47,7 +51,8 @@ static void run(const char *name, enum operations_form form, const struct op_vie
 	}
 	double operations = (double)rounds * ROWS;
 	printf("%-12s %9.0f ops/s  %7.0f MB/s out  memcpy of it %7.0f MB/s\n", name, operations / (double)encode_us * 1e6,
-	       (double)out.n * (double)rounds / (double)encode_us, (double)out.n * (double)rounds / (double)(copy_us ? copy_us : 1));
+	       (double)out.n * (double)rounds / (double)encode_us,
+	       (double)out.n * (double)rounds / (double)(copy_us ? copy_us : 1));
 	free(copy);
 	buf_free(&out);
 }
@@ -61,14 +66,14 @@ int main(int argc, char **argv)
 		return 1;
 	for (size_t i = 0; i < ROWS; i++) {
 		ops[i] = (struct op_view){
-			.op_id = 1000000 + i,
-			.kind = OP_PUT,
-			.checksum = (uint32_t)(i * 2654435761u),
-			.object_type = SLICE("items"),
-			.object_id = SLICE("0000002a-0000-4000-8000-000000001234"),
-			.data = make_row(i),
-			.subkey_table = "96416615-53c7-4088-bca6-5d1abe04b93a",
-			.subkey_uuid = uuid,
+		        .op_id = 1000000 + i,
+		        .kind = OP_PUT,
+		        .checksum = (uint32_t)(i * 2654435761u),
+		        .object_type = SLICE("items"),
+		        .object_id = SLICE("0000002a-0000-4000-8000-000000001234"),
+		        .data = make_row(i),
+		        .subkey_table = "96416615-53c7-4088-bca6-5d1abe04b93a",
+		        .subkey_uuid = uuid,
 		};
 		bytes += ops[i].data.n;
 	}

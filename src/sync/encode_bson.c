@@ -6,7 +6,15 @@
  */
 #include "sync/encode.h"
 
-enum { BSON_DOUBLE = 0x01, BSON_STRING = 0x02, BSON_DOCUMENT = 0x03, BSON_ARRAY = 0x04, BSON_BOOL = 0x08, BSON_NULL = 0x0A, BSON_INT32 = 0x10 };
+enum {
+	BSON_DOUBLE = 0x01,
+	BSON_STRING = 0x02,
+	BSON_DOCUMENT = 0x03,
+	BSON_ARRAY = 0x04,
+	BSON_BOOL = 0x08,
+	BSON_NULL = 0x0A,
+	BSON_INT32 = 0x10
+};
 
 static void put_le32(char *p, uint32_t v)
 {
@@ -188,7 +196,8 @@ void bson_checkpoint(struct buf *out, const struct checkpoint_line *line)
 void bson_complete(struct buf *out, uint64_t last_op_id, int priority)
 {
 	size_t document = begin(out);
-	size_t body = begin_key(out, BSON_DOCUMENT, priority >= 0 ? SLICE("partial_checkpoint_complete") : SLICE("checkpoint_complete"));
+	size_t body = begin_key(out, BSON_DOCUMENT,
+	                        priority >= 0 ? SLICE("partial_checkpoint_complete") : SLICE("checkpoint_complete"));
 	put_id(out, SLICE("last_op_id"), last_op_id);
 	if (priority >= 0)
 		put_number(out, SLICE("priority"), priority);

@@ -250,7 +250,8 @@ static void mark_bucket(struct hub_bucket_link *link)
 	m->changed = link;
 }
 
-void hub_link_bucket(struct session_hub *h, struct hub_member *m, struct hub_bucket_link *link, uint32_t number, uint64_t sequence)
+void hub_link_bucket(struct session_hub *h, struct hub_member *m, struct hub_bucket_link *link, uint32_t number,
+                     uint64_t sequence)
 {
 	pthread_mutex_lock(&h->lock);
 	link_in(&h->buckets, number, &link->link, m);
@@ -358,17 +359,13 @@ static void mark_all(struct session_hub *h, unsigned flags, struct hub_member **
 		mark(m, flags, to_wake);
 }
 
-/* News of the replication thread and of the request thread may cross: a checkpoint never goes back. */
+/* News of the replication thread and of the request thread may cross, but op ids only rise: a checkpoint never goes back. */
 static bool is_newer(const struct checkpoint *a, const struct checkpoint *than, bool everything)
 {
-	if (!a->valid)
-		return false;
-	if (!than->valid)
-		return true;
+	if (!a->valid || !than->valid || a->op_id != than->op_id)
+		return a->valid && (!than->valid || a->op_id > than->op_id);
 	int order = position_cmp(a->position, than->position);
-	if (order == 0)
-		order = a->op_id < than->op_id ? -1 : a->op_id > than->op_id;
-	return order > 0 ? a->op_id >= than->op_id : order == 0 && a->plan_id != than->plan_id && everything;
+	return order > 0 || (order == 0 && a->plan_id != than->plan_id && everything);
 }
 
 static void wake_all(struct session_hub *h, struct hub_member *to_wake)

@@ -14,11 +14,11 @@
 #include "sync/session.h"
 
 enum hub_flag {
-	HUB_WOKEN = 1 << 0,    /* wake was called and no step has begun since */
-	HUB_BUCKETS = 1 << 1,  /* some registered buckets changed: they are in the changed list */
+	HUB_WOKEN = 1 << 0,   /* wake was called and no step has begun since */
+	HUB_BUCKETS = 1 << 1, /* some registered buckets changed: they are in the changed list */
 	HUB_LOOKUPS = 1 << 2,
 	HUB_USER = 1 << 3,
-	HUB_ABSENT = 1 << 4,   /* a bucket that had no operation so far may exist now */
+	HUB_ABSENT = 1 << 4, /* a bucket that had no operation so far may exist now */
 	HUB_EVERYTHING = 1 << 5,
 	HUB_PLAN = 1 << 6,
 	HUB_SHUTDOWN = 1 << 7, /* stays set */
@@ -44,11 +44,12 @@ struct hub_bucket_link {
 /* The hub's part of a session. */
 struct hub_member {
 	_Atomic unsigned flags;
-	void *owner; /* wake's argument */
-	struct hub_member *next, **previous;               /* of all members; the hub's lock */
-	struct hub_member *absent_next, **absent_previous; /* of those that wait for a bucket to come into being; the hub's lock */
-	struct hub_member *wake_next;                      /* only inside one announcement */
-	struct hub_bucket_link *changed;                   /* the hub's lock */
+	void *owner;                         /* wake's argument */
+	struct hub_member *next, **previous; /* of all members; the hub's lock */
+	struct hub_member *absent_next,
+	        **absent_previous;       /* of those that wait for a bucket to come into being; the hub's lock */
+	struct hub_member *wake_next;    /* only inside one announcement */
+	struct hub_bucket_link *changed; /* the hub's lock */
 	struct hub_link user;
 };
 
@@ -78,7 +79,8 @@ void hub_take(struct session_hub *h, struct hub_member *m, void (*visit)(struct 
 uint64_t hub_newest_op(struct session_hub *h);
 
 /* sequence: of the view under which the thing was found. */
-void hub_link_bucket(struct session_hub *h, struct hub_member *m, struct hub_bucket_link *link, uint32_t number, uint64_t sequence);
+void hub_link_bucket(struct session_hub *h, struct hub_member *m, struct hub_bucket_link *link, uint32_t number,
+                     uint64_t sequence);
 void hub_unlink_bucket(struct session_hub *h, struct hub_bucket_link *link);
 /* Do other sessions have this bucket, too? */
 bool hub_bucket_is_shared(struct session_hub *h, const struct hub_bucket_link *link);

@@ -151,7 +151,8 @@ uint64_t line_cache_next_cut(struct line_cache *c, const struct line_key *key)
 	uint64_t cut = UINT64_MAX;
 	pthread_mutex_lock(&c->lock);
 	for (struct entry *e = c->cuts; e; e = e->next_cut)
-		if (e->key.bucket == key->bucket && e->key.form == (uint32_t)key->form && e->key.after > key->after && e->key.after < cut)
+		if (e->key.bucket == key->bucket && e->key.form == (uint32_t)key->form && e->key.after > key->after &&
+		    e->key.after < cut)
 			cut = e->key.after;
 	pthread_mutex_unlock(&c->lock);
 	return cut;

@@ -94,7 +94,8 @@ static void read_bucket(struct validation *v, const struct json_node *n, size_t 
 	if (name)
 		out->name = name->s;
 	if (after && !parse_after(after->s, &out->after))
-		report(v, arena_printf(v->arena, "%.*s/after: must be a decimal number up to 9223372036854775807", SLICE_ARG(path)));
+		report(v,
+		       arena_printf(v->arena, "%.*s/after: must be a decimal number up to 9223372036854775807", SLICE_ARG(path)));
 }
 
 static void read_buckets(struct validation *v, const struct json_node *body, struct sync_request *out)
@@ -254,7 +255,8 @@ static void read_body(struct validation *v, const struct json_node *body, struct
 	read_streams(v, body, out);
 }
 
-bool sync_request_parse(struct slice body, struct arena *arena, struct sync_request *out, struct slice *details, struct error *err)
+bool sync_request_parse(struct slice body, struct arena *arena, struct sync_request *out, struct slice *details,
+                        struct error *err)
 {
 	*out = (struct sync_request){.include_defaults = true};
 	*details = (struct slice){0};

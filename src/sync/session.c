@@ -50,11 +50,11 @@ static void keep_request(struct session *s, const struct sync_request *request, 
 		subscriptions[i].parameters = put_copy(&at, request->subscriptions[i].parameters);
 	}
 	s->parameters = (struct request_parameters){
-		.token_payload = put_copy(&at, not_null(options->token_payload)),
-		.client_parameters = put_copy(&at, request->parameters),
-		.include_defaults = request->include_defaults,
-		.subscriptions = subscriptions,
-		.subscription_count = request->subscription_count,
+	        .token_payload = put_copy(&at, not_null(options->token_payload)),
+	        .client_parameters = put_copy(&at, request->parameters),
+	        .include_defaults = request->include_defaults,
+	        .subscriptions = subscriptions,
+	        .subscription_count = request->subscription_count,
 	};
 }
 
@@ -67,7 +67,8 @@ static int by_name(const void *a, const void *b)
 /* qsort is not stable; the place in the request is kept in the name's order by sorting pointers into it. */
 static int by_name_then_place(const void *a, const void *b)
 {
-	const struct bucket_position *x = *(const struct bucket_position *const *)a, *y = *(const struct bucket_position *const *)b;
+	const struct bucket_position *x = *(const struct bucket_position *const *)a,
+	                             *y = *(const struct bucket_position *const *)b;
 	int order = slice_cmp(x->name, y->name);
 	return order ? order : x < y ? -1 : x > y;
 }
@@ -96,8 +97,8 @@ static void keep_positions(struct session *s, const struct sync_request *request
 	free(sorted);
 }
 
-struct session *session_new(struct session_hub *h, const struct sync_request *request, const struct session_options *options, void *owner,
-                            struct error *err)
+struct session *session_new(struct session_hub *h, const struct sync_request *request, const struct session_options *options,
+                            void *owner, struct error *err)
 {
 	struct stored_plan *plan = storage_active_plan(hub_storage(h));
 	if (!plan) {
@@ -123,6 +124,7 @@ struct session *session_new(struct session_hub *h, const struct sync_request *re
 		free(s);
 		return NULL;
 	}
+	s->dynamic = querier_is_dynamic(s->querier);
 	keep_positions(s, request);
 	hub_add(h, &s->member, &s->user);
 	return s;
@@ -132,7 +134,7 @@ uint64_t session_position(const struct session *s, struct slice name)
 {
 	struct bucket_position key = {.name = name};
 	const struct bucket_position *p =
-		s->position_count ? bsearch(&key, s->positions, s->position_count, sizeof(key), by_name) : NULL;
+	        s->position_count ? bsearch(&key, s->positions, s->position_count, sizeof(key), by_name) : NULL;
 	return p ? p->after : 0;
 }
 
@@ -370,8 +372,8 @@ static enum session_status run(struct step *t, int64_t now_ms)
 	}
 }
 
-enum session_status session_step(struct session *s, int64_t now_ms, size_t max_bytes, size_t max_lines, struct session_output *out,
-                                 int64_t *next_ms, struct error *err)
+enum session_status session_step(struct session *s, int64_t now_ms, size_t max_bytes, size_t max_lines,
+                                 struct session_output *out, int64_t *next_ms, struct error *err)
 {
 	struct step t = {.s = s, .out = out, .max_bytes = max_bytes, .max_lines = max_lines, .err = err};
 	/* From here on news ask for another step. */

@@ -79,6 +79,7 @@ static enum outcome follow_plan(struct step *t, struct draft *d)
 	stored_plan_unref(s->plan);
 	s->plan = plan;
 	s->querier = querier;
+	s->dynamic = querier_is_dynamic(querier);
 	d->switched = true;
 	return OUTCOME_NOTHING;
 }
@@ -121,6 +122,8 @@ static bool resolve(struct step *t, struct draft *d)
 {
 	struct session *s = t->s;
 	struct arena *arena = &t->scratch->arena;
+	if (!s->querier && !(s->querier = querier_new(s->plan->plan, &s->parameters, t->err)))
+		return false;
 	struct lookup_context context = {t, d->view.checkpoint.op_id};
 	struct lookup_reader reader = {&context, read_lookup};
 	struct resolve_limits limits = {s->limits.max_parameter_results, s->limits.max_buckets};
@@ -133,12 +136,12 @@ static bool resolve(struct step *t, struct draft *d)
 		const struct resolved_bucket *b = &d->resolution.buckets[i];
 		const struct stored_definition *definition = &s->plan->definitions[b->definition];
 		d->candidates[i] = (struct candidate){
-			.name = bucket_name(arena, definition, b->keys),
-			.keys = b->keys,
-			.definition = definition->number,
-			.priority = b->priority,
-			.reasons = b->reasons,
-			.reason_count = b->reason_count,
+		        .name = bucket_name(arena, definition, b->keys),
+		        .keys = b->keys,
+		        .definition = definition->number,
+		        .priority = b->priority,
+		        .reasons = b->reasons,
+		        .reason_count = b->reason_count,
 		};
 	}
 	qsort(d->candidates, d->count, sizeof(*d->candidates), by_name);
@@ -171,13 +174,13 @@ static void repeat_known(struct step *t, struct draft *d)
 		struct session_bucket *b = s->buckets[i];
 		struct slice name = session_bucket_name(b);
 		d->candidates[i] = (struct candidate){
-			.name = name,
-			.keys = slice_drop(name, b->keys_at),
-			.definition = b->definition,
-			.known = b,
-			.priority = b->priority,
-			.reasons = b->reasons,
-			.reason_count = b->reason_count,
+		        .name = name,
+		        .keys = slice_drop(name, b->keys_at),
+		        .definition = b->definition,
+		        .known = b,
+		        .priority = b->priority,
+		        .reasons = b->reasons,
+		        .reason_count = b->reason_count,
 		};
 	}
 }
@@ -224,7 +227,7 @@ static enum outcome make_draft(struct step *t, struct draft *d)
 	if (!step_reader(t))
 		return OUTCOME_FAILED;
 	d->everything = !s->started || d->switched || (s->pending & HUB_EVERYTHING);
-	if (d->everything || ((s->pending & HUB_LOOKUPS) && querier_is_dynamic(s->querier))) {
+	if (d->everything || ((s->pending & HUB_LOOKUPS) && s->dynamic)) {
 		if (!resolve(t, d))
 			return s->started && d->switched ? OUTCOME_END : OUTCOME_FAILED;
 		match_known(t, d);
@@ -281,25 +284,25 @@ static void write_line(struct step *t, const struct draft *d, bool full)
 {
 	struct line_bucket *buckets = arena_array(&t->scratch->arena, struct line_bucket, d->count + 1);
 	struct checkpoint_line line = {
-		.diff = !full,
-		.last_op_id = d->view.checkpoint.op_id,
-		.write_checkpoint = d->write_checkpoint,
-		.buckets = buckets,
-		.streams = d->resolution.streams,
-		.stream_count = d->resolution.stream_count,
-		.removed = d->removed,
-		.removed_count = d->removed_count,
+	        .diff = !full,
+	        .last_op_id = d->view.checkpoint.op_id,
+	        .write_checkpoint = d->write_checkpoint,
+	        .buckets = buckets,
+	        .streams = d->resolution.streams,
+	        .stream_count = d->resolution.stream_count,
+	        .removed = d->removed,
+	        .removed_count = d->removed_count,
 	};
 	for (size_t i = 0; i < d->count; i++) {
 		const struct candidate *c = &d->candidates[i];
 		if (full || c->updated)
 			buckets[line.bucket_count++] = (struct line_bucket){
-				.name = c->name,
-				.checksum = c->checksum,
-				.count = c->count,
-				.priority = c->priority,
-				.reasons = c->reasons,
-				.reason_count = c->reason_count,
+			        .name = c->name,
+			        .checksum = c->checksum,
+			        .count = c->count,
+			        .priority = c->priority,
+			        .reasons = c->reasons,
+			        .reason_count = c->reason_count,
 			};
 	}
 	encode_checkpoint(t->s->encoding, step_line(t), &line);
@@ -404,7 +407,7 @@ static bool same_lookups(const struct session *s, const struct session_lookup *l
 /* Registers what the resolution asked for, in place of what the former one did. */
 static void follow_lookups(struct session *s, const struct draft *d)
 {
-	size_t asked = querier_is_dynamic(s->querier) ? d->resolution.lookup_count : 0, count = 0;
+	size_t asked = s->dynamic ? d->resolution.lookup_count : 0, count = 0;
 	struct session_lookup *list = asked ? xcalloc(asked, sizeof(*list)) : NULL;
 	for (size_t i = 0; i < asked; i++) {
 		const struct used_lookup *l = &d->resolution.lookups[i];
@@ -468,5 +471,7 @@ enum outcome session_next_checkpoint(struct step *t)
 		o = OUTCOME_LINE;
 	}
 	follow_registrations(s, &d);
+	querier_free(s->querier);
+	s->querier = NULL;
 	return o;
 }

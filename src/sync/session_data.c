@@ -151,10 +151,10 @@ static enum outcome send_bucket(struct step *t, struct session_bucket *b)
 	if (!list.count)
 		return OUTCOME_NOTHING;
 	struct data_line line = {
-		.bucket = session_bucket_name(b),
-		.after = b->after,
-		.next_after = list.last_op,
-		.has_more = list.closed,
+	        .bucket = session_bucket_name(b),
+	        .after = b->after,
+	        .next_after = list.last_op,
+	        .has_more = list.closed,
 	};
 	write_data_line(t, &line, &list);
 	block_unref(list.block);

@@ -22,9 +22,9 @@ struct session_bucket {
 	uint32_t definition; /* number, as in the name */
 	uint32_t name_size, keys_at, reason_count;
 	int8_t priority;
-	bool dirty;    /* new operations were announced */
-	bool to_fetch; /* belongs to the download under way (or cut off) */
-	bool done;     /* ... and all of it was sent */
+	bool dirty;                     /* new operations were announced */
+	bool to_fetch;                  /* belongs to the download under way (or cut off) */
+	bool done;                      /* ... and all of it was sent */
 	struct bucket_reason reasons[]; /* then the name */
 };
 
@@ -37,7 +37,8 @@ struct session {
 	struct hub_member member;
 	struct session_hub *hub;
 	struct stored_plan *plan;
-	struct querier *querier;
+	struct querier *querier; /* only while it is needed: an idle session can do without its memory */
+	bool dynamic;            /* lookups can change the result */
 	enum line_encoding encoding;
 	enum operations_form form;
 	bool split_lines;
@@ -92,7 +93,7 @@ struct step {
 	struct session_output *out;
 	struct buf line; /* lines of the block that is being built, after room for its head */
 	uint32_t line_count;
-	size_t counted; /* of line.n */
+	size_t counted;      /* of line.n */
 	size_t bytes, lines; /* produced by this step */
 	size_t max_bytes, max_lines;
 	size_t lookups_read;

@@ -97,7 +97,8 @@ static inline void client_take_list(struct client *c, json_t *list)
 	size_t i;
 	json_t *n;
 	const char *before = "";
-	json_array_foreach (list, i, n) {
+	json_array_foreach(list, i, n)
+	{
 		const char *name = json_string_value(json_object_get(n, "bucket"));
 		assert_true(strcmp(before, name) < 0); /* bytewise order */
 		before = name;
@@ -128,8 +129,8 @@ static inline void client_checkpoint(struct client *c, json_t *line)
 		size_t k;
 		json_t *n;
 		bool listed = false;
-		json_array_foreach (json_object_get(line, "buckets"), k, n)
-			listed = listed || strcmp(json_string_value(json_object_get(n, "bucket")), c->buckets[i].name) == 0;
+		json_array_foreach(json_object_get(line, "buckets"), k, n) listed =
+		        listed || strcmp(json_string_value(json_object_get(n, "bucket")), c->buckets[i].name) == 0;
 		if (listed)
 			i++;
 		else
@@ -145,7 +146,8 @@ static inline void client_diff(struct client *c, json_t *line)
 	client_take_ids(c, line);
 	size_t i;
 	json_t *n;
-	json_array_foreach (json_object_get(line, "removed_buckets"), i, n) {
+	json_array_foreach(json_object_get(line, "removed_buckets"), i, n)
+	{
 		struct client_bucket *b = client_find(c, json_string_value(n));
 		assert_non_null(b);
 		client_drop(c, b);
@@ -170,7 +172,8 @@ static inline void client_data(struct client *c, json_t *line)
 	size_t i;
 	json_t *n;
 	assert_true(json_array_size(json_object_get(line, "data")) > 0);
-	json_array_foreach (json_object_get(line, "data"), i, n) {
+	json_array_foreach(json_object_get(line, "data"), i, n)
+	{
 		uint64_t op = json_id(n, "op_id");
 		assert_true(op > b->position);
 		assert_true(op <= c->last_op);
@@ -178,7 +181,8 @@ static inline void client_data(struct client *c, json_t *line)
 		uint32_t sum = (uint32_t)json_integer_value(json_object_get(n, "checksum"));
 		bool clear = strcmp(json_string_value(json_object_get(n, "op")), "CLEAR") == 0;
 		b->sum = clear ? sum : b->sum + sum;
-		client_row(b, op, json_string_value(json_object_get(n, "op")), json_string_value(json_object_get(n, "object_id")));
+		client_row(b, op, json_string_value(json_object_get(n, "op")),
+		           json_string_value(json_object_get(n, "object_id")));
 		c->operations++;
 	}
 	assert_true(json_id(line, "next_after") == b->position);
@@ -278,11 +282,11 @@ static inline void client_setup(struct client *c, struct storage *s)
 	storage_subscribe(s, session_hub_news, c->hub);
 	c->request = (struct sync_request){.raw_data = true, .include_defaults = true};
 	c->options = (struct session_options){
-		.user = {SLICE("u1"), SLICE("c1")},
-		.token_payload = SLICE("{}"),
-		.expires_at_ms = NOW + 3600000,
-		.keepalive_lines = true,
-		.limits = {1000, 1000},
+	        .user = {SLICE("u1"), SLICE("c1")},
+	        .token_payload = SLICE("{}"),
+	        .expires_at_ms = NOW + 3600000,
+	        .keepalive_lines = true,
+	        .limits = {1000, 1000},
 	};
 }
 

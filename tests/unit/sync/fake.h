@@ -26,10 +26,10 @@
 /* ---- rules ------------------------------------------------------------------------------------------------------------------- */
 
 struct fake_rule {
-	uint32_t definition;       /* index */
-	const char *keys;          /* static bucket; NULL: dynamic */
-	const char *lookup_key;    /* dynamic: results are the keys */
-	uint32_t lookup;           /* index of the lookup definition */
+	uint32_t definition;    /* index */
+	const char *keys;       /* static bucket; NULL: dynamic */
+	const char *lookup_key; /* dynamic: results are the keys */
+	uint32_t lookup;        /* index of the lookup definition */
 	int priority;
 	struct bucket_reason reason;
 };
@@ -62,6 +62,8 @@ struct querier *querier_new(struct plan *p, const struct request_parameters *par
 
 void querier_free(struct querier *q)
 {
+	if (!q)
+		return;
 	free(q);
 }
 
@@ -73,8 +75,8 @@ bool querier_is_dynamic(const struct querier *q)
 	return false;
 }
 
-bool querier_resolve(struct querier *q, const struct lookup_reader *reader, const struct resolve_limits *limits, struct arena *arena,
-                     struct resolution *out, struct error *err)
+bool querier_resolve(struct querier *q, const struct lookup_reader *reader, const struct resolve_limits *limits,
+                     struct arena *arena, struct resolution *out, struct error *err)
 {
 	*out = (struct resolution){.streams = q->plan->streams, .stream_count = q->plan->stream_count};
 	out->buckets = arena_array(arena, struct resolved_bucket, 4096);
@@ -91,15 +93,16 @@ bool querier_resolve(struct querier *q, const struct lookup_reader *reader, cons
 		}
 		for (size_t k = 0; k < count; k++)
 			out->buckets[out->bucket_count++] = (struct resolved_bucket){
-				.definition = r->definition,
-				.keys = keys[k],
-				.priority = r->priority,
-				.reasons = &r->reason,
-				.reason_count = 1,
+			        .definition = r->definition,
+			        .keys = keys[k],
+			        .priority = r->priority,
+			        .reasons = &r->reason,
+			        .reason_count = 1,
 			};
 	}
 	if (out->bucket_count > limits->max_buckets)
-		return error_set(err, "PSYNC_S2305", "Too many buckets: %zu (limit of %zu)", out->bucket_count, limits->max_buckets);
+		return error_set(err, "PSYNC_S2305", "Too many buckets: %zu (limit of %zu)", out->bucket_count,
+		                 limits->max_buckets);
 	return true;
 }
 
@@ -156,7 +159,7 @@ struct storage {
 	void *ctx;
 	_Atomic int readers;
 	_Atomic uint64_t reads; /* checksums and cursors asked for */
-	bool fail;      /* readers fail */
+	bool fail;              /* readers fail */
 	/* Called when a reader is opened: news in the middle of a step. */
 	void (*on_read)(struct storage *s);
 };
@@ -271,7 +274,8 @@ struct op_cursor *reader_ops(struct storage_reader *r, uint32_t bucket, uint64_t
 	return c;
 }
 
-static const uint8_t fake_uuid[16] = {0x3b, 0xbb, 0x51, 0x12, 0xc4, 0x96, 0x51, 0xfb, 0xbc, 0xdc, 0x6f, 0x41, 0xc0, 0x54, 0xbc, 0x14};
+static const uint8_t fake_uuid[16] = {0x3b, 0xbb, 0x51, 0x12, 0xc4, 0x96, 0x51, 0xfb,
+                                      0xbc, 0xdc, 0x6f, 0x41, 0xc0, 0x54, 0xbc, 0x14};
 
 int op_cursor_next(struct op_cursor *c, struct op_view *out, struct error *err)
 {
@@ -281,15 +285,15 @@ int op_cursor_next(struct op_cursor *c, struct op_view *out, struct error *err)
 	struct fake_op *op = &c->b->ops[c->at++];
 	bool row = op->kind == OP_PUT || op->kind == OP_REMOVE;
 	*out = (struct op_view){
-		.op_id = op->op_id,
-		.kind = op->kind,
-		.checksum = op->checksum,
-		.object_type = row ? SLICE("lists") : (struct slice){0},
-		.object_id = row ? slice_cstr(op->id) : (struct slice){0},
-		.data = op->data_slice,
-		.subkey_table = row ? "t1" : NULL,
-		.subkey_uuid = row ? fake_uuid : NULL,
-		.target_op = op->target_op,
+	        .op_id = op->op_id,
+	        .kind = op->kind,
+	        .checksum = op->checksum,
+	        .object_type = row ? SLICE("lists") : (struct slice){0},
+	        .object_id = row ? slice_cstr(op->id) : (struct slice){0},
+	        .data = op->data_slice,
+	        .subkey_table = row ? "t1" : NULL,
+	        .subkey_uuid = row ? fake_uuid : NULL,
+	        .target_op = op->target_op,
 	};
 	return 1;
 }
@@ -360,9 +364,9 @@ static inline void fake_free(struct storage *s)
 static inline uint32_t fake_definition(struct storage *s, const char *name)
 {
 	s->definitions[s->definition_count] = (struct stored_definition){
-		.number = (uint32_t)s->definition_count + 1,
-		.state = DEFINITION_READY,
-		.name = slice_cstr(name),
+	        .number = (uint32_t)s->definition_count + 1,
+	        .state = DEFINITION_READY,
+	        .name = slice_cstr(name),
 	};
 	return (uint32_t)s->definition_count++;
 }
@@ -390,17 +394,18 @@ static struct fake_bucket *fake_bucket(struct storage *s, uint32_t definition, c
 }
 
 /* definition: index. Answers the op id. */
-static inline uint64_t fake_op(struct storage *s, uint32_t definition, const char *keys, enum op_kind kind, const char *id, struct slice data)
+static inline uint64_t fake_op(struct storage *s, uint32_t definition, const char *keys, enum op_kind kind, const char *id,
+                               struct slice data)
 {
 	struct fake_bucket *b = fake_bucket(s, definition, keys);
 	b->ops = xgrow(b->ops, b->count, &b->cap, sizeof(*b->ops));
 	uint64_t op_id = ++s->last_op;
 	b->ops[b->count++] = (struct fake_op){
-		.op_id = op_id,
-		.kind = kind,
-		.checksum = (uint32_t)(op_id * 2654435761u),
-		.id = id,
-		.data_slice = data,
+	        .op_id = op_id,
+	        .kind = kind,
+	        .checksum = (uint32_t)(op_id * 2654435761u),
+	        .id = id,
+	        .data_slice = data,
 	};
 	b->history = xgrow(b->history, b->history_count, &b->history_cap, sizeof(*b->history));
 	b->history[b->history_count++] = b->ops[b->count - 1];
@@ -448,7 +453,8 @@ static inline void fake_announce(struct storage *s, bool everything)
 		}
 	for (size_t i = 0; i < s->ack_count; i++)
 		if (!s->acks[i].passed && s->acks[i].lsn <= s->checkpoint.position.lsn) {
-			users[news.user_count++] = (struct user_key){slice_cstr(s->acks[i].subject), slice_cstr(s->acks[i].client)};
+			users[news.user_count++] =
+			        (struct user_key){slice_cstr(s->acks[i].subject), slice_cstr(s->acks[i].client)};
 			s->acks[i].passed = true;
 		}
 	news.checkpoint = s->checkpoint;

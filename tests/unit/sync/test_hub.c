@@ -15,14 +15,14 @@ static int setup(void **state)
 	(void)state;
 	client = (struct client){0};
 	plan = (struct plan){
-		.rules =
-			{
-				{.definition = 0, .keys = "[]", .priority = 3, .reason = {true, 0}},
-				{.definition = 1, .lookup = 2, .lookup_key = "u1", .priority = 3, .reason = {true, 1}},
-			},
-		.rule_count = 2,
-		.streams = {{SLICE_INIT("lists"), true, NULL, 0}, {SLICE_INIT("docs"), true, NULL, 0}},
-		.stream_count = 2,
+	        .rules =
+	                {
+	                        {.definition = 0, .keys = "[]", .priority = 3, .reason = {true, 0}},
+	                        {.definition = 1, .lookup = 2, .lookup_key = "u1", .priority = 3, .reason = {true, 1}},
+	                },
+	        .rule_count = 2,
+	        .streams = {{SLICE_INIT("lists"), true, NULL, 0}, {SLICE_INIT("docs"), true, NULL, 0}},
+	        .stream_count = 2,
 	};
 	struct storage *s = fake_new();
 	fake_definition(s, "lists");
@@ -279,7 +279,8 @@ static void *work(void *arg)
 			struct bucket_position positions[CLIENT_BUCKETS];
 			session_free(s->client.session);
 			for (size_t i = 0; i < s->client.bucket_count; i++)
-				positions[i] = (struct bucket_position){slice_cstr(s->client.buckets[i].name), s->client.buckets[i].position};
+				positions[i] = (struct bucket_position){slice_cstr(s->client.buckets[i].name),
+				                                        s->client.buckets[i].position};
 			s->client.request.buckets = positions;
 			s->client.request.bucket_count = s->client.bucket_count;
 			s->client.session = session_new(p->hub, &s->client.request, &s->client.options, s, &s->client.err);
@@ -306,9 +307,11 @@ static void test_threads(void **state)
 	session_hub_free(client.hub);
 	p.hub = client.hub = s->ctx = session_hub_new(s, pool_wake, &p);
 	for (int i = 0; i < STREAMS; i++) {
-		streams[i] = (struct stream){.pool = &p, .client = {.storage = s, .hub = p.hub, .now = NOW, .options = client.options}};
+		streams[i] = (struct stream){.pool = &p,
+		                             .client = {.storage = s, .hub = p.hub, .now = NOW, .options = client.options}};
 		streams[i].client.request.raw_data = true;
-		streams[i].client.session = session_new(p.hub, &streams[i].client.request, &client.options, &streams[i], &client.err);
+		streams[i].client.session =
+		        session_new(p.hub, &streams[i].client.request, &client.options, &streams[i], &client.err);
 	}
 	pthread_mutex_lock(&p.lock);
 	for (int i = 0; i < STREAMS; i++)
@@ -350,7 +353,8 @@ static void test_threads(void **state)
 		assert_int_equal(c->bucket_count, 3);
 		for (size_t k = 0; k < c->bucket_count; k++) {
 			struct bucket_checksum sum;
-			uint32_t number = fake_bucket_number(s, c->buckets[k].name[0] - '0', slice_cstr(strchr(c->buckets[k].name, '[')));
+			uint32_t number =
+			        fake_bucket_number(s, c->buckets[k].name[0] - '0', slice_cstr(strchr(c->buckets[k].name, '[')));
 			struct storage_reader r = {s};
 			reader_checksum(&r, number, s->checkpoint.op_id, &sum, &c->err);
 			assert_int_equal(sum.checksum, c->buckets[k].sum);
@@ -364,14 +368,14 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_news_during_a_step),
-		TEST(test_bucket_appears_during_the_first_step),
-		TEST(test_lookup_changes_during_the_first_step),
-		TEST(test_late_news_do_not_go_back),
-		TEST(test_position_alone),
-		TEST(test_absent_buckets),
-		TEST(test_ten_thousand_sessions),
-		TEST(test_threads),
+	        TEST(test_news_during_a_step),
+	        TEST(test_bucket_appears_during_the_first_step),
+	        TEST(test_lookup_changes_during_the_first_step),
+	        TEST(test_late_news_do_not_go_back),
+	        TEST(test_position_alone),
+	        TEST(test_absent_buckets),
+	        TEST(test_ten_thousand_sessions),
+	        TEST(test_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,10 +104,10 @@ static void test_bounded(void **state)
 #define FLEET 4
 
 static struct plan plan = {
-	.rules = {{.definition = 0, .keys = "[]", .priority = 3, .reason = {true, 0}}},
-	.rule_count = 1,
-	.streams = {{SLICE_INIT("lists"), true, NULL, 0}},
-	.stream_count = 1,
+        .rules = {{.definition = 0, .keys = "[]", .priority = 3, .reason = {true, 0}}},
+        .rule_count = 1,
+        .streams = {{SLICE_INIT("lists"), true, NULL, 0}},
+        .stream_count = 1,
 };
 static struct client fleet[FLEET];
 
@@ -120,7 +120,8 @@ static int setup(void **state)
 	fleet[0] = (struct client){0};
 	client_setup(&fleet[0], s);
 	for (int i = 1; i < FLEET; i++)
-		fleet[i] = (struct client){.storage = s, .hub = fleet[0].hub, .now = NOW, .request = fleet[0].request, .options = fleet[0].options};
+		fleet[i] = (struct client){
+		        .storage = s, .hub = fleet[0].hub, .now = NOW, .request = fleet[0].request, .options = fleet[0].options};
 	return 0;
 }
 
@@ -227,12 +228,12 @@ static void test_a_private_bucket_is_not_kept(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_what_is_found),
-		cmocka_unit_test(test_cuts),
-		cmocka_unit_test(test_bounded),
-		TEST(test_a_fleet_is_served_from_one_encoding),
-		TEST(test_resuming_readers_come_together),
-		TEST(test_a_private_bucket_is_not_kept),
+	        cmocka_unit_test(test_what_is_found),
+	        cmocka_unit_test(test_cuts),
+	        cmocka_unit_test(test_bounded),
+	        TEST(test_a_fleet_is_served_from_one_encoding),
+	        TEST(test_resuming_readers_come_together),
+	        TEST(test_a_private_bucket_is_not_kept),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,7 +67,8 @@ static void test_recorded_refusals(void **state)
 	assert_refused("{\"client_id\":null}", "[\"/client_id: type must be string\"]");
 	assert_refused("{\"streams\":null}", "[\"/streams: type must be object\"]");
 	assert_refused("{\"streams\":{\"include_defaults\":true}}", "[\"/streams must have required property 'subscriptions'\"]");
-	assert_refused("{\"streams\":{\"include_defaults\":null,\"subscriptions\":[]}}", "[\"/streams/include_defaults: type must be boolean\"]");
+	assert_refused("{\"streams\":{\"include_defaults\":null,\"subscriptions\":[]}}",
+	               "[\"/streams/include_defaults: type must be boolean\"]");
 	assert_refused("{\"buckets\":[{}],\"raw_data\":\"x\"}",
 	               "[\"/buckets/0 must have required property 'after'\",\"/raw_data: type must be boolean\"]");
 }
@@ -79,10 +80,11 @@ static void test_refused_subscriptions(void **state)
 	               "[\"/streams/subscriptions/0 must have required property 'parameters'\"]");
 	assert_refused("{\"streams\":{\"subscriptions\":[{\"stream\":\"by_id\",\"parameters\":null}]}}",
 	               "[\"/streams/subscriptions/0 must have required property 'override_priority'\"]");
-	assert_refused("{\"streams\":{\"subscriptions\":[{\"stream\":\"by_id\",\"parameters\":null,\"override_priority\":\"1\"}]}}",
-	               "[\"/streams/subscriptions/0/override_priority: type must be number\","
-	               "\"/streams/subscriptions/0/override_priority: type must be null\","
-	               "\"/streams/subscriptions/0/override_priority: anyOf must match a schema in anyOf\"]");
+	assert_refused(
+	        "{\"streams\":{\"subscriptions\":[{\"stream\":\"by_id\",\"parameters\":null,\"override_priority\":\"1\"}]}}",
+	        "[\"/streams/subscriptions/0/override_priority: type must be number\","
+	        "\"/streams/subscriptions/0/override_priority: type must be null\","
+	        "\"/streams/subscriptions/0/override_priority: anyOf must match a schema in anyOf\"]");
 	assert_refused("{\"streams\":{\"subscriptions\":[{\"stream\":\"by_id\",\"parameters\":[],\"override_priority\":null}]}}",
 	               "[\"/streams/subscriptions/0/parameters: type must be object\","
 	               "\"/streams/subscriptions/0/parameters: type must be null\","
@@ -90,7 +92,8 @@ static void test_refused_subscriptions(void **state)
 	const char *bad[] = {"7", "-1", "1.5", "4", "1e99", "123456789012345678901234567890"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		char body[256];
-		snprintf(body, sizeof(body), "{\"streams\":{\"subscriptions\":[{\"stream\":\"s\",\"parameters\":null,\"override_priority\":%s}]}}",
+		snprintf(body, sizeof(body),
+		         "{\"streams\":{\"subscriptions\":[{\"stream\":\"s\",\"parameters\":null,\"override_priority\":%s}]}}",
 		         bad[i]);
 		assert_refused(body, "[\"/streams/subscriptions/0/override_priority: must be an integer from 0 to 3\"]");
 	}
@@ -104,7 +107,8 @@ static void test_after(void **state)
 	const char *bad[] = {"x1", "1.5", "-1", "0x2", " 1", "9223372036854775808", "99999999999999999999999"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		char body[256];
-		snprintf(body, sizeof(body), "{\"buckets\":[{\"name\":\"a\",\"after\":\"0\"},{\"name\":\"b\",\"after\":\"%s\"}]}", bad[i]);
+		snprintf(body, sizeof(body), "{\"buckets\":[{\"name\":\"a\",\"after\":\"0\"},{\"name\":\"b\",\"after\":\"%s\"}]}",
+		         bad[i]);
 		assert_refused(body, "[\"/buckets/1/after: must be a decimal number up to 9223372036854775807\"]");
 	}
 	struct sync_request r = parse("{\"buckets\":[{\"name\":\"a\",\"after\":\"\"},{\"name\":\"b\",\"after\":\"007\"},"
@@ -120,11 +124,13 @@ static void test_a_full_request(void **state)
 {
 	(void)state;
 	struct sync_request r = parse(
-		"{\"buckets\":[{\"name\":\"1#lists|0[\\\"\\u00e9\\\"]\",\"after\":\"4\"}],\"include_checksum\":true,\"raw_data\":true,"
-		"\"binary_data\":7,\"client_id\":\"c1\",\"parameters\":{\"a\":1,\"big\":9007199254740993,\"r\":1.5,\"s\":\"\\u0001\",\"n\":[{}]},"
-		"\"streams\":{\"include_defaults\":false,\"subscriptions\":[{\"stream\":\"by_id\",\"parameters\":{\"id\":\"l1\"},"
-		"\"override_priority\":null},{\"stream\":\"x\",\"parameters\":null,\"override_priority\":2}]},"
-		"\"app_metadata\":{\"v\":\"1\"},\"unknown\":null}");
+	        "{\"buckets\":[{\"name\":\"1#lists|0[\\\"\\u00e9\\\"]\",\"after\":\"4\"}],\"include_checksum\":true,\"raw_data\":"
+	        "true,"
+	        "\"binary_data\":7,\"client_id\":\"c1\",\"parameters\":{\"a\":1,\"big\":9007199254740993,\"r\":1.5,\"s\":"
+	        "\"\\u0001\",\"n\":[{}]},"
+	        "\"streams\":{\"include_defaults\":false,\"subscriptions\":[{\"stream\":\"by_id\",\"parameters\":{\"id\":\"l1\"},"
+	        "\"override_priority\":null},{\"stream\":\"x\",\"parameters\":null,\"override_priority\":2}]},"
+	        "\"app_metadata\":{\"v\":\"1\"},\"unknown\":null}");
 	assert_slice(r.buckets[0].name, "1#lists|0[\"\xc3\xa9\"]");
 	assert_true(r.raw_data);
 	assert_slice(r.client_id, "c1");
@@ -218,10 +224,14 @@ static void test_hostile_bodies(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(test_recorded_refusals, teardown), cmocka_unit_test_teardown(test_refused_subscriptions, teardown),
-		cmocka_unit_test_teardown(test_after, teardown),             cmocka_unit_test_teardown(test_a_full_request, teardown),
-		cmocka_unit_test_teardown(test_defaults, teardown),          cmocka_unit_test_teardown(test_not_json, teardown),
-		cmocka_unit_test_teardown(test_metadata_is_cut, teardown),   cmocka_unit_test_teardown(test_hostile_bodies, teardown),
+	        cmocka_unit_test_teardown(test_recorded_refusals, teardown),
+	        cmocka_unit_test_teardown(test_refused_subscriptions, teardown),
+	        cmocka_unit_test_teardown(test_after, teardown),
+	        cmocka_unit_test_teardown(test_a_full_request, teardown),
+	        cmocka_unit_test_teardown(test_defaults, teardown),
+	        cmocka_unit_test_teardown(test_not_json, teardown),
+	        cmocka_unit_test_teardown(test_metadata_is_cut, teardown),
+	        cmocka_unit_test_teardown(test_hostile_bodies, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

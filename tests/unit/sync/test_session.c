@@ -6,14 +6,14 @@
 static struct plan basic_plan(void)
 {
 	struct plan p = {
-		.rules =
-			{
-				{.definition = 0, .keys = "[]", .priority = 3, .reason = {true, 0}},
-				{.definition = 1, .keys = "[]", .priority = 1, .reason = {true, 1}},
-			},
-		.rule_count = 2,
-		.streams = {{SLICE_INIT("lists"), true, NULL, 0}, {SLICE_INIT("alerts"), true, NULL, 0}},
-		.stream_count = 2,
+	        .rules =
+	                {
+	                        {.definition = 0, .keys = "[]", .priority = 3, .reason = {true, 0}},
+	                        {.definition = 1, .keys = "[]", .priority = 1, .reason = {true, 1}},
+	                },
+	        .rule_count = 2,
+	        .streams = {{SLICE_INIT("lists"), true, NULL, 0}, {SLICE_INIT("alerts"), true, NULL, 0}},
+	        .stream_count = 2,
 	};
 	return p;
 }
@@ -56,11 +56,13 @@ static void only_lists(void)
 	plan.stream_count = 1;
 }
 
-#define STREAMS "\"streams\":[{\"name\":\"lists\",\"is_default\":true,\"errors\":[]},{\"name\":\"alerts\",\"is_default\":true,\"errors\":[]}]"
-#define OP(id) \
-	"{\"op_id\":\"" #id "\",\"op\":\"PUT\",\"object_type\":\"lists\",\"object_id\":\"x\",\"checksum\":%u,\"subkey\":" \
+#define STREAMS                                                                                                                  \
+	"\"streams\":[{\"name\":\"lists\",\"is_default\":true,\"errors\":[]},{\"name\":\"alerts\",\"is_default\":true,"          \
+	"\"errors\":[]}]"
+#define OP(id)                                                                                                                   \
+	"{\"op_id\":\"" #id "\",\"op\":\"PUT\",\"object_type\":\"lists\",\"object_id\":\"x\",\"checksum\":%u,\"subkey\":"        \
 	"\"t1/3bbb5112-c496-51fb-bcdc-6f41c054bc14\",\"data\":\"{}\"}"
-#define SUM(id) ((uint32_t)((id) * 2654435761u))
+#define SUM(id) ((uint32_t)((id)*2654435761u))
 
 static void test_first_sync_by_priority(void **state)
 {
@@ -75,12 +77,14 @@ static void test_first_sync_by_priority(void **state)
 	snprintf(expected, sizeof(expected),
 	         "{\"checkpoint\":{\"last_op_id\":\"3\",\"buckets\":["
 	         "{\"bucket\":\"1#lists|0[]\",\"checksum\":%d,\"count\":2,\"priority\":3,\"subscriptions\":[{\"default\":0}]},"
-	         "{\"bucket\":\"2#alerts|0[]\",\"checksum\":%d,\"count\":1,\"priority\":1,\"subscriptions\":[{\"default\":1}]}]," STREAMS
-	         "}}\n"
-	         "{\"data\":{\"bucket\":\"2#alerts|0[]\",\"after\":\"0\",\"has_more\":false,\"data\":[" OP(2) "],\"next_after\":\"2\"}}\n"
-	         "{\"partial_checkpoint_complete\":{\"last_op_id\":\"3\",\"priority\":1}}\n"
-	         "{\"data\":{\"bucket\":\"1#lists|0[]\",\"after\":\"0\",\"has_more\":false,\"data\":[" OP(1) "," OP(3) "],\"next_after\":\"3\"}}\n"
-	         "{\"checkpoint_complete\":{\"last_op_id\":\"3\"}}\n",
+	         "{\"bucket\":\"2#alerts|0[]\",\"checksum\":%d,\"count\":1,\"priority\":1,\"subscriptions\":[{\"default\":1}]}]"
+	         "," STREAMS "}}\n"
+	         "{\"data\":{\"bucket\":\"2#alerts|0[]\",\"after\":\"0\",\"has_more\":false,\"data\":[" OP(
+	                 2) "],\"next_after\":\"2\"}}\n"
+	                    "{\"partial_checkpoint_complete\":{\"last_op_id\":\"3\",\"priority\":1}}\n"
+	                    "{\"data\":{\"bucket\":\"1#lists|0[]\",\"after\":\"0\",\"has_more\":false,\"data\":[" OP(1) "," OP(
+	                            3) "],\"next_after\":\"3\"}}\n"
+	                               "{\"checkpoint_complete\":{\"last_op_id\":\"3\"}}\n",
 	         (int)(SUM(1) + SUM(3)), (int)SUM(2), SUM(2), SUM(1), SUM(3));
 	client_expect(&client, expected);
 	struct session_stats stats;
@@ -97,9 +101,10 @@ static void test_nothing_stored_yet(void **state)
 	only_lists();
 	client_open(&client);
 	assert_int_equal(client_run(&client), SESSION_IDLE);
-	client_expect(&client, "{\"checkpoint\":{\"last_op_id\":\"0\",\"buckets\":[{\"bucket\":\"1#lists|0[]\",\"checksum\":0,\"count\":0,"
-	                       "\"priority\":3,\"subscriptions\":[{\"default\":0}]}],\"streams\":[{\"name\":\"lists\",\"is_default\":true,"
-	                       "\"errors\":[]}]}}\n{\"checkpoint_complete\":{\"last_op_id\":\"0\"}}\n");
+	client_expect(&client,
+	              "{\"checkpoint\":{\"last_op_id\":\"0\",\"buckets\":[{\"bucket\":\"1#lists|0[]\",\"checksum\":0,\"count\":0,"
+	              "\"priority\":3,\"subscriptions\":[{\"default\":0}]}],\"streams\":[{\"name\":\"lists\",\"is_default\":true,"
+	              "\"errors\":[]}]}}\n{\"checkpoint_complete\":{\"last_op_id\":\"0\"}}\n");
 	/* The first operation of the bucket makes it known to the storage, and wakes the session. */
 	fake_put(client.storage, 0, "[]", "x", "{}");
 	fake_commit(client.storage);
@@ -131,8 +136,11 @@ static void test_resume(void **state)
 	fake_put(client.storage, 0, "[]", "x", "{}");
 	fake_commit(client.storage);
 	/* The last of a name that occurs twice wins; unknown ones are not mentioned; a position may be one without an operation. */
-	struct bucket_position positions[] = {{SLICE("9#gone[]"), 7},     {SLICE("1#lists|0[]"), 3}, {SLICE("2#alerts|0[]"), 2},
-	                                      {SLICE("1#lists|0[]"), 2}, {SLICE(""), 0}};
+	struct bucket_position positions[] = {{SLICE("9#gone[]"), 7},
+	                                      {SLICE("1#lists|0[]"), 3},
+	                                      {SLICE("2#alerts|0[]"), 2},
+	                                      {SLICE("1#lists|0[]"), 2},
+	                                      {SLICE(""), 0}};
 	client.request.buckets = positions;
 	client.request.bucket_count = 5;
 	client_open(&client);
@@ -179,9 +187,11 @@ static void test_live_changes(void **state)
 	char expected[2048];
 	snprintf(expected, sizeof(expected),
 	         "{\"checkpoint_diff\":{\"last_op_id\":\"2\",\"removed_buckets\":[],\"updated_buckets\":["
-	         "{\"bucket\":\"2#alerts|0[]\",\"checksum\":%d,\"count\":1,\"priority\":1,\"subscriptions\":[{\"default\":1}]}]}}\n"
-	         "{\"data\":{\"bucket\":\"2#alerts|0[]\",\"after\":\"0\",\"has_more\":false,\"data\":[" OP(2) "],\"next_after\":\"2\"}}\n"
-	         "{\"checkpoint_complete\":{\"last_op_id\":\"2\"}}\n",
+	         "{\"bucket\":\"2#alerts|0[]\",\"checksum\":%d,\"count\":1,\"priority\":1,\"subscriptions\":[{\"default\":1}]}]}}"
+	         "\n"
+	         "{\"data\":{\"bucket\":\"2#alerts|0[]\",\"after\":\"0\",\"has_more\":false,\"data\":[" OP(
+	                 2) "],\"next_after\":\"2\"}}\n"
+	                    "{\"checkpoint_complete\":{\"last_op_id\":\"2\"}}\n",
 	         (int)SUM(2), SUM(2));
 	client_expect(&client, expected);
 	/* Two groups in one diff. */
@@ -264,7 +274,8 @@ static void test_bucket_goes_and_returns(void **state)
 	fake_set_lookup(client.storage, 3, "u1", NULL);
 	fake_commit(client.storage);
 	client_run(&client);
-	client_expect(&client, "{\"checkpoint_diff\":{\"last_op_id\":\"6\",\"removed_buckets\":[\"3#docs|0[\\\"t1\\\"]\",\"3#docs|0[\\\"t2\\\"]\"],"
+	client_expect(&client, "{\"checkpoint_diff\":{\"last_op_id\":\"6\",\"removed_buckets\":[\"3#docs|0[\\\"t1\\\"]\",\"3#"
+	                       "docs|0[\\\"t2\\\"]\"],"
 	                       "\"updated_buckets\":[]}}\n{\"checkpoint_complete\":{\"last_op_id\":\"6\"}}\n");
 	/* Its operations wake nobody now; when it returns it is sent from 0. */
 	fake_put(client.storage, 2, "[\"t1\"]", "x", "{}");
@@ -563,7 +574,8 @@ static void test_write_checkpoint(void **state)
 	fake_commit(client.storage); /* position 3: 2 is passed */
 	assert_int_equal(client.wakes, 1);
 	client_run(&client);
-	client_expect(&client, "{\"checkpoint_diff\":{\"last_op_id\":\"1\",\"write_checkpoint\":\"2\",\"removed_buckets\":[],\"updated_buckets\":[]}}\n"
+	client_expect(&client, "{\"checkpoint_diff\":{\"last_op_id\":\"1\",\"write_checkpoint\":\"2\",\"removed_buckets\":[],"
+	                       "\"updated_buckets\":[]}}\n"
 	                       "{\"checkpoint_complete\":{\"last_op_id\":\"1\"}}\n");
 	/* Repeated on each line. */
 	fake_put(client.storage, 0, "[]", "x", "{}");
@@ -874,42 +886,42 @@ static void test_bson(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_first_sync_by_priority),
-		TEST(test_nothing_stored_yet),
-		TEST(test_no_plan_and_no_checkpoint),
-		TEST(test_resume),
-		TEST(test_ahead_of_the_server),
-		TEST(test_live_changes),
-		TEST(test_only_the_newest_checkpoint),
-		TEST(test_news_of_others_cost_nothing),
-		TEST(test_bucket_goes_and_returns),
-		TEST(test_too_many_buckets),
-		TEST(test_storage_failure),
-		TEST(test_lines_of_a_thousand),
-		TEST(test_exactly_a_thousand),
-		TEST(test_large_rows),
-		TEST(test_budgets),
-		TEST(test_interruption),
-		TEST(test_interruption_keeps_what_is_finished),
-		TEST(test_invalidated_by_a_move),
-		TEST(test_invalidation_is_remembered),
-		TEST(test_cleared_beyond_the_checkpoint),
-		TEST(test_compacted_before),
-		TEST(test_write_checkpoint),
-		TEST(test_keepalives),
-		TEST(test_keepalive_inside_a_download),
-		TEST(test_expired_at_the_start),
-		TEST(test_quiet_transport),
-		TEST(test_shutdown),
-		TEST(test_plan_without_a_difference),
-		TEST(test_plan_with_other_buckets),
-		TEST(test_plan_with_another_priority_or_stream),
-		TEST(test_plan_in_the_middle_of_a_download),
-		TEST(test_same_plan_in_the_middle_of_a_download),
-		TEST(test_plan_that_cannot_be_resolved),
-		TEST(test_plan_ahead_of_the_news),
-		TEST(test_nested_data),
-		TEST(test_bson),
+	        TEST(test_first_sync_by_priority),
+	        TEST(test_nothing_stored_yet),
+	        TEST(test_no_plan_and_no_checkpoint),
+	        TEST(test_resume),
+	        TEST(test_ahead_of_the_server),
+	        TEST(test_live_changes),
+	        TEST(test_only_the_newest_checkpoint),
+	        TEST(test_news_of_others_cost_nothing),
+	        TEST(test_bucket_goes_and_returns),
+	        TEST(test_too_many_buckets),
+	        TEST(test_storage_failure),
+	        TEST(test_lines_of_a_thousand),
+	        TEST(test_exactly_a_thousand),
+	        TEST(test_large_rows),
+	        TEST(test_budgets),
+	        TEST(test_interruption),
+	        TEST(test_interruption_keeps_what_is_finished),
+	        TEST(test_invalidated_by_a_move),
+	        TEST(test_invalidation_is_remembered),
+	        TEST(test_cleared_beyond_the_checkpoint),
+	        TEST(test_compacted_before),
+	        TEST(test_write_checkpoint),
+	        TEST(test_keepalives),
+	        TEST(test_keepalive_inside_a_download),
+	        TEST(test_expired_at_the_start),
+	        TEST(test_quiet_transport),
+	        TEST(test_shutdown),
+	        TEST(test_plan_without_a_difference),
+	        TEST(test_plan_with_other_buckets),
+	        TEST(test_plan_with_another_priority_or_stream),
+	        TEST(test_plan_in_the_middle_of_a_download),
+	        TEST(test_same_plan_in_the_middle_of_a_download),
+	        TEST(test_plan_that_cannot_be_resolved),
+	        TEST(test_plan_ahead_of_the_news),
+	        TEST(test_nested_data),
+	        TEST(test_bson),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -75,15 +75,17 @@ static void connect_client(struct client *c)
 static void make_plan(struct plan *p, const char *user, bool other)
 {
 	*p = (struct plan){
-		.rules =
-			{
-				{.definition = 0, .keys = "[]", .priority = 3, .reason = {true, 0}},
-				{.definition = 1, .lookup = 3, .lookup_key = user, .priority = 1, .reason = {true, 1}},
-				{.definition = 2, .lookup = 3, .lookup_key = "all", .priority = 2, .reason = {true, 2}},
-			},
-		.rule_count = other ? 2 : 3,
-		.streams = {{SLICE_INIT("one"), true, NULL, 0}, {SLICE_INIT("two"), true, NULL, 0}, {SLICE_INIT("three"), true, NULL, 0}},
-		.stream_count = 3,
+	        .rules =
+	                {
+	                        {.definition = 0, .keys = "[]", .priority = 3, .reason = {true, 0}},
+	                        {.definition = 1, .lookup = 3, .lookup_key = user, .priority = 1, .reason = {true, 1}},
+	                        {.definition = 2, .lookup = 3, .lookup_key = "all", .priority = 2, .reason = {true, 2}},
+	                },
+	        .rule_count = other ? 2 : 3,
+	        .streams = {{SLICE_INIT("one"), true, NULL, 0},
+	                    {SLICE_INIT("two"), true, NULL, 0},
+	                    {SLICE_INIT("three"), true, NULL, 0}},
+	        .stream_count = 3,
 	};
 }
 
@@ -188,7 +190,10 @@ static void world_run(uint64_t with)
 	for (int i = 0; i < CLIENTS; i++) {
 		struct session_hub *hub = w.clients[0].hub;
 		if (i)
-			w.clients[i] = (struct client){.storage = w.storage, .hub = hub, .now = NOW, .request = w.clients[0].request,
+			w.clients[i] = (struct client){.storage = w.storage,
+			                               .hub = hub,
+			                               .now = NOW,
+			                               .request = w.clients[0].request,
 			                               .options = w.clients[0].options};
 		w.clients[i].options.user = (struct user_key){slice_cstr(users[i]), SLICE("c")};
 		w.clients[i].options.split_lines = i & 1;
@@ -230,7 +235,7 @@ static void test_random_worlds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_random_worlds),
+	        cmocka_unit_test(test_random_worlds),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

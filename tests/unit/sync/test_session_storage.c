@@ -6,15 +6,15 @@
 
 #include "base/clock.h"
 
-#define CONFIG(priority, extra) \
-	"bucket_definitions:\n" \
-	"  notes:\n" \
-	"    priority: " priority "\n" \
-	"    data:\n" \
-	"      - SELECT * FROM notes\n" \
-	"  mine:\n" \
-	"    parameters: SELECT id AS list_id FROM lists WHERE owner_id = request.user_id()\n" \
-	"    data:\n" \
+#define CONFIG(priority, extra)                                                                                                  \
+	"bucket_definitions:\n"                                                                                                  \
+	"  notes:\n"                                                                                                             \
+	"    priority: " priority "\n"                                                                                           \
+	"    data:\n"                                                                                                            \
+	"      - SELECT * FROM notes\n"                                                                                          \
+	"  mine:\n"                                                                                                              \
+	"    parameters: SELECT id AS list_id FROM lists WHERE owner_id = request.user_id()\n"                                   \
+	"    data:\n"                                                                                                            \
 	"      - SELECT * FROM todos WHERE list_id = bucket.list_id\n" extra
 
 struct fixture {
@@ -28,10 +28,10 @@ struct fixture {
 	uint32_t tables[3];
 };
 
-#define OK(call) \
-	do { \
-		if (!(call)) \
-			fail_msg("%s: %s", #call, f->err.message); \
+#define OK(call)                                                                                                                 \
+	do {                                                                                                                     \
+		if (!(call))                                                                                                     \
+			fail_msg("%s: %s", #call, f->err.message);                                                               \
 	} while (0)
 
 static void commit(struct fixture *f)
@@ -70,7 +70,7 @@ static int setup(void **state)
 	if (!mkdtemp(f->folder))
 		return -1;
 	struct storage_options o = {
-		.path = slice_cstr(f->folder), .map_size = (uint64_t)1 << 30, .request_retention_ms = 3600000, .log = &f->log};
+	        .path = slice_cstr(f->folder), .map_size = (uint64_t)1 << 30, .request_retention_ms = 3600000, .log = &f->log};
 	f->s = storage_open_lmdb(&o, &f->err);
 	if (!f->s)
 		fail_msg("%s", f->err.message);
@@ -133,7 +133,8 @@ static void write_row(struct fixture *f, int table, const char *id, const char *
 		put_entry_digest(&puts[i]);
 	}
 	for (size_t i = 0; i < e.lookup_count; i++)
-		lookups[i] = (struct lookup_entry){plan->definitions[e.lookups[i].definition].number, e.lookups[i].key, e.lookups[i].results};
+		lookups[i] = (struct lookup_entry){plan->definitions[e.lookups[i].definition].number, e.lookups[i].key,
+		                                   e.lookups[i].results};
 	struct row_key key = {.bytes = slice_cstr(id)};
 	snprintf((char *)key.uuid, sizeof(key.uuid), "%s", id);
 	struct row_contributions c = {puts, e.entry_count, lookups, e.lookup_count};
@@ -284,25 +285,26 @@ static void test_bulk(void **state)
 			arena_reset(&f->arena);
 	}
 	commit(f);
-	client_open(c);
-	int64_t us = 0;
-	size_t operations = 0;
-	enum session_status status;
-	do {
-		struct session_output out = {0};
-		int64_t start = clock_mono_us();
-		status = session_step(c->session, NOW, 262144, SIZE_MAX, &out, &c->next, &c->err);
-		us += clock_mono_us() - start;
-		for (size_t i = 0; i < out.count; i++)
-			block_unref(out.blocks[i]);
-		free(out.blocks);
-	} while (status == SESSION_MORE);
-	assert_int_equal(status, SESSION_IDLE);
-	struct session_stats stats;
-	session_get_stats(c->session, &stats);
-	operations = stats.operations_sent;
-	assert_int_equal(operations, 20000);
-	print_message("%zu operations in %lld us: %.0f a second\n", operations, (long long)us, (double)operations * 1e6 / (double)us);
+	for (int round = 0; round < 3; round++) {
+		client_open(c);
+		int64_t us = 0;
+		enum session_status status;
+		do {
+			struct session_output out = {0};
+			int64_t start = clock_mono_us();
+			status = session_step(c->session, NOW, 262144, SIZE_MAX, &out, &c->next, &c->err);
+			us += clock_mono_us() - start;
+			for (size_t i = 0; i < out.count; i++)
+				block_unref(out.blocks[i]);
+			free(out.blocks);
+		} while (status == SESSION_MORE);
+		assert_int_equal(status, SESSION_IDLE);
+		struct session_stats stats;
+		session_get_stats(c->session, &stats);
+		assert_int_equal(stats.operations_sent, 20000);
+		print_message("20000 operations in %lld us: %.0f a second\n", (long long)us, 20000.0 * 1e6 / (double)us);
+		client_close(c);
+	}
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -310,10 +312,10 @@ static void test_bulk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_rows_to_lines),
-		TEST(test_acknowledged_request),
-		TEST(test_deploys),
-		TEST(test_bulk),
+	        TEST(test_rows_to_lines),
+	        TEST(test_acknowledged_request),
+	        TEST(test_deploys),
+	        TEST(test_bulk),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
