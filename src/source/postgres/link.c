@@ -1,6 +1,8 @@
 /* link.c: opens connections and runs queries, every wait bounded. */
+#define _GNU_SOURCE /* RTLD_DEFAULT */
 #include "source/postgres/link.h"
 
+#include <dlfcn.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +77,28 @@ int link_poll(struct link *l, short what, int timeout_ms)
 	}
 }
 
+/*
+ * Decrypted bytes that OpenSSL still holds: a poll of the socket does not show them, and libpq takes what fits into its buffer (a
+ * record has up to 16 KB). libssl is there because of libpq; it is found by name since nothing else here needs it.
+ */
+static bool tls_holds_bytes(PGconn *pg)
+{
+	void *ssl = PQsslInUse(pg) ? PQgetssl(pg) : NULL;
+	if (!ssl)
+		return false;
+	int (*pending)(const void *) = (int (*)(const void *))dlsym(RTLD_DEFAULT, "SSL_pending");
+	return pending && pending(ssl) > 0;
+}
+
+bool link_receive(struct link *l)
+{
+	do {
+		if (!PQconsumeInput(l->pg))
+			return false;
+	} while (tls_holds_bytes(l->pg));
+	return true;
+}
+
 static bool wait_ready(struct link *l, short what, int timeout_ms, struct error *err)
 {
 	int ready = link_poll(l, what, timeout_ms);
@@ -94,7 +118,7 @@ bool link_flush(struct link *l, int timeout_ms, struct error *err)
 		/* The server may be waiting for us to read before it reads. */
 		if (!wait_ready(l, POLLIN | POLLOUT, timeout_ms, err))
 			return false;
-		if (!PQconsumeInput(l->pg))
+		if (!link_receive(l))
 			return link_error(l, NULL, "", err);
 	}
 }
@@ -217,7 +241,7 @@ PGresult *link_result(struct link *l, int timeout_ms, bool *end, struct error *e
 	while (PQisBusy(l->pg)) {
 		if (!wait_ready(l, POLLIN, timeout_ms, err))
 			return NULL;
-		if (!PQconsumeInput(l->pg)) {
+		if (!link_receive(l)) {
 			link_error(l, NULL, "PSYNC_S1120", err);
 			return NULL;
 		}
@@ -254,7 +278,7 @@ int link_copy_row(struct link *l, char **row, int timeout_ms, struct error *err)
 		}
 		if (!wait_ready(l, POLLIN, timeout_ms, err))
 			return -1;
-		if (!PQconsumeInput(l->pg)) {
+		if (!link_receive(l)) {
 			link_error(l, NULL, "PSYNC_S1120", err);
 			return -1;
 		}

@@ -60,6 +60,8 @@ void link_abort(struct link *l);
 /* Waits until the socket is ready for what (POLLIN, POLLOUT) or timeout_ms passed: 1 ready, 0 time-out, -1 stopped or aborted. A
  * negative time-out waits for ever. */
 int link_poll(struct link *l, short what, int timeout_ms);
+/* Takes in what has arrived, without waiting. False: the connection is lost (the reason by link_error). */
+bool link_receive(struct link *l);
 /* Pushes out what is queued for sending. */
 bool link_flush(struct link *l, int timeout_ms, struct error *err);
 

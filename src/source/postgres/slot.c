@@ -108,7 +108,7 @@ static PGresult *create(struct link *l, const char *slot, struct error *err)
 			said = true;
 			log_info(l->source->log, "Creating replication slot %s waits for running transactions on the source to end", slot);
 		}
-		if (ready > 0 && !PQconsumeInput(l->pg)) {
+		if (ready > 0 && !link_receive(l)) {
 			link_error(l, NULL, "", err);
 			return NULL;
 		}

@@ -185,7 +185,7 @@ static int fetch(struct source_stream *st, struct error *err)
 		}
 		if (tries)
 			return 0;
-		if (!PQconsumeInput(st->link.pg)) {
+		if (!link_receive(&st->link)) {
 			link_error(&st->link, NULL, "", err);
 			st->link.broken = true;
 			return -1;
