@@ -114,6 +114,8 @@ static int check_head(struct ws_decoder *d)
 static void take_payload(struct ws_decoder *d, struct slice *bytes)
 {
 	size_t n = bytes->n < d->left ? bytes->n : (size_t)d->left;
+	if (n == 0)
+		return;
 	unsigned char *to = is_control(d->opcode) ? d->control + d->control_n : (unsigned char *)buf_reserve(&d->message, n);
 	for (size_t i = 0; i < n; i++)
 		to[i] = (unsigned char)bytes->p[i] ^ d->mask[(d->at + i) & 3];
