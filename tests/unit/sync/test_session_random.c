@@ -228,7 +228,7 @@ static void test_random_worlds(void **state)
 {
 	(void)state;
 	const char *count = getenv("SYNC_RANDOM_WORLDS");
-	for (uint64_t i = 1; i <= (count ? strtoull(count, NULL, 10) : 3); i++)
+	for (uint64_t i = 1; i <= (count ? strtoull(count, NULL, 10) : 2); i++)
 		world_run(i);
 }
 
