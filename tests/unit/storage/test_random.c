@@ -20,7 +20,7 @@ static void run(struct fixture *f, uint64_t seed, int steps)
 	for (int i = 0; i < steps; i++) {
 		uint64_t x = model_random(&seed, 200);
 		if (x < 184) {
-			model_step(f, tables, current, &seed);
+			model_step(f, tables, current, &seed, false);
 			continue;
 		}
 		if (x < 187) {
