@@ -34,6 +34,7 @@ struct run {
 	struct entry *entries;
 	size_t count;
 	size_t passed, failed, skipped, deviations;
+	char slot[64];
 	bool recording; /* into entry.plain */
 	struct source_connection *c;
 };
@@ -223,8 +224,8 @@ static bool run_group(struct run *run, size_t from, size_t end, struct error *er
 	struct xid_snapshot x;
 	struct source_stream *stream = NULL;
 	bool ok = (run->c = source_connect(run->f.source, err)) &&
-	          source_slot_create(run->f.source, "syncline_vectors", &lsn, &x, &run->f.arena, err) &&
-	          (stream = source_stream_open(run->f.source, "syncline_vectors", err));
+	          source_slot_create(run->f.source, run->slot, &lsn, &x, &run->f.arena, err) &&
+	          (stream = source_stream_open(run->f.source, run->slot, err));
 	for (size_t i = from; ok && i < end; i++) {
 		make_table(run, i);
 		ok = snapshot(run, i, err);
@@ -232,7 +233,7 @@ static bool run_group(struct run *run, size_t from, size_t end, struct error *er
 	ok = ok && follow(run, stream, from, end, err);
 	source_stream_close(stream);
 	if (run->c)
-		ok = source_slot_drop(run->c, "syncline_vectors", err) && ok;
+		ok = source_slot_drop(run->c, run->slot, err) && ok;
 	source_disconnect(run->c);
 	run->c = NULL;
 	buf_free(&sql);
@@ -302,6 +303,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	struct run run = {0};
+	snprintf(run.slot, sizeof(run.slot), "syncline_vectors_%d", (int)getpid());
 	bool have_server = fixture_start(&run.f, "vectors");
 	if (have_server)
 		prepare(&run, argv[1]);

@@ -333,28 +333,27 @@ bool source_read_chunk(struct source_connection *c, const struct chunk_request *
 	*out = (struct source_chunk){0};
 	if (!refuse_while_scanning(c, err))
 		return false;
-	/* The plan may be older than the table: then what was read is dropped, and a new plan tells whether the caller's table still fits. */
-	for (int attempt = 0; attempt < 3; attempt++) {
+	/* The plan kept from the last chunk may be older than the table: then what was read is dropped, and a new plan tells whether the
+	 * caller's table still fits. */
+	bool anew = false;
+	for (int attempt = 0; attempt < 4; attempt++) {
 		bool failed;
-		if (!plan_for(c, request->table, attempt > 0, &out->outcome, &failed, err)) {
-			bool gone = !failed && out->outcome == CHUNK_TABLE_CHANGED;
-			if (gone && attempt == 0 && plan_for(c, request->table, true, &out->outcome, &failed, err))
-				continue;
-			return !failed;
+		if (!plan_for(c, request->table, anew, &out->outcome, &failed, err)) {
+			if (failed)
+				return false;
+			if (anew)
+				return true;
+			anew = true;
+			continue;
 		}
-		switch (read_once(c, request, arena, out, err)) {
-		case READ_OK:
-			return true;
-		case READ_FAILED:
-			return false;
-		case READ_GONE:
-		case READ_CHANGED:
-			break;
-		}
+		enum outcome outcome = read_once(c, request, arena, out, err);
+		if (outcome == READ_OK || outcome == READ_FAILED)
+			return outcome == READ_OK;
 		/* An error that stays although the plan is new is not the table's changing. */
-		if (c->link.broken || (attempt > 0 && c->link.sqlstate[0]))
+		if (c->link.broken || (anew && c->link.sqlstate[0]))
 			return false;
 		*out = (struct source_chunk){.outcome = CHUNK_TABLE_CHANGED};
+		anew = true;
 	}
 	return true;
 }

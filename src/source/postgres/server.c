@@ -4,17 +4,25 @@
 #include "base/position.h"
 #include "source/postgres/link.h"
 
+#define OLDEST_VERSION 110000
+/* Of the database's name in system_id: what fits beside 20 digits. The number tells servers apart. */
+#define DATABASE_PART 42
+
 /* Plain settings instead of a PL/pgSQL block, so that it also works where plpgsql is missing. */
 static bool check_settings(struct link *l, struct error *err)
 {
+	if (l->version < OLDEST_VERSION)
+		return error_set(err, "", "PostgreSQL 11 or newer is needed, this server is version %d", l->version / 10000);
 	PGresult *r = link_query(l,
 	                         "SELECT pg_catalog.current_setting('wal_level'), pg_catalog.current_setting('max_replication_slots'),"
-	                         " pg_catalog.current_setting('max_wal_senders')",
+	                         " pg_catalog.current_setting('max_wal_senders'), pg_catalog.pg_is_in_recovery()",
 	                         SHORT_TIMEOUT_MS, err);
 	if (!r)
 		return false;
 	bool ok = true;
-	if (strcmp(PQgetvalue(r, 0, 0), "logical") != 0)
+	if (pg_field_bool(r, 0, 3))
+		ok = error_set(err, "", "the server is a standby; replication needs the primary");
+	else if (strcmp(PQgetvalue(r, 0, 0), "logical") != 0)
 		ok = error_set(err, "",
 		               "wal_level must be set to 'logical', your database has it set to '%s'. Please edit your config file and "
 		               "restart PostgreSQL.",
@@ -60,20 +68,38 @@ bool source_check(struct source_connection *c, struct error *err)
 	return check_settings(&c->link, err) && check_publication(&c->link, err);
 }
 
+/* Needs the privilege to replicate and nothing else. */
+static bool identify_by_replication(struct source *s, struct source_identity *out, const char *database, struct error *err)
+{
+	struct link l;
+	if (!link_open(&l, s, LINK_REPLICATION, err))
+		return false;
+	PGresult *r = link_query(&l, "IDENTIFY_SYSTEM", SHORT_TIMEOUT_MS, err);
+	if (r)
+		snprintf(out->system_id, sizeof(out->system_id), "%s.%.*s", PQgetvalue(r, 0, 0), DATABASE_PART, database);
+	PQclear(r);
+	link_close(&l);
+	return r != NULL;
+}
+
 bool source_identify(struct source_connection *c, struct source_identity *out, struct error *err)
 {
-	PGresult *r = link_query(&c->link,
-	                         "SELECT system_identifier, pg_catalog.current_database(), pg_catalog.pg_current_wal_insert_lsn()"
-	                         " FROM pg_catalog.pg_control_system()",
-	                         SHORT_TIMEOUT_MS, err);
+	PGresult *r = link_query(&c->link, "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.current_database()", SHORT_TIMEOUT_MS, err);
 	if (!r)
 		return false;
-	/* A database name of 63 bytes does not fit beside 20 digits: cut it, the number tells servers apart. */
-	snprintf(out->system_id, sizeof(out->system_id), "%s.%.*s", PQgetvalue(r, 0, 0), 42, PQgetvalue(r, 0, 1));
-	out->server_version = c->link.version;
-	bool ok = lsn_parse(pg_field(r, 0, 2), &out->insert_lsn);
+	char database[DATABASE_PART + 1];
+	snprintf(database, sizeof(database), "%s", PQgetvalue(r, 0, 1));
+	bool ok = lsn_parse(pg_field(r, 0, 0), &out->insert_lsn);
 	PQclear(r);
-	return ok || error_set(err, "PSYNC_S1120", "the server's WAL position cannot be read");
+	if (!ok)
+		return error_set(err, "PSYNC_S1120", "the server's WAL position cannot be read");
+	out->server_version = c->link.version;
+	r = link_query(&c->link, "SELECT system_identifier FROM pg_catalog.pg_control_system()", SHORT_TIMEOUT_MS, err);
+	if (!r) /* some managed services keep the function to themselves */
+		return !c->link.broken && identify_by_replication(c->link.source, out, database, err);
+	snprintf(out->system_id, sizeof(out->system_id), "%s.%s", PQgetvalue(r, 0, 0), database);
+	PQclear(r);
+	return true;
 }
 
 bool source_head(struct source_connection *c, uint64_t *lsn, struct xid_snapshot *snapshot, struct arena *arena, struct error *err)

@@ -74,6 +74,17 @@ static inline const char *fixture_option(struct fixture *f, const char *keyword,
 	return otherwise;
 }
 
+static inline void fixture_stop(struct fixture *f);
+
+/* The fixture to be cleaned up when a test ends the process. */
+static struct fixture *fixture_current;
+
+static inline void fixture_at_exit(void)
+{
+	if (fixture_current)
+		fixture_stop(fixture_current);
+}
+
 /* False without PG_URI. */
 static inline bool fixture_start(struct fixture *f, const char *name)
 {
@@ -103,13 +114,16 @@ static inline bool fixture_start(struct fixture *f, const char *name)
 	                                   .snapshot_socket_timeout_s = 30,
 	                                   .heartbeat_interval_s = 60};
 	f->source = source_new(&f->config, &f->log);
+	fixture_current = f;
+	atexit(fixture_at_exit);
 	return true;
 }
 
 static inline void fixture_stop(struct fixture *f)
 {
-	if (!f->pg)
+	if (fixture_current != f)
 		return;
+	fixture_current = NULL;
 	char sql[256];
 	source_free(f->source);
 	PQfinish(f->pg);

@@ -36,12 +36,6 @@ static struct source_connection *connect_ok(void)
 			fail_msg("%s", err.message); \
 	} while (0)
 
-static void assert_starts(const char *text, const char *prefix)
-{
-	if (strncmp(text, prefix, strlen(prefix)) != 0)
-		fail_msg("\"%s\" does not start with \"%s\"", text, prefix);
-}
-
 /* ---- connections ------------------------------------------------------------------------------------------------------------ */
 
 static void connecting_pins_the_session_settings(void **state)
@@ -189,6 +183,34 @@ static void interrupting_the_source_ends_all_calls(void **state)
 	assert_null(source_connect(s, &err));
 	source_free(s);
 	fixture_sql(&f, "COMMIT");
+}
+
+static void a_role_without_the_control_function_is_identified_over_replication(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	struct error err = {0};
+	struct source_identity plain, restricted;
+	char role[64], sql[512];
+	struct source_connection *c = connect_ok();
+	assert_ok(source_identify(c, &plain, &err));
+	source_disconnect(c);
+	snprintf(role, sizeof(role), "syncline_control_%d", (int)getpid());
+	snprintf(sql, sizeof(sql),
+	         "CREATE ROLE %s LOGIN REPLICATION PASSWORD 'postgres'; REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC", role);
+	fixture_sql(&f, sql);
+	struct source_config config = f.config;
+	config.username = role;
+	struct source *s = source_new(&config, &f.log);
+	c = source_connect(s, &err);
+	if (c) { /* pg_hba.conf may keep it out */
+		assert_ok(source_identify(c, &restricted, &err));
+		assert_string_equal(restricted.system_id, plain.system_id);
+	}
+	source_disconnect(c);
+	source_free(s);
+	snprintf(sql, sizeof(sql), "DROP ROLE %s", role);
+	fixture_sql(&f, sql);
 }
 
 /* ---- checks ----------------------------------------------------------------------------------------------------------------- */
@@ -396,14 +418,19 @@ static void row_security_is_told(void **state)
 {
 	(void)state;
 	NEED_SERVER();
-	fixture_sql(&f, "CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE ROLE syncline_reader LOGIN "
-	                "REPLICATION PASSWORD 'postgres'; GRANT SELECT ON t TO syncline_reader");
+	char role[64], sql[512];
+	snprintf(role, sizeof(role), "syncline_reader_%d", (int)getpid());
+	snprintf(sql, sizeof(sql),
+	         "CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE ROLE %s LOGIN REPLICATION PASSWORD "
+	         "'postgres'; GRANT SELECT ON t TO %s",
+	         role, role);
+	fixture_sql(&f, sql);
 	struct source_pattern p[] = {{.schema = SLICE("public"), .table = SLICE("t")}};
 	struct source_table *t;
 	assert_int_equal(discover(p, 1, &t), 1);
 	assert_false(t[0].row_security); /* a superuser's */
 	struct source_config config = f.config;
-	config.username = "syncline_reader";
+	config.username = role;
 	struct source *s = source_new(&config, NULL);
 	struct error err = {0};
 	size_t n;
@@ -414,7 +441,8 @@ static void row_security_is_told(void **state)
 	}
 	source_disconnect(c);
 	source_free(s);
-	fixture_sql(&f, "DROP TABLE t; DROP OWNED BY syncline_reader; DROP ROLE syncline_reader");
+	snprintf(sql, sizeof(sql), "DROP TABLE t; DROP OWNED BY %s; DROP ROLE %s", role, role);
+	fixture_sql(&f, sql);
 }
 
 /* ---- slots and head --------------------------------------------------------------------------------------------------------- */
@@ -428,27 +456,30 @@ static void a_slot_lives_from_create_to_drop(void **state)
 	enum slot_status status;
 	uint64_t confirmed, start, head;
 	struct xid_snapshot x, s;
-	assert_ok(source_slot_status(c, "syncline_life", &status, &confirmed, &err));
+	char slot[64], expected[128];
+	snprintf(slot, sizeof(slot), "syncline_life_%d", (int)getpid());
+	snprintf(expected, sizeof(expected), "replication slot \"%s\" does not exist", slot);
+	assert_ok(source_slot_status(c, slot, &status, &confirmed, &err));
 	assert_int_equal(status, SLOT_MISSING);
 	uint64_t before = strtoull(fixture_value(&f, "SELECT pg_current_xact_id()"), NULL, 10);
-	assert_ok(source_slot_create(f.source, "syncline_life", &start, &x, &f.arena, &err));
+	assert_ok(source_slot_create(f.source, slot, &start, &x, &f.arena, &err));
 	uint64_t after = strtoull(fixture_value(&f, "SELECT pg_current_xact_id()"), NULL, 10);
 	assert_true(xid_visible(&x, before));
 	assert_false(xid_visible(&x, after));
-	assert_ok(source_slot_status(c, "syncline_life", &status, &confirmed, &err));
+	assert_ok(source_slot_status(c, slot, &status, &confirmed, &err));
 	assert_int_equal(status, SLOT_VALID);
 	assert_true(confirmed == start);
 	assert_ok(source_head(c, &head, &s, &f.arena, &err));
 	assert_true(head >= start);
 	assert_true(xid_visible(&s, after));
-	assert_false(source_slot_create(f.source, "syncline_life", &start, &x, &f.arena, &err));
+	assert_false(source_slot_create(f.source, slot, &start, &x, &f.arena, &err));
 	assert_true(strstr(err.message, "already exists") != NULL);
-	assert_ok(source_slot_drop(c, "syncline_life", &err));
-	assert_ok(source_slot_drop(c, "syncline_life", &err)); /* not there any more: fine */
-	assert_ok(source_slot_status(c, "syncline_life", &status, &confirmed, &err));
+	assert_ok(source_slot_drop(c, slot, &err));
+	assert_ok(source_slot_drop(c, slot, &err)); /* not there any more: fine */
+	assert_ok(source_slot_status(c, slot, &status, &confirmed, &err));
 	assert_int_equal(status, SLOT_MISSING);
-	assert_null(source_stream_open(f.source, "syncline_life", &err));
-	assert_starts(err.message, "replication slot \"syncline_life\" does not exist");
+	assert_null(source_stream_open(f.source, slot, &err));
+	assert_string_equal(err.message, expected);
 	assert_int_equal(source_classify(&err), SOURCE_SLOT_LOST);
 	source_disconnect(c);
 }
@@ -483,6 +514,7 @@ int main(void)
 	        cmocka_unit_test(a_database_that_does_not_exist_gives_the_servers_text),
 	        cmocka_unit_test(aborting_ends_a_blocked_call),
 	        cmocka_unit_test(interrupting_the_source_ends_all_calls),
+	        cmocka_unit_test(a_role_without_the_control_function_is_identified_over_replication),
 	        cmocka_unit_test(the_check_names_what_is_wrong_with_the_publication),
 	        cmocka_unit_test(failures_are_classified),
 	        cmocka_unit_test(discovery_finds_ordinary_tables_once),

@@ -402,9 +402,12 @@ static void a_table_that_may_not_be_read_gives_the_servers_text(void **state)
 	(void)state;
 	NEED_SERVER();
 	struct error err = {0};
-	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY); CREATE ROLE syncline_nobody LOGIN PASSWORD 'postgres'");
+	char role[64], sql[256];
+	snprintf(role, sizeof(role), "syncline_nobody_%d", (int)getpid());
+	snprintf(sql, sizeof(sql), "CREATE TABLE t (k1 int PRIMARY KEY); CREATE ROLE %s LOGIN PASSWORD 'postgres'", role);
+	fixture_sql(&f, sql);
 	struct source_config config = f.config;
-	config.username = "syncline_nobody";
+	config.username = role;
 	struct source *s = source_new(&config, &f.log);
 	struct source_connection *c = source_connect(s, &err);
 	if (c) { /* pg_hba.conf may keep it out */
@@ -416,7 +419,8 @@ static void a_table_that_may_not_be_read_gives_the_servers_text(void **state)
 	}
 	source_disconnect(c);
 	source_free(s);
-	fixture_sql(&f, "DROP TABLE t; DROP ROLE syncline_nobody");
+	snprintf(sql, sizeof(sql), "DROP TABLE t; DROP ROLE %s", role);
+	fixture_sql(&f, sql);
 }
 
 static void a_connection_that_was_cut_fails_clearly(void **state)
@@ -479,6 +483,14 @@ static void queries_for_older_servers_are_sound(void **state)
 }
 
 /* ---- the stream ------------------------------------------------------------------------------------------------------------- */
+
+/* Slots belong to the server: two runs at a time must not meet. */
+static const char *slot_name(void)
+{
+	static char name[64];
+	snprintf(name, sizeof(name), "syncline_reading_%d", (int)getpid());
+	return name;
+}
 
 static struct source_stream *stream;
 static struct source_relation last_relation;
@@ -558,8 +570,8 @@ static void open_stream(void)
 	struct error err = {0};
 	uint64_t start;
 	struct xid_snapshot x;
-	assert_ok(source_slot_create(f.source, "syncline_reading", &start, &x, &f.arena, &err));
-	stream = source_stream_open(f.source, "syncline_reading", &err);
+	assert_ok(source_slot_create(f.source, slot_name(), &start, &x, &f.arena, &err));
+	stream = source_stream_open(f.source, slot_name(), &err);
 	if (!stream)
 		fail_msg("%s", err.message);
 }
@@ -569,7 +581,7 @@ static void close_stream(void)
 	struct error err = {0};
 	source_stream_close(stream);
 	struct source_connection *c = connect_ok();
-	assert_ok(source_slot_drop(c, "syncline_reading", &err));
+	assert_ok(source_slot_drop(c, slot_name(), &err));
 	source_disconnect(c);
 }
 
@@ -691,11 +703,11 @@ static void confirming_moves_the_slot_and_survives_reopening(void **state)
 	enum slot_status status;
 	for (int i = 0; i < 50 && confirmed != end; i++) {
 		usleep(20000);
-		assert_ok(source_slot_status(c, "syncline_reading", &status, &confirmed, &err));
+		assert_ok(source_slot_status(c, slot_name(), &status, &confirmed, &err));
 	}
 	assert_true(confirmed == end);
 	source_stream_close(stream);
-	stream = source_stream_open(f.source, "syncline_reading", &err);
+	stream = source_stream_open(f.source, slot_name(), &err);
 	assert_non_null(stream);
 	char *text = stream_text(1);
 	assert_string_equal(text, "B R(t d id*) I(2) C\n");
@@ -710,7 +722,9 @@ static void a_stream_that_is_cut_says_why(void **state)
 	NEED_SERVER();
 	struct error err = {0};
 	open_stream();
-	fixture_sql(&f, "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = 'syncline_reading'");
+	char sql[256];
+	snprintf(sql, sizeof(sql), "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '%s'", slot_name());
+	fixture_sql(&f, sql);
 	struct stream_event e;
 	bool ok = true;
 	for (int i = 0; ok && i < 50; i++)
