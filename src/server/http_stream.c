@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "server/connection.h"
 #include "server/negotiate.h"
 #include "server/state.h"
@@ -74,18 +73,6 @@ static size_t unsent(void *owner)
 	return connection_unsent(((struct http_stream *)owner)->connection);
 }
 
-static void log_end(const struct http_stream *h, const struct stream *s, const struct stream_end *end, const char *reason)
-{
-	const struct log *log = s->server->options.log;
-	if (end && !end->clean)
-		log_error(log, "Sync stream failed [%s] %s", end->err->code, end->err->message);
-	log_info(log, "Sync stream complete {\"close_reason\":\"%s\",\"data_sent_bytes\":%llu,\"data_synced_bytes\":%llu,\"operations_synced\":%llu,"
-	              "\"stream_ms\":%.3f%s%s%s}",
-	         reason, (unsigned long long)s->sent_bytes, (unsigned long long)s->stats.bytes_sent, (unsigned long long)s->stats.operations_sent,
-	         (double)(clock_mono_us() - h->began_us) / 1000.0, h->content_encoding ? ",\"encoding\":\"" : "",
-	         h->content_encoding ? h->content_encoding : "", h->content_encoding ? "\"" : "");
-}
-
 /* Failed before the first line: there is still a status to give. */
 static void fail_early(struct http_stream *h, struct transfer *transfer, const struct error *err)
 {
@@ -108,8 +95,6 @@ static void end(void *owner, const struct stream_end *e)
 {
 	struct http_stream *h = owner;
 	struct connection *c = h->connection;
-	bool stopping = atomic_load(&c->net->server->stopping);
-	log_end(h, h->stream, e, !e->clean ? "stream error" : stopping ? "process shutdown" : "service closing stream");
 	struct transfer *transfer = h->stream->transfer;
 	h->stream = NULL;
 	if (!e->clean) {
@@ -161,11 +146,8 @@ void http_stream_begin(struct connection *c)
 
 void http_stream_leave(struct http_stream *h)
 {
-	if (h->stream) {
-		log_info(h->connection->net->server->options.log, "Sync stream complete {\"close_reason\":\"client closing stream\",\"stream_ms\":%.3f}",
-		         (double)(clock_mono_us() - h->began_us) / 1000.0);
+	if (h->stream)
 		stream_detach(h->stream);
-	}
 	free_stream(h);
 }
 

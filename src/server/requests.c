@@ -165,6 +165,8 @@ static bool begin_waiting(struct requests *r, struct checkpoint_job *jobs, bool 
 			continue;
 		}
 		pending |= head_known;
+		if (head_known)
+			storage_want_position(r->options.storage, head);
 		j->next = r->waiting;
 		r->waiting = j;
 	}
@@ -224,6 +226,7 @@ static void look_at_waiting_jobs(struct requests *r, bool stopping)
 			j->head_known = true;
 			j->head = head;
 		}
+	storage_want_position(r->options.storage, head);
 	make_marker(r);
 }
 

@@ -2,7 +2,6 @@
  * route_stream.c: POST /sync/stream up to the first step. Order of the checks (sync-protocol 2): connection limit (routes.c), body,
  * validation, token, shutting down, sync config.
  */
-#include "base/clock.h"
 #include "server/json_body.h"
 #include "server/negotiate.h"
 #include "server/routes.h"
@@ -26,17 +25,14 @@ static bool parse(struct exchange *x, struct sync_request *request)
 	return false;
 }
 
-static void log_start(const struct exchange *x, const struct sync_request *request, bool bson)
+static void log_start(const struct exchange *x, struct stream *stream, const struct sync_request *request)
 {
-	const struct log *log = x->server->options.log;
-	if (!log_on(log, LOG_INFO))
-		return;
 	struct buf b = {0};
 	struct slice agent = http_header(&x->request, SLICE("x-user-agent"));
 	if (!agent.p)
 		agent = http_header(&x->request, SLICE("user-agent"));
-	token_log_fields(&b, &x->token, request, agent, bson);
-	log_line(log, LOG_INFO, "Sync stream started %.*s", (int)b.n, b.p);
+	token_log_fields(&b, &x->token, request, agent, stream->encoding == ENCODING_BSON);
+	stream_log_start(stream, buf_slice(&b));
 	buf_free(&b);
 }
 
@@ -75,7 +71,7 @@ static void open_stream(struct task *task)
 	bool gzip_too;
 	enum content_coding coding = negotiate_coding(http_header(&x->request, SLICE("accept-encoding")), &gzip_too);
 	stream->transfer = transfer_new(s->codings, coding, gzip_too);
-	log_start(x, &request, options.encoding == ENCODING_BSON);
+	log_start(x, stream, &request);
 	x->stream = stream;
 	exchange_finish(x);
 	stream_first_step(stream);

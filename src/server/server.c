@@ -118,6 +118,24 @@ void server_set_ready(struct server *s, bool started, bool ready)
 	atomic_store(&s->is_ready, ready);
 }
 
+void server_get_stats(struct server *s, struct server_stats *out)
+{
+	struct requests_stats r;
+	requests_get_stats(s->requests, &r);
+	*out = (struct server_stats){
+	        .streams = atomic_load(&s->open_streams),
+	        .sockets = atomic_load(&s->socket_count),
+	        .operations_synced = atomic_load(&s->totals.operations),
+	        .data_synced_bytes = atomic_load(&s->totals.plain_bytes),
+	        .data_sent_bytes = atomic_load(&s->totals.sent_bytes),
+	        .checkpoint_requests = r.requests,
+	        .request_batches = r.batches,
+	        .heads_read = r.heads,
+	        .markers_made = r.markers,
+	        .source_connects = r.reconnects,
+	};
+}
+
 /* ---- stop ---------------------------------------------------------------------------------------------------------------------- */
 
 /* An order to a net thread, and its acknowledgement. */

@@ -53,4 +53,13 @@ void server_set_ready(struct server *s, bool started, bool ready);
 void server_stop(struct server *s, int timeout_ms);
 void server_free(struct server *s);
 
+/* For metrics (http-api-and-operations 10) and tests. Any thread. */
+struct server_stats {
+	size_t streams;            /* open now, of both transports */
+	size_t sockets;            /* open WebSockets, with or without streams */
+	uint64_t operations_synced, data_synced_bytes, data_sent_bytes; /* since the start; sent: after compression */
+	uint64_t checkpoint_requests, request_batches, heads_read, markers_made, source_connects;
+};
+void server_get_stats(struct server *s, struct server_stats *out);
+
 #endif

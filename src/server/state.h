@@ -7,6 +7,7 @@
 #include "server/net_thread.h"
 #include "server/requests.h"
 #include "server/server.h"
+#include "server/stream.h"
 #include "server/worker_pool.h"
 
 struct transfer_codings;
@@ -25,6 +26,7 @@ struct server {
 	_Atomic size_t stream_count;  /* HTTP streams, against max_connections */
 	_Atomic size_t socket_count;  /* WebSocket connections, counted apart */
 	_Atomic size_t open_streams;  /* sessions of both kinds, for metrics */
+	struct stream_totals totals;
 };
 
 #endif

@@ -71,21 +71,32 @@ void stream_add_credits(struct stream *s, size_t n)
 
 static void take_output(struct stream *s, struct session_output *out)
 {
+	uint64_t before = s->sent_bytes;
 	for (size_t i = 0; i < out->count; i++) {
 		s->pending = xgrow(s->pending, s->pending_count, &s->pending_cap, sizeof(*s->pending));
 		s->pending[s->pending_count++] = out->blocks[i];
 		s->pending_bytes += out->blocks[i]->n;
 		s->sent_bytes += out->blocks[i]->n;
 	}
+	atomic_fetch_add(&s->server->totals.sent_bytes, s->sent_bytes - before);
 	if (s->credits != SIZE_MAX)
 		s->credits -= out->lines < s->credits ? out->lines : s->credits;
 	free(out->blocks);
 }
 
+/* What the session did since the last time, for the totals. */
+static void count(struct stream *s)
+{
+	struct session_stats before = s->stats;
+	session_get_stats(s->session, &s->stats);
+	atomic_fetch_add(&s->server->totals.operations, s->stats.operations_sent - before.operations_sent);
+	atomic_fetch_add(&s->server->totals.plain_bytes, s->stats.bytes_sent - before.bytes_sent);
+}
+
 /* The session goes first: after it no wake can come, and after the post the net thread frees the stream. */
 static void finish(struct stream *s, struct session_output *out, bool clean)
 {
-	session_get_stats(s->session, &s->stats);
+	count(s);
 	session_free(s->session);
 	s->session = NULL;
 	pthread_mutex_lock(&s->lock);
@@ -122,6 +133,7 @@ static void step(struct stream *s)
 		finish(s, &out, status == SESSION_END);
 		return;
 	}
+	count(s);
 	pthread_mutex_lock(&s->lock);
 	s->more = status == SESSION_MORE;
 	s->next_ms = next_ms;
@@ -150,8 +162,35 @@ void stream_first_step(struct stream *s)
 
 /* ---- delivery, on the net thread ---------------------------------------------------------------------------------------------- */
 
+void stream_log_start(struct stream *s, struct slice fields)
+{
+	const struct log *log = s->server->options.log;
+	if (!log_on(log, LOG_INFO))
+		return;
+	s->log_fields = xstrdup(fields);
+	log_line(log, LOG_INFO, "Sync stream started {%s}", s->log_fields);
+}
+
+static void log_end(struct stream *s)
+{
+	const struct log *log = s->server->options.log;
+	const char *coding = content_coding_name(transfer_coding(s->transfer));
+	if (s->finished && !s->clean)
+		log_error(log, "Sync stream failed [%s] %s", s->err.code, s->err.message);
+	if (!s->log_fields)
+		return;
+	log_info(log,
+	         "Sync stream complete {%s,\"close_reason\":\"%s\",\"data_sent_bytes\":%llu,\"data_synced_bytes\":%llu,\"operations_synced\":%llu,"
+	         "\"stream_ms\":%lld%s%s%s}",
+	         s->log_fields, s->close_reason, (unsigned long long)s->sent_bytes, (unsigned long long)s->stats.bytes_sent,
+	         (unsigned long long)s->stats.operations_sent, (long long)(clock_mono_ms() - s->opened_ms), coding ? ",\"encoding\":\"" : "",
+	         coding ? coding : "", coding ? "\"" : "");
+}
+
 static void stream_free(struct stream *s)
 {
+	log_end(s);
+	free(s->log_fields);
 	timer_clear(&s->net->wheel, &s->timer);
 	s->net->away--;
 	atomic_fetch_sub(&s->server->open_streams, 1);
@@ -201,6 +240,9 @@ static void deliver(struct net_item *item)
 			struct stream_end end = {.clean = s->clean, .any_output = s->any_output, .err = &s->err};
 			void *owner = s->owner;
 			s->owner = NULL;
+			s->close_reason = !s->clean                                ? "stream error"
+			                  : atomic_load(&s->server->stopping) ? "process shutdown"
+			                                                          : "service closing stream";
 			s->transport->end(owner, &end);
 		}
 		stream_free(s);
@@ -220,6 +262,7 @@ static void expire(struct stream *s)
 	struct stream_end end = {.clean = !s->transfer, .any_output = true, .err = &(struct error){.code = "PSYNC_S2103", .message = "JWT has expired"}};
 	void *owner = s->owner;
 	const struct stream_transport *t = s->transport;
+	s->close_reason = "service closing stream";
 	t->end(owner, &end);
 	stream_detach(s);
 }
@@ -250,6 +293,8 @@ void stream_detach(struct stream *s)
 		s->net->away++; /* was never attached */
 	s->owner = NULL;
 	s->detached = true;
+	if (!s->close_reason)
+		s->close_reason = atomic_load(&s->server->stopping) ? "process shutdown" : "client closing stream";
 	timer_clear(&s->net->wheel, &s->timer);
 	pthread_mutex_lock(&s->lock);
 	s->cancelled = true;

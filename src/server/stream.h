@@ -67,12 +67,21 @@ struct stream {
 	struct error err;
 	struct session_stats stats;   /* at the end */
 	uint64_t sent_bytes;          /* after compression */
+	char *log_fields;             /* who it is, as JSON members, for the log; NULL when nothing is logged */
+	const char *close_reason;     /* for the log; net thread */
+};
+
+/* What happened in all streams, finished or not. */
+struct stream_totals {
+	_Atomic uint64_t operations, plain_bytes, sent_bytes;
 };
 
 /* Any thread. Makes the stream and its session; the caller is taken to run the first step: it calls stream_first_step, once, after
  * having posted whatever attaches the stream. NULL: the error of session_new. */
 struct stream *stream_new(struct server *s, struct net_thread *n, const struct sync_request *request, const struct session_options *options,
                           size_t credits, struct error *err);
+/* Worker thread, before the first step: logs that it has begun. fields: JSON members without braces. */
+void stream_log_start(struct stream *s, struct slice fields);
 /* Worker thread. */
 void stream_first_step(struct stream *s);
 /* Net thread: output goes to owner from now on. */

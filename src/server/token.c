@@ -28,7 +28,7 @@ bool token_check(struct exchange *x)
 
 void token_log_fields(struct buf *b, const struct verified_token *t, const struct sync_request *request, struct slice agent, bool bson)
 {
-	buf_lit(b, "{\"user_id\":");
+	buf_lit(b, "\"user_id\":");
 	json_append_string(b, t->user_id);
 	if (request->client_id.p) {
 		buf_lit(b, ",\"client_id\":");
@@ -43,5 +43,4 @@ void token_log_fields(struct buf *b, const struct verified_token *t, const struc
 		buf_lit(b, ",\"app_metadata\":");
 		buf_slice_append(b, request->app_metadata);
 	}
-	buf_putc(b, '}');
 }

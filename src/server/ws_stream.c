@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "server/connection.h"
 #include "server/state.h"
 #include "server/stream_errors.h"
@@ -137,15 +136,10 @@ static void stream_over(void *owner, const struct stream_end *e)
 {
 	struct ws_stream *s = owner;
 	struct ws_connection *w = s->ws;
-	const struct log *log = w->connection->net->server->options.log;
 	struct buf b = {0};
 	uint32_t id = s->id;
-	log_info(log, "Sync stream complete {\"close_reason\":\"%s\",\"data_sent_bytes\":%llu,\"operations_synced\":%llu,\"stream_ms\":%lld}",
-	         e->clean ? "service closing stream" : "stream error", (unsigned long long)s->stream->sent_bytes,
-	         (unsigned long long)s->stream->stats.operations_sent, (long long)(clock_mono_ms() - s->stream->opened_ms));
 	s->stream = NULL;
 	if (!e->clean) {
-		log_error(log, "Sync stream failed [%s] %s", e->err->code, e->err->message);
 		stream_error_text(&b, e->err);
 		refuse(s, RSOCKET_APPLICATION_ERROR, buf_slice(&b));
 	} else {
@@ -187,10 +181,10 @@ static void open_stream(struct task *task)
 		if (!j->stream) {
 			log_error(j->server->options.log, "Request failed [%s] %s", j->err.code, j->err.message);
 			stream_error_text(&j->error_text, &j->err);
-		} else if (log_on(j->server->options.log, LOG_INFO)) {
+		} else {
 			struct buf b = {0};
 			token_log_fields(&b, &j->token, &request, j->user_agent, true);
-			log_line(j->server->options.log, LOG_INFO, "Sync stream started %.*s", (int)b.n, b.p);
+			stream_log_start(j->stream, buf_slice(&b));
 			buf_free(&b);
 		}
 	}
