@@ -114,14 +114,16 @@ static uint32_t bind_output(struct binder *x, const struct row_source *s, const 
 	for (size_t i = 0; i < b->output_count; i++) {
 		const struct bound_output *o = &b->outputs[i];
 		/* The suffix depends on the pattern, so outputs that may use it are shared only among equal ones. */
-		if (o->dialect == s->dialect && slice_eq(o->content, s->output_content) && slice_eq(o->names->suffix, names->suffix))
+		if (o->dialect == s->dialect && slice_eq(o->content, s->output_content) &&
+		    slice_eq(o->names->suffix, names->suffix))
 			return (uint32_t)i;
 	}
 	struct drafts d = {0};
 	draft_members(&d, x, s, slots);
 	if (d.count > 1)
 		qsort(d.items, d.count, sizeof(*d.items), compare_members);
-	struct bound_output o = {.dialect = s->dialect, .content = s->output_content, .slots = slots, .names = names, .id_member = -1};
+	struct bound_output o = {
+	        .dialect = s->dialect, .content = s->output_content, .slots = slots, .names = names, .id_member = -1};
 	o.members = arena_array(&b->arena, struct output_member, d.count + 1);
 	o.member_count = d.count;
 	for (size_t i = 0; i < d.count; i++) {

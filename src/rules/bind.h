@@ -8,8 +8,8 @@
 
 /* Something that may give a member of a data row its value; several do when '*' and explicit columns name the same one. */
 struct contribution {
-	int32_t column;          /* of the row, -1: expr */
-	bool star;               /* of '*' */
+	int32_t column; /* of the row, -1: expr */
+	bool star;      /* of '*' */
 	const struct expr *expr;
 };
 
@@ -22,8 +22,8 @@ struct output_member {
 /* How rows of the relation are written for one list of columns; sources that select the same columns share it. */
 struct bound_output {
 	enum dialect dialect;
-	struct slice content;        /* what equal outputs are found by */
-	const int32_t *slots;        /* for the expressions */
+	struct slice content; /* what equal outputs are found by */
+	const int32_t *slots; /* for the expressions */
 	const struct table_names *names;
 	struct output_member *members; /* in their final order */
 	size_t member_count;

@@ -15,10 +15,10 @@ struct parameter_column {
 struct parameter_query {
 	enum parameter_query_kind kind;
 	int priority;
-	uint32_t number;                         /* query id: position in the definition, from 1 */
-	const struct expr *argument;             /* JSON_EACH; NULL: a missing argument, always an error */
-	const struct expr *where;                /* STATIC, JSON_EACH; NULL: none */
-	uint32_t lookup;                         /* TABLE: definition of its lookup source */
+	uint32_t number;                          /* query id: position in the definition, from 1 */
+	const struct expr *argument;              /* JSON_EACH; NULL: a missing argument, always an error */
+	const struct expr *where;                 /* STATIC, JSON_EACH; NULL: none */
+	uint32_t lookup;                          /* TABLE: definition of its lookup source */
 	const struct match_parameter *parameters; /* TABLE: in order of the lookup's keys */
 	size_t parameter_count;
 	const struct parameter_column *columns; /* in the order of the bucket name */

@@ -40,8 +40,8 @@ static bool parse(struct query *q)
 	}
 	struct sql_fault fault;
 	if (!sql_parse(q->sql, &q->c->scratch, &q->st, &fault))
-		return query_abandon(q, fault.kind == SQL_FAULT_NOT_SELECT ? "sql_not_select" : "sql_syntax", &fault.range, "%.*s",
-		                     SLICE_ARG(fault.message));
+		return query_abandon(q, fault.kind == SQL_FAULT_NOT_SELECT ? "sql_not_select" : "sql_syntax", &fault.range,
+		                     "%.*s", SLICE_ARG(fault.message));
 	if (q->st.several)
 		return query_abandon(q, "sql_multiple_statements", &q->st.second, "only one statement is allowed");
 	if (q->st.select->set_operation)
@@ -177,7 +177,8 @@ static void data_id(struct data_query *d)
 		return;
 	if (!d->has_id) {
 		if (select->column_count)
-			query_report(&d->q, DIAGNOSTIC_FATAL, "missing_id", select->columns[0].range, "the query must return an id column");
+			query_report(&d->q, DIAGNOSTIC_FATAL, "missing_id", select->columns[0].range,
+			             "the query must return an id column");
 		else
 			query_report_whole(&d->q, DIAGNOSTIC_FATAL, "missing_id", "the query must return an id column");
 	} else if (d->star && !d->explicit_id && d->q.known && !query_known_column(&d->q, SLICE("id"))) {
@@ -203,7 +204,8 @@ static bool data_body(struct data_query *d, struct row_source *out)
 }
 
 /* Compiles a data query into a row source; false if it is not usable (then a fatal diagnostic was reported). */
-static bool compile_data_query(struct compiler *c, struct ynode *scalar, const struct compiled_query *naming, struct row_source *out)
+static bool compile_data_query(struct compiler *c, struct ynode *scalar, const struct compiled_query *naming,
+                               struct row_source *out)
 {
 	struct data_query d = {.naming = naming};
 	query_init(&d.q, c, scalar);
@@ -234,7 +236,8 @@ void compile_event(struct compiler *c, struct slice name, struct ynode *payloads
 			count++;
 	}
 	p->events = xgrow(p->events, p->event_count, &c->event_cap, sizeof(*p->events));
-	p->events[p->event_count++] = (struct plan_event){.name = arena_copy(c->arena, name), .sources = sources, .source_count = count};
+	p->events[p->event_count++] =
+	        (struct plan_event){.name = arena_copy(c->arena, name), .sources = sources, .source_count = count};
 }
 
 /* ---- parameter queries ------------------------------------------------------------------------------------------------ */
@@ -267,7 +270,8 @@ static bool parameter_json_each(struct parameter_compiler *p, const struct sql_f
 	p->argument = buckets_compile_expr(&scope, call->call.args[0]);
 	buckets_scope_free(&scope);
 	if (p->argument.kind == OPERAND_MATCH) {
-		query_report(&p->q, DIAGNOSTIC_FATAL, "match_in_expression", call->call.args[0]->range, "not allowed as an argument");
+		query_report(&p->q, DIAGNOSTIC_FATAL, "match_in_expression", call->call.args[0]->range,
+		             "not allowed as an argument");
 		p->argument.kind = OPERAND_ERROR;
 	}
 	p->out->run.argument = p->argument.expr;
@@ -289,7 +293,8 @@ static bool parameter_from(struct parameter_compiler *p)
 		return parameter_json_each(p, from);
 	p->out->run.kind = PARAMETER_TABLE;
 	if (sql_ident_given(&from->alias))
-		query_report(&p->q, DIAGNOSTIC_FATAL, "table_alias_unsupported", from->full_range, "table aliases are not supported here");
+		query_report(&p->q, DIAGNOSTIC_FATAL, "table_alias_unsupported", from->full_range,
+		             "table aliases are not supported here");
 	if (!query_set_table(&p->q, from))
 		return false;
 	p->scope.row_name = sql_ident_given(&from->alias) ? from->alias.name : from->table.name;
@@ -359,7 +364,8 @@ static void parameter_column(struct parameter_compiler *p, const struct sql_colu
 		return;
 	bool table = p->out->run.kind == PARAMETER_TABLE;
 	if (o.kind == OPERAND_MATCH || (o.kind == OPERAND_ROW && (!table || e->kind != SQL_NAME))) {
-		query_report(&p->q, DIAGNOSTIC_FATAL, "match_in_expression", e->range, "only plain columns and request values are allowed");
+		query_report(&p->q, DIAGNOSTIC_FATAL, "match_in_expression", e->range,
+		             "only plain columns and request values are allowed");
 		return;
 	}
 	p->auth |= o.auth;
@@ -527,7 +533,8 @@ static void read_parameters(struct definition_compiler *def, const struct ynode 
 			else
 				diagnostic_node(def->c, DIAGNOSTIC_FATAL, "expected_scalar", n->items[i], "a query must be text");
 	} else {
-		diagnostic_node(def->c, DIAGNOSTIC_FATAL, "expected_sequence", n, "parameters must be a query or a list of queries");
+		diagnostic_node(def->c, DIAGNOSTIC_FATAL, "expected_sequence", n,
+		                "parameters must be a query or a list of queries");
 	}
 	def->naming = first_readable(def);
 }
@@ -581,9 +588,9 @@ static void add_to_plan(struct definition_compiler *def)
 		struct compiled_query *q = &def->queries[i];
 		queries[i] = q->run;
 		if (q->has_lookup)
-			queries[i].lookup = plan_add_definition(c, DEFINITION_LOOKUP,
-			                                        arena_printf(c->arena, "%.*s#%u", SLICE_ARG(def->name), q->run.number),
-			                                        &q->lookup, 1);
+			queries[i].lookup = plan_add_definition(
+			        c, DEFINITION_LOOKUP, arena_printf(c->arena, "%.*s#%u", SLICE_ARG(def->name), q->run.number),
+			        &q->lookup, 1);
 	}
 	s->definition = buckets;
 	s->queries = queries;

@@ -176,7 +176,8 @@ static bool has_use(const struct operand_match *m, const struct match_use *u)
 	return false;
 }
 
-static void unite_uses(struct buckets_scope *s, struct operand_match *out, const struct operand_match *a, const struct operand_match *b)
+static void unite_uses(struct buckets_scope *s, struct operand_match *out, const struct operand_match *a,
+                       const struct operand_match *b)
 {
 	out->uses = arena_array(s->q->c->arena, struct match_use *, a->use_count + b->use_count + 1);
 	for (size_t i = 0; i < a->use_count; i++)
@@ -196,14 +197,15 @@ static bool same_uses(const struct operand_match *a, const struct operand_match 
 	return true;
 }
 
-static struct operand join_matches(struct buckets_scope *s, const struct sql_expr *e, struct operand_match *a, struct operand_match *b)
+static struct operand join_matches(struct buckets_scope *s, const struct sql_expr *e, struct operand_match *a,
+                                   struct operand_match *b)
 {
 	bool and = e->binary.op == SQL_OP_AND;
-	if (and && a->arrays && b->arrays)
+	if (and&&a->arrays && b->arrays)
 		return refuse(s, "multiple_array_matches", e->range, "only one array can be matched");
-	if (!and && !same_uses(a, b))
+	if (!and&&!same_uses(a, b))
 		return refuse(s, "or_parameters_differ", e->range, "both sides of OR must use the same parameters");
-	struct operand_match *m = new_operand_match(s, and ? MATCH_AND : MATCH_OR);
+	struct operand_match *m = new_operand_match(s, and? MATCH_AND : MATCH_OR);
 	m->tree->left = a->tree;
 	m->tree->right = b->tree;
 	unite_uses(s, m, a, b);
@@ -259,7 +261,8 @@ static bool check_operands(struct buckets_scope *s, const struct operand *operan
 			return false;
 	for (size_t i = 0; i < count; i++) {
 		if (operands[i].kind == OPERAND_MATCH) {
-			refuse(s, "match_in_expression", operands[i].node->range, "a comparison with a parameter is not allowed here");
+			refuse(s, "match_in_expression", operands[i].node->range,
+			       "a comparison with a parameter is not allowed here");
 			return false;
 		}
 		if (s->mode == MODE_DATA && operands[i].kind == OPERAND_PARAMETER) {
@@ -297,8 +300,8 @@ static struct operand fold(struct buckets_scope *s, const struct expr *e, const 
 	return out;
 }
 
-static struct operand combine(struct buckets_scope *s, const struct sql_expr *node, struct expr *e, const struct operand *operands,
-                              size_t count)
+static struct operand combine(struct buckets_scope *s, const struct sql_expr *node, struct expr *e,
+                              const struct operand *operands, size_t count)
 {
 	if (!check_operands(s, operands, count))
 		return error_operand;
@@ -322,20 +325,20 @@ static struct expr *value_operator(struct buckets_scope *s, enum sql_op op)
 		enum expr_kind kind;
 		int detail;
 	} table[] = {
-		[SQL_OP_OR] = {EXPR_OR, 0},
-		[SQL_OP_AND] = {EXPR_AND, 0},
-		[SQL_OP_EQ] = {EXPR_COMPARE, COMPARE_EQ},
-		[SQL_OP_NE] = {EXPR_COMPARE, COMPARE_NE},
-		[SQL_OP_LT] = {EXPR_COMPARE, COMPARE_LT},
-		[SQL_OP_LE] = {EXPR_COMPARE, COMPARE_LE},
-		[SQL_OP_GT] = {EXPR_COMPARE, COMPARE_GT},
-		[SQL_OP_GE] = {EXPR_COMPARE, COMPARE_GE},
-		[SQL_OP_ADD] = {EXPR_ARITH, ARITH_ADD},
-		[SQL_OP_SUB] = {EXPR_ARITH, ARITH_SUB},
-		[SQL_OP_MUL] = {EXPR_ARITH, ARITH_MUL},
-		[SQL_OP_DIV] = {EXPR_ARITH, ARITH_DIV},
-		[SQL_OP_CONCAT] = {EXPR_CONCAT, 0},
-		[SQL_OP_IN] = {EXPR_IN_JSON, 0},
+	        [SQL_OP_OR] = {EXPR_OR, 0},
+	        [SQL_OP_AND] = {EXPR_AND, 0},
+	        [SQL_OP_EQ] = {EXPR_COMPARE, COMPARE_EQ},
+	        [SQL_OP_NE] = {EXPR_COMPARE, COMPARE_NE},
+	        [SQL_OP_LT] = {EXPR_COMPARE, COMPARE_LT},
+	        [SQL_OP_LE] = {EXPR_COMPARE, COMPARE_LE},
+	        [SQL_OP_GT] = {EXPR_COMPARE, COMPARE_GT},
+	        [SQL_OP_GE] = {EXPR_COMPARE, COMPARE_GE},
+	        [SQL_OP_ADD] = {EXPR_ARITH, ARITH_ADD},
+	        [SQL_OP_SUB] = {EXPR_ARITH, ARITH_SUB},
+	        [SQL_OP_MUL] = {EXPR_ARITH, ARITH_MUL},
+	        [SQL_OP_DIV] = {EXPR_ARITH, ARITH_DIV},
+	        [SQL_OP_CONCAT] = {EXPR_CONCAT, 0},
+	        [SQL_OP_IN] = {EXPR_IN_JSON, 0},
 	};
 	struct expr *e = expr_new(s->q->c->arena, table[op].kind, 0);
 	if (e->kind == EXPR_COMPARE)
@@ -345,7 +348,8 @@ static struct expr *value_operator(struct buckets_scope *s, enum sql_op op)
 	return e;
 }
 
-struct operand buckets_combine_logic(struct buckets_scope *s, const struct sql_expr *e, const struct operand *operands, size_t count)
+struct operand buckets_combine_logic(struct buckets_scope *s, const struct sql_expr *e, const struct operand *operands,
+                                     size_t count)
 {
 	struct expr *x = count == 1 ? expr_new(s->q->c->arena, EXPR_NOT, 0) : value_operator(s, e->binary.op);
 	return combine(s, e, x, operands, count);
@@ -359,9 +363,11 @@ static struct operand compile_equality(struct buckets_scope *s, const struct sql
 	if (a->kind == OPERAND_ERROR || b->kind == OPERAND_ERROR)
 		return error_operand;
 	bool matches = a->kind == OPERAND_MATCH || b->kind == OPERAND_MATCH;
-	bool both = (a->kind == OPERAND_MATCH || a->kind == OPERAND_PARAMETER) && (b->kind == OPERAND_MATCH || b->kind == OPERAND_PARAMETER);
+	bool both = (a->kind == OPERAND_MATCH || a->kind == OPERAND_PARAMETER) &&
+	            (b->kind == OPERAND_MATCH || b->kind == OPERAND_PARAMETER);
 	if (equal && matches && both)
-		return refuse(s, data ? "parameters_both_sides" : "match_in_expression", e->range, "parameters on both sides of =");
+		return refuse(s, data ? "parameters_both_sides" : "match_in_expression", e->range,
+		              "parameters on both sides of =");
 	for (size_t i = 0; i < 2; i++)
 		if (ab[i].kind == OPERAND_MATCH)
 			return refuse(s, "match_in_expression", equal ? e->range : ab[i].node->range,
@@ -382,7 +388,8 @@ static struct operand compile_equality(struct buckets_scope *s, const struct sql
 	if (pa && !pb)
 		return match_operand(leaf(s, MATCH_CONTAINS, a, b), e);
 	if (data)
-		return refuse(s, "parameter_right_of_in", pa ? a->node->range : b->node->range, "bucket parameters cannot stand right of IN");
+		return refuse(s, "parameter_right_of_in", pa ? a->node->range : b->node->range,
+		              "bucket parameters cannot stand right of IN");
 	return match_operand(leaf(s, MATCH_INSIDE, b, a), e);
 }
 
@@ -433,8 +440,8 @@ static struct operand compile_binary(struct buckets_scope *s, const struct sql_e
 
 /* ---- names and calls -------------------------------------------------------------------------------------------------- */
 
-static struct operand request_operand(struct buckets_scope *s, const struct sql_expr *e, enum request_source source, struct slice name,
-                                      bool auth)
+static struct operand request_operand(struct buckets_scope *s, const struct sql_expr *e, enum request_source source,
+                                      struct slice name, bool auth)
 {
 	struct expr *x = expr_new(s->q->c->arena, EXPR_REQUEST, 0);
 	x->request.source = source;
@@ -449,7 +456,9 @@ static struct operand row_column(struct buckets_scope *s, const struct sql_expr 
 	struct operand out = {.kind = OPERAND_ROW, .node = e};
 	if (s->elements) {
 		struct expr *x = expr_new(s->q->c->arena, EXPR_ELEMENT, 0);
-		x->element.part = slice_eq(name, SLICE("key")) ? ELEMENT_KEY : slice_eq(name, SLICE("value")) ? ELEMENT_VALUE : ELEMENT_OTHER;
+		x->element.part = slice_eq(name, SLICE("key"))     ? ELEMENT_KEY
+		                  : slice_eq(name, SLICE("value")) ? ELEMENT_VALUE
+		                                                   : ELEMENT_OTHER;
 		out.kind = OPERAND_PARAMETER;
 		out.expr = x;
 		return out;
@@ -494,9 +503,11 @@ static struct operand compile_request_call(struct buckets_scope *s, const struct
 	struct slice schema = e->call.schema.name, name = e->call.function.name;
 	bool request = slice_eq(schema, SLICE("request"));
 	if (request && s->mode == MODE_DATA)
-		return refuse(s, "request_function_in_data_query", e->range, "request functions are not available in data queries");
+		return refuse(s, "request_function_in_data_query", e->range,
+		              "request functions are not available in data queries");
 	bool parameter = slice_eq(name, SLICE("parameter"));
-	bool known = parameter || slice_eq(name, SLICE("user_id")) || slice_eq(name, SLICE("jwt")) || slice_eq(name, SLICE("parameters"));
+	bool known = parameter || slice_eq(name, SLICE("user_id")) || slice_eq(name, SLICE("jwt")) ||
+	             slice_eq(name, SLICE("parameters"));
 	if (!request || !known || e->call.star || e->call.select)
 		return refuse(s, "function_undefined", e->range, "no such function");
 	if (e->call.arg_count != (parameter ? 1 : 0))
@@ -537,8 +548,8 @@ static struct operand compile_stream_call(struct buckets_scope *s, const struct 
 	bool auth = slice_eq(schema, SLICE("auth")), subscription = slice_eq(schema, SLICE("subscription"));
 	bool parameter = slice_eq(name, SLICE("parameter")), parameters = slice_eq(name, SLICE("parameters"));
 	bool user = auth && slice_eq(name, SLICE("user_id"));
-	if ((!auth && !subscription && !slice_eq(schema, SLICE("connection"))) || (!parameter && !parameters && !user) || e->call.star ||
-	    e->call.select)
+	if ((!auth && !subscription && !slice_eq(schema, SLICE("connection"))) || (!parameter && !parameters && !user) ||
+	    e->call.star || e->call.select)
 		return refuse(s, "unknown-request-function", e->range, "no such function");
 	if (e->call.arg_count != (parameter ? 1 : 0))
 		return refuse(s, "wrong-argument-count", e->range, "wrong number of arguments");

@@ -32,7 +32,7 @@ struct operand_match {
 
 struct operand {
 	enum operand_kind kind;
-	const struct expr *expr;       /* NULL for bucket.x and nameless parameters */
+	const struct expr *expr; /* NULL for bucket.x and nameless parameters */
 	const struct sql_expr *node;
 	struct operand_match *match;
 	bool auth, client; /* uses values of the token, of the client */
@@ -59,7 +59,8 @@ struct buckets_scope {
 
 struct operand buckets_compile_expr(struct buckets_scope *s, const struct sql_expr *e);
 /* AND, OR and NOT of values of one kind; error if they are not. */
-struct operand buckets_combine_logic(struct buckets_scope *s, const struct sql_expr *e, const struct operand *operands, size_t count);
+struct operand buckets_combine_logic(struct buckets_scope *s, const struct sql_expr *e, const struct operand *operands,
+                                     size_t count);
 /* Any operand but an error as a match. */
 struct operand_match *buckets_as_match(struct buckets_scope *s, const struct operand *o);
 struct operand_match *buckets_match_always(struct buckets_scope *s);

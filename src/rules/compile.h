@@ -12,7 +12,7 @@
 
 struct compiler {
 	struct plan *plan;
-	struct arena *arena; /* the plan's */
+	struct arena *arena;  /* the plan's */
 	struct arena scratch; /* freed after compiling */
 	struct diagnostics *d;
 	struct ydoc doc;
@@ -67,13 +67,13 @@ struct query {
 void query_init(struct query *q, struct compiler *c, struct ynode *scalar);
 void query_free(struct query *q);
 
-void query_report(struct query *q, enum diagnostic_level level, const char *class_name, struct sql_range range, const char *format,
-                  ...) __attribute__((format(printf, 5, 6)));
+void query_report(struct query *q, enum diagnostic_level level, const char *class_name, struct sql_range range,
+                  const char *format, ...) __attribute__((format(printf, 5, 6)));
 void query_report_whole(struct query *q, enum diagnostic_level level, const char *class_name, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+        __attribute__((format(printf, 4, 5)));
 /* Drops what was reported about the query, reports this and nothing more. range == NULL: the whole text. Answers false. */
 bool query_abandon(struct query *q, const char *class_name, const struct sql_range *range, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+        __attribute__((format(printf, 4, 5)));
 
 /* Warns of an unquoted name with upper-case letters. */
 void query_check_case(struct query *q, const struct sql_ident *id);

@@ -7,15 +7,15 @@
 
 static const char *const root_keys[] = {"config", "bucket_definitions", "streams", "with", "event_definitions", NULL};
 static const char *const config_keys[] = {
-	"edition",
-	"timestamps_iso8601",
-	"versioned_bucket_ids",
-	"fixed_json_extract",
-	"custom_postgres_types",
-	"unstable_sqlite_expression_engine",
-	"timestamp_max_precision",
-	"storage_version",
-	NULL,
+        "edition",
+        "timestamps_iso8601",
+        "versioned_bucket_ids",
+        "fixed_json_extract",
+        "custom_postgres_types",
+        "unstable_sqlite_expression_engine",
+        "timestamp_max_precision",
+        "storage_version",
+        NULL,
 };
 
 /* ---- maps ------------------------------------------------------------------------------------------------------------- */
@@ -67,7 +67,8 @@ static bool is_number(const struct ynode *n)
 
 static void bad_scalar(struct compiler *c, const struct ynode *n, const char *wanted)
 {
-	diagnostic_node(c, DIAGNOSTIC_FATAL, n->kind == YNODE_SCALAR ? "bad_scalar_type" : "expected_scalar", n, "must be %s", wanted);
+	diagnostic_node(c, DIAGNOSTIC_FATAL, n->kind == YNODE_SCALAR ? "bad_scalar_type" : "expected_scalar", n, "must be %s",
+	                wanted);
 }
 
 static void read_edition(struct compiler *c, const struct ynode *n)
@@ -115,7 +116,8 @@ static void read_precision(struct compiler *c, const struct ynode *config)
 		diagnostic_node(c, DIAGNOSTIC_FATAL, "bad_option_value", n,
 		                "must be seconds, milliseconds, microseconds or nanoseconds");
 	else if (!c->plan->options.timestamps_iso8601)
-		diagnostic_node(c, DIAGNOSTIC_FATAL, "option_conflict", config, "timestamp_max_precision needs timestamps_iso8601");
+		diagnostic_node(c, DIAGNOSTIC_FATAL, "option_conflict", config,
+		                "timestamp_max_precision needs timestamps_iso8601");
 }
 
 static void read_storage_version(struct compiler *c, const struct ynode *config)
@@ -151,10 +153,10 @@ static void read_config(struct compiler *c, const struct ynode *n)
 		const char *key;
 		bool *option;
 	} bools[] = {
-		{"timestamps_iso8601", &o->timestamps_iso8601},
-		{"versioned_bucket_ids", &o->versioned_bucket_ids},
-		{"fixed_json_extract", &o->fixed_json_extract},
-		{"custom_postgres_types", &o->custom_postgres_types},
+	        {"timestamps_iso8601", &o->timestamps_iso8601},
+	        {"versioned_bucket_ids", &o->versioned_bucket_ids},
+	        {"fixed_json_extract", &o->fixed_json_extract},
+	        {"custom_postgres_types", &o->custom_postgres_types},
 	};
 	for (size_t i = 0; i < sizeof(bools) / sizeof(*bools); i++) {
 		int v = read_bool(c, n, bools[i].key);
@@ -162,7 +164,8 @@ static void read_config(struct compiler *c, const struct ynode *n)
 	}
 	if (read_bool(c, n, "unstable_sqlite_expression_engine") == 1) {
 		if (o->edition < 3 || !o->fixed_json_extract)
-			diagnostic_node(c, DIAGNOSTIC_FATAL, "edition_mismatch", n, "unstable_sqlite_expression_engine needs edition 3");
+			diagnostic_node(c, DIAGNOSTIC_FATAL, "edition_mismatch", n,
+			                "unstable_sqlite_expression_engine needs edition 3");
 		else
 			diagnostic_node(c, DIAGNOSTIC_FATAL, "bad_option_value", n,
 			                "unstable_sqlite_expression_engine is not supported");
@@ -218,7 +221,8 @@ static void read_old_streams(struct compiler *c, struct ynode *map, struct name_
 		}
 		struct ynode *query = stream->kind == YNODE_MAP ? map_get(stream, "query") : NULL;
 		if (query)
-			diagnostic_add(c, DIAGNOSTIC_FATAL, "edition_mismatch", query->start, query->value_end, "streams need edition 2");
+			diagnostic_add(c, DIAGNOSTIC_FATAL, "edition_mismatch", query->start, query->value_end,
+			               "streams need edition 2");
 		else
 			diagnostic_node(c, DIAGNOSTIC_FATAL, "edition_mismatch", stream, "streams need edition 2");
 	}
@@ -231,7 +235,8 @@ static bool is_map(const struct ynode *n)
 
 static void read_definitions(struct compiler *c, const struct ynode *root)
 {
-	struct ynode *buckets = map_get(root, "bucket_definitions"), *streams = map_get(root, "streams"), *with = map_get(root, "with");
+	struct ynode *buckets = map_get(root, "bucket_definitions"), *streams = map_get(root, "streams"),
+	             *with = map_get(root, "with");
 	struct ynode *maps[] = {buckets, streams};
 	for (size_t i = 0; i < 2; i++)
 		if (maps[i] && !is_map(maps[i]))
@@ -299,8 +304,8 @@ static void read_root(struct compiler *c, const struct ynode *root)
 		                   c->late[i][0] == 'm' ? "an event needs payloads" : "edition must be 1, 2 or 3");
 }
 
-struct plan *plan_compile_known(struct slice yaml, struct slice default_schema, const struct known_table *known, size_t known_count,
-                                struct diagnostics *d)
+struct plan *plan_compile_known(struct slice yaml, struct slice default_schema, const struct known_table *known,
+                                size_t known_count, struct diagnostics *d)
 {
 	*d = (struct diagnostics){0};
 	struct plan *plan = xcalloc(1, sizeof(*plan));

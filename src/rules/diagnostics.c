@@ -32,8 +32,8 @@ static struct slice format_message(struct arena *arena, const char *format, va_l
 	return arena_copy(arena, slice_make(text, length));
 }
 
-static void add(struct compiler *c, enum diagnostic_level level, const char *class_name, size_t start, size_t end, const char *format,
-                va_list args)
+static void add(struct compiler *c, enum diagnostic_level level, const char *class_name, size_t start, size_t end,
+                const char *format, va_list args)
 {
 	struct diagnostics *d = c->d;
 	if (level == DIAGNOSTIC_FATAL)

@@ -22,7 +22,7 @@
 struct output_state {
 	bool done, failed;
 	struct slice data, id;
-	bool blank; /* lookups of edition 3: an output is NULL, binary or absent */
+	bool blank;           /* lookups of edition 3: an output is NULL, binary or absent */
 	struct slice message; /* of the failure */
 };
 
@@ -107,7 +107,8 @@ static bool write_output(struct row_run *r, const struct bound_output *o, const 
                          struct output_state *state)
 {
 	const struct value **values = arena_array(r->arena, const struct value *, o->member_count + 1);
-	struct eval_env env = {.row = r->row, .slots = o->slots, .table = o->names, .elements = elements, .arena = r->arena, .err = &r->err};
+	struct eval_env env = {
+	        .row = r->row, .slots = o->slots, .table = o->names, .elements = elements, .arena = r->arena, .err = &r->err};
 	env.fixed_json_extract = r->b->plan->options.fixed_json_extract;
 	size_t bound = o->fragment_bytes + 3;
 	for (size_t i = 0; i < o->member_count; i++) {
@@ -225,7 +226,8 @@ static bool match_contains(struct match_run *m, const struct match *node, struct
 	*out = (struct assignments){0};
 	if (value_is_null(&v))
 		return true;
-	if (v.kind != VALUE_TEXT || !json_read(v.s, JSON_DOUBLES, m->env->arena, &array, m->env->err) || array.kind != JSON_KIND_ARRAY)
+	if (v.kind != VALUE_TEXT || !json_read(v.s, JSON_DOUBLES, m->env->arena, &array, m->env->err) ||
+	    array.kind != JSON_KIND_ARRAY)
 		return error_set(m->env->err, "", "the value is not a JSON array");
 	if (array.array.count > MAX_ASSIGNMENTS)
 		return too_many(m);
@@ -272,7 +274,8 @@ static bool match_and(struct match_run *m, const struct match *node, struct assi
 		for (size_t j = 0; j < b.count; j++)
 			for (size_t k = 0; k < m->parameters; k++, to++) {
 				const struct key_value *left = &a.items[i * m->parameters + k];
-				*to = left->state != KEY_UNSET ? *left : b.items[j * m->parameters + k]; /* the left one wins (13) */
+				*to = left->state != KEY_UNSET ? *left
+				                               : b.items[j * m->parameters + k]; /* the left one wins (13) */
 			}
 	return true;
 }
@@ -373,7 +376,7 @@ static void add_fault(struct row_run *r, const struct bound_source *s, const cha
 	struct evaluation *out = r->out;
 	out->faults = grow_in_arena(r->arena, out->faults, out->fault_count, &r->fault_cap, sizeof(*out->faults));
 	out->faults[out->fault_count++] =
-		(struct row_fault){.definition = s->source->definition, .message = arena_copy(r->arena, slice_cstr(message))};
+	        (struct row_fault){.definition = s->source->definition, .message = arena_copy(r->arena, slice_cstr(message))};
 }
 
 static void add_entry(struct row_run *r, const struct bound_source *s, struct slice keys, const struct output_state *output)
@@ -381,11 +384,11 @@ static void add_entry(struct row_run *r, const struct bound_source *s, struct sl
 	struct evaluation *out = r->out;
 	out->entries = grow_in_arena(r->arena, out->entries, out->entry_count, &r->entry_cap, sizeof(*out->entries));
 	out->entries[out->entry_count++] = (struct row_entry){
-		.definition = s->source->definition,
-		.keys = keys,
-		.object_type = s->object_type,
-		.object_id = output->id,
-		.data = output->data,
+	        .definition = s->source->definition,
+	        .keys = keys,
+	        .object_type = s->object_type,
+	        .object_id = output->id,
+	        .data = output->data,
 	};
 }
 
@@ -393,7 +396,8 @@ static void add_lookup(struct row_run *r, const struct bound_source *s, struct s
 {
 	struct evaluation *out = r->out;
 	out->lookups = grow_in_arena(r->arena, out->lookups, out->lookup_count, &r->lookup_cap, sizeof(*out->lookups));
-	out->lookups[out->lookup_count++] = (struct row_lookup){.definition = s->source->definition, .key = key, .results = results};
+	out->lookups[out->lookup_count++] =
+	        (struct row_lookup){.definition = s->source->definition, .key = key, .results = results};
 }
 
 static struct slice as_array(struct arena *arena, struct slice object)
@@ -499,7 +503,8 @@ static bool run_functions(struct combinations *c, size_t function)
 {
 	if (function == c->s->source->function_count) {
 		if (c->left-- == 0)
-			return error_set(c->env->err, "", "the query gives more than %d combinations for one row", MAX_ASSIGNMENTS);
+			return error_set(c->env->err, "", "the query gives more than %d combinations for one row",
+			                 MAX_ASSIGNMENTS);
 		return run_combination(c);
 	}
 	for (size_t i = 0; i < c->counts[function]; i++) {
@@ -711,7 +716,8 @@ void bound_evaluate(const struct bound_table *b, const struct value *row, struct
 	}
 }
 
-void bound_events(const struct bound_table *b, const struct value *row, struct arena *arena, struct row_event **out, size_t *count)
+void bound_events(const struct bound_table *b, const struct value *row, struct arena *arena, struct row_event **out,
+                  size_t *count)
 {
 	struct evaluation nothing = {0};
 	struct row_run r;

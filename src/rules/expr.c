@@ -16,7 +16,8 @@ static bool eval_children(const struct expr *e, struct eval_env *env, struct val
 static bool eval_call(const struct expr *e, struct eval_env *env, struct value *out)
 {
 	struct value inline_values[MAX_INLINE_ARGS];
-	struct value *values = e->arg_count <= MAX_INLINE_ARGS ? inline_values : arena_array(env->arena, struct value, e->arg_count);
+	struct value *values =
+	        e->arg_count <= MAX_INLINE_ARGS ? inline_values : arena_array(env->arena, struct value, e->arg_count);
 	if (!eval_children(e, env, values))
 		return false;
 	struct function_context ctx = {.arena = env->arena, .fixed_json_extract = env->fixed_json_extract};
@@ -275,14 +276,14 @@ static void print_literal(struct buf *out, const struct value *v)
 static const char *request_source_name(enum request_source s)
 {
 	static const char *const names[] = {
-		[REQUEST_USER_ID] = "user_id",
-		[REQUEST_JWT] = "jwt",
-		[REQUEST_CLIENT] = "client",
-		[REQUEST_SUBSCRIPTION] = "subscription",
-		[REQUEST_SUBSCRIPTION_OBJECT] = "subscription_object",
-		[REQUEST_TOKEN_MEMBER] = "token_member",
-		[REQUEST_CLIENT_MEMBER] = "client_member",
-		[REQUEST_CLIENT_PARAMETER] = "client_parameter",
+	        [REQUEST_USER_ID] = "user_id",
+	        [REQUEST_JWT] = "jwt",
+	        [REQUEST_CLIENT] = "client",
+	        [REQUEST_SUBSCRIPTION] = "subscription",
+	        [REQUEST_SUBSCRIPTION_OBJECT] = "subscription_object",
+	        [REQUEST_TOKEN_MEMBER] = "token_member",
+	        [REQUEST_CLIENT_MEMBER] = "client_member",
+	        [REQUEST_CLIENT_PARAMETER] = "client_parameter",
 	};
 	return names[s];
 }
@@ -292,9 +293,9 @@ static void print_head(struct buf *out, const struct expr *e)
 	static const char *const compares[] = {"=", "!=", "<", "<=", ">", ">="};
 	static const char *const ariths[] = {"+", "-", "*", "/"};
 	static const char *const plain[] = {
-		[EXPR_NOT] = "not", [EXPR_PLUS] = "plus",       [EXPR_AND] = "and",         [EXPR_OR] = "or",
-		[EXPR_IS] = "is",   [EXPR_CONCAT] = "||",       [EXPR_IN_JSON] = "in-json", [EXPR_BETWEEN] = "between",
-		[EXPR_FAIL] = "fail", [EXPR_IN_LIST] = "in-list",
+	        [EXPR_NOT] = "not",   [EXPR_PLUS] = "plus",       [EXPR_AND] = "and",         [EXPR_OR] = "or",
+	        [EXPR_IS] = "is",     [EXPR_CONCAT] = "||",       [EXPR_IN_JSON] = "in-json", [EXPR_BETWEEN] = "between",
+	        [EXPR_FAIL] = "fail", [EXPR_IN_LIST] = "in-list",
 	};
 	switch (e->kind) {
 	case EXPR_IS_NULL:

@@ -50,22 +50,22 @@ enum element_part { ELEMENT_KEY, ELEMENT_VALUE, ELEMENT_OTHER };
 
 /* Where request values come from (sync-config 15.1; sync-streams 3 and 12). Texts are JSON. */
 enum request_source {
-	REQUEST_USER_ID,              /* request.user_id() */
-	REQUEST_JWT,                  /* request.jwt(), auth.parameters() */
-	REQUEST_CLIENT,               /* request.parameters(), connection.parameters() */
-	REQUEST_SUBSCRIPTION,         /* subscription.parameters(); NULL for the default subscription */
-	REQUEST_SUBSCRIPTION_OBJECT,  /* the same of edition 2: {} for the default subscription */
-	REQUEST_TOKEN_MEMBER,         /* token_parameters.x */
-	REQUEST_CLIENT_MEMBER,        /* user_parameters.x */
-	REQUEST_CLIENT_PARAMETER,     /* request.parameter('p'), connection.parameter('p') of edition 2 */
+	REQUEST_USER_ID,             /* request.user_id() */
+	REQUEST_JWT,                 /* request.jwt(), auth.parameters() */
+	REQUEST_CLIENT,              /* request.parameters(), connection.parameters() */
+	REQUEST_SUBSCRIPTION,        /* subscription.parameters(); NULL for the default subscription */
+	REQUEST_SUBSCRIPTION_OBJECT, /* the same of edition 2: {} for the default subscription */
+	REQUEST_TOKEN_MEMBER,        /* token_parameters.x */
+	REQUEST_CLIENT_MEMBER,       /* user_parameters.x */
+	REQUEST_CLIENT_PARAMETER,    /* request.parameter('p'), connection.parameter('p') of edition 2 */
 };
 
 struct expr {
 	enum expr_kind kind;
-	bool negated;      /* EXPR_IS_NULL */
-	bool as_json;      /* EXPR_ARROW: -> */
-	bool has_operand;  /* EXPR_CASE */
-	bool has_else;     /* EXPR_CASE */
+	bool negated;     /* EXPR_IS_NULL */
+	bool as_json;     /* EXPR_ARROW: -> */
+	bool has_operand; /* EXPR_CASE */
+	bool has_else;    /* EXPR_CASE */
 	uint32_t arg_count;
 	const struct expr *const *args;
 	union {
@@ -105,7 +105,7 @@ struct eval_env {
 	const struct table_names *table;
 	const struct json_each_row *const *elements; /* by number of the json_each */
 	const struct request_data *request;
-	struct value subscription;               /* JSON text, or NULL */
+	struct value subscription;                 /* JSON text, or NULL */
 	const struct json_node *subscription_node; /* the same parsed, or NULL */
 	struct arena *arena;
 	bool fixed_json_extract;

@@ -36,8 +36,9 @@ uint32_t plan_add_pattern(struct compiler *c, struct slice tag, struct slice sch
 	t.table_wildcard = split_wildcard(&t.table);
 	for (size_t i = 0; i < p->pattern_count; i++) {
 		const struct table_pattern *o = &p->patterns[i];
-		if (slice_eq(o->connection_tag, t.connection_tag) && slice_eq(o->schema, t.schema) && slice_eq(o->table, t.table) &&
-		    o->schema_wildcard == t.schema_wildcard && o->table_wildcard == t.table_wildcard)
+		if (slice_eq(o->connection_tag, t.connection_tag) && slice_eq(o->schema, t.schema) &&
+		    slice_eq(o->table, t.table) && o->schema_wildcard == t.schema_wildcard &&
+		    o->table_wildcard == t.table_wildcard)
 			return (uint32_t)i;
 	}
 	t.connection_tag = arena_copy(c->arena, t.connection_tag);
@@ -165,11 +166,13 @@ static int compare_slices(const void *a, const void *b)
 	return slice_cmp(*(const struct slice *)a, *(const struct slice *)b);
 }
 
-static struct slice definition_content(struct compiler *c, enum definition_kind kind, const struct row_source *sources, size_t count)
+static struct slice definition_content(struct compiler *c, enum definition_kind kind, const struct row_source *sources,
+                                       size_t count)
 {
 	static const char *const dialects[] = {"bucket_definitions", "streams-2", "streams-3"};
 	struct buf out = {0};
-	buf_printf(&out, "%s %s\n", kind == DEFINITION_BUCKETS ? "buckets" : "lookup", count ? dialects[sources[0].dialect] : "none");
+	buf_printf(&out, "%s %s\n", kind == DEFINITION_BUCKETS ? "buckets" : "lookup",
+	           count ? dialects[sources[0].dialect] : "none");
 	print_options(&out, &c->plan->options);
 	struct slice *lines = xcalloc(count + 1, sizeof(*lines));
 	for (size_t i = 0; i < count; i++)

@@ -69,12 +69,12 @@ struct row_source {
 	const struct expr *const *filters;
 	size_t filter_count;
 	const struct expr *const *keys;
-	size_t key_count;                    /* both forms */
+	size_t key_count; /* both forms */
 	/* Bucket sources: the columns of the data; lookups: of the result objects. */
 	const struct output_column *columns;
 	size_t output_count;
-	struct slice output_table; /* p == NULL: the actual table's name */
-	struct slice content;      /* canonical text of the source */
+	struct slice output_table;   /* p == NULL: the actual table's name */
+	struct slice content;        /* canonical text of the source */
 	struct slice output_content; /* of its columns alone */
 };
 
@@ -105,8 +105,8 @@ struct plan_stream {
 	enum stream_kind kind;
 	bool is_default;
 	int priority;
-	uint32_t definition;                   /* STREAM_DEFINITION: its bucket source */
-	const struct slice *parameters;        /* STREAM_DEFINITION: names of the bucket parameters */
+	uint32_t definition;            /* STREAM_DEFINITION: its bucket source */
+	const struct slice *parameters; /* STREAM_DEFINITION: names of the bucket parameters */
 	size_t parameter_count;
 	const struct parameter_query *queries; /* STREAM_DEFINITION */
 	const struct stream_variant *const *variants;

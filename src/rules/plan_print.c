@@ -18,7 +18,8 @@ static void print_options(const struct plan *p, struct buf *out)
 
 static void print_definition(const struct plan_definition *d, uint32_t index, struct buf *out)
 {
-	buf_printf(out, "%s %u \"%.*s\" ", d->public.kind == DEFINITION_BUCKETS ? "buckets" : "lookup", index, SLICE_ARG(d->public.name));
+	buf_printf(out, "%s %u \"%.*s\" ", d->public.kind == DEFINITION_BUCKETS ? "buckets" : "lookup", index,
+	           SLICE_ARG(d->public.name));
 	for (size_t i = 0; i < 8; i++)
 		buf_printf(out, "%02x", d->public.hash[i]);
 	buf_putc(out, '\n');
@@ -61,7 +62,8 @@ static void print_query(const struct parameter_query *q, struct buf *out)
 static void print_stream(const struct plan_stream *s, struct buf *out)
 {
 	static const char *const kinds[] = {"bucket definition", "stream (edition 2)", "stream"};
-	buf_printf(out, "%s \"%.*s\"%s, priority %d", kinds[s->kind], SLICE_ARG(s->name), s->is_default ? ", default" : "", s->priority);
+	buf_printf(out, "%s \"%.*s\"%s, priority %d", kinds[s->kind], SLICE_ARG(s->name), s->is_default ? ", default" : "",
+	           s->priority);
 	if (s->kind == STREAM_DEFINITION)
 		buf_printf(out, ", buckets %u", s->definition);
 	buf_putc(out, '\n');

@@ -62,7 +62,7 @@ static void add_reason(struct bucket_set *s, struct bucket_draft *d, struct buck
 		if (d->bucket.reasons[i].is_default == reason.is_default && d->bucket.reasons[i].index == reason.index)
 			return;
 	struct bucket_reason *reasons =
-		grow(s->arena, (void *)d->bucket.reasons, d->bucket.reason_count, &d->reason_cap, sizeof(*reasons));
+	        grow(s->arena, (void *)d->bucket.reasons, d->bucket.reason_count, &d->reason_cap, sizeof(*reasons));
 	reasons[d->bucket.reason_count++] = reason;
 	d->bucket.reasons = reasons;
 }
@@ -144,7 +144,8 @@ bool resolver_lookup(struct resolver *r, uint32_t definition, struct slice key, 
 			return resolver_too_many(r);
 		const struct slice *texts = NULL;
 		size_t n = 0;
-		if (!r->reader->read(r->reader->ctx, definition, l.key, r->arena, &texts, &n, r->err) || !parse_results(r, texts, n, &l))
+		if (!r->reader->read(r->reader->ctx, definition, l.key, r->arena, &texts, &n, r->err) ||
+		    !parse_results(r, texts, n, &l))
 			return false;
 		r->results += l.count;
 		if (r->limits && r->results > r->limits->max_parameter_results)
@@ -164,12 +165,12 @@ bool resolver_lookup(struct resolver *r, uint32_t definition, struct slice key, 
 struct eval_env unit_env(const struct querier *q, const struct unit *u, struct arena *arena, struct error *err)
 {
 	return (struct eval_env){
-		.request = &q->request,
-		.subscription = u->subscription,
-		.subscription_node = u->subscription_node,
-		.arena = arena,
-		.fixed_json_extract = q->plan->options.fixed_json_extract,
-		.err = err,
+	        .request = &q->request,
+	        .subscription = u->subscription,
+	        .subscription_node = u->subscription_node,
+	        .arena = arena,
+	        .fixed_json_extract = q->plan->options.fixed_json_extract,
+	        .err = err,
 	};
 }
 
@@ -184,13 +185,14 @@ void querier_stream_error(struct querier *q, const struct unit *u, const char *m
 {
 	struct stream_draft *s = &q->streams[u->stream_index];
 	for (size_t i = 0; i < s->stream.error_count; i++)
-		if (s->errors[i].is_default == u->reason.is_default && (u->reason.is_default || s->errors[i].subscription == u->reason.index))
+		if (s->errors[i].is_default == u->reason.is_default &&
+		    (u->reason.is_default || s->errors[i].subscription == u->reason.index))
 			return;
 	s->errors = grow(&q->arena, s->errors, s->stream.error_count, &s->error_cap, sizeof(*s->errors));
 	s->errors[s->stream.error_count++] = (struct resolved_stream_error){
-		.is_default = u->reason.is_default,
-		.subscription = u->reason.index,
-		.message = arena_printf(&q->arena, "Error evaluating bucket ids: %s", message),
+	        .is_default = u->reason.is_default,
+	        .subscription = u->reason.index,
+	        .message = arena_printf(&q->arena, "Error evaluating bucket ids: %s", message),
 	};
 	s->stream.errors = s->errors;
 }
@@ -239,7 +241,8 @@ static void add_stream(struct querier *q, const struct plan_stream *s)
 }
 
 /* Explicit subscriptions in request order, then the default one (sync-streams 9). */
-static bool prepare_stream(struct querier *q, const struct plan_stream *s, const struct request_parameters *params, struct error *err)
+static bool prepare_stream(struct querier *q, const struct plan_stream *s, const struct request_parameters *params,
+                           struct error *err)
 {
 	size_t named = 0;
 	for (size_t i = 0; i < params->subscription_count; i++)
@@ -348,8 +351,8 @@ static void put_lookups(const struct resolver *r, struct arena *arena, struct re
 		out->lookups[i] = (struct used_lookup){r->lookups[i].definition, r->lookups[i].key};
 }
 
-bool querier_resolve(struct querier *q, const struct lookup_reader *reader, const struct resolve_limits *limits, struct arena *arena,
-                     struct resolution *out, struct error *err)
+bool querier_resolve(struct querier *q, const struct lookup_reader *reader, const struct resolve_limits *limits,
+                     struct arena *arena, struct resolution *out, struct error *err)
 {
 	*out = (struct resolution){0};
 	struct resolver r = {.reader = reader, .limits = limits, .arena = arena, .err = err};
@@ -359,7 +362,8 @@ bool querier_resolve(struct querier *q, const struct lookup_reader *reader, cons
 			return false;
 	put_buckets(q, &dynamic, arena, out);
 	if (limits && out->bucket_count > limits->max_buckets)
-		return error_set(err, "PSYNC_S2305", "Too many buckets: %zu (limit of %zu)", out->bucket_count, limits->max_buckets);
+		return error_set(err, "PSYNC_S2305", "Too many buckets: %zu (limit of %zu)", out->bucket_count,
+		                 limits->max_buckets);
 	copy_buckets(arena, out, out->bucket_count);
 	put_streams(q, arena, out);
 	put_lookups(&r, arena, out);

@@ -142,7 +142,8 @@ static bool read_lookup_values(const struct parameter_query *query, struct eval_
 	return true;
 }
 
-static struct slice lookup_text(struct arena *arena, const struct parameter_query *query, const struct lookup_values *v, size_t element)
+static struct slice lookup_text(struct arena *arena, const struct parameter_query *query, const struct lookup_values *v,
+                                size_t element)
 {
 	struct buf out = {0};
 	buf_putc(&out, '[');
@@ -196,8 +197,8 @@ static bool run_table_part(const struct dynamic_part *base, struct querier *q, s
 		if (!resolver_lookup(r, part->query->lookup, part->lookups[i], &objects, &count))
 			return false;
 		for (size_t j = 0; part->values && j < count; j++)
-			bucket_set_add(out, base->unit->stream->definition, stored_keys(r->arena, part, &objects[j]), part->query->priority,
-			               base->unit->reason);
+			bucket_set_add(out, base->unit->stream->definition, stored_keys(r->arena, part, &objects[j]),
+			               part->query->priority, base->unit->reason);
 	}
 	return true;
 }
@@ -240,7 +241,8 @@ static bool prepare_table(struct querier *q, const struct unit *u, const struct 
 	part->query = query;
 	part->lookup_count = v.expanding ? v.elements.array.count : 1;
 	if (part->lookup_count > QUERIER_MAX_COMBINATIONS)
-		return error_set(env->err, "PSYNC_S2305", "Too many parameter query results (limit of %d)", QUERIER_MAX_COMBINATIONS);
+		return error_set(env->err, "PSYNC_S2305", "Too many parameter query results (limit of %d)",
+		                 QUERIER_MAX_COMBINATIONS);
 	part->lookups = arena_array(&q->arena, struct slice, part->lookup_count);
 	for (size_t i = 0; i < part->lookup_count; i++)
 		part->lookups[i] = lookup_text(&q->arena, query, &v, i);

@@ -18,15 +18,16 @@ void query_free(struct query *q)
 	q->columns = NULL;
 }
 
-static void report(struct query *q, enum diagnostic_level level, const char *class_name, size_t start, size_t end, const char *format,
-                   va_list args)
+static void report(struct query *q, enum diagnostic_level level, const char *class_name, size_t start, size_t end,
+                   const char *format, va_list args)
 {
 	char text[400];
 	vsnprintf(text, sizeof(text), format, args);
 	diagnostic_add(q->c, level, class_name, start, end, "%s", text);
 }
 
-void query_report(struct query *q, enum diagnostic_level level, const char *class_name, struct sql_range range, const char *format, ...)
+void query_report(struct query *q, enum diagnostic_level level, const char *class_name, struct sql_range range,
+                  const char *format, ...)
 {
 	if (q->abandoned)
 		return;

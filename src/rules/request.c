@@ -95,7 +95,8 @@ static bool client_parameter_value(const struct request_data *r, struct slice pa
 		if (memchr(name.p, '.', name.n))
 			return true; /* members are flat texts: no way into them */
 	}
-	return member_value(json_find(&r->client, name), arena, out, err) && (out->kind != VALUE_ABSENT || (*out = value_null(), true));
+	return member_value(json_find(&r->client, name), arena, out, err) &&
+	       (out->kind != VALUE_ABSENT || (*out = value_null(), true));
 }
 
 bool request_value(struct eval_env *env, enum request_source source, struct slice name, struct value *out)
@@ -126,7 +127,8 @@ bool request_value(struct eval_env *env, enum request_source source, struct slic
 	return error_set(env->err, "", "unknown request value");
 }
 
-const struct json_node *request_node(const struct request_data *r, enum request_source source, const struct json_node *subscription)
+const struct json_node *request_node(const struct request_data *r, enum request_source source,
+                                     const struct json_node *subscription)
 {
 	switch (source) {
 	case REQUEST_JWT:

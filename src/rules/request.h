@@ -19,6 +19,7 @@ bool request_data_read(struct request_data *r, struct slice token, struct slice 
 bool request_value(struct eval_env *env, enum request_source source, struct slice name, struct value *out);
 
 /* The parsed tree behind a JSON text of the request, NULL for other sources. */
-const struct json_node *request_node(const struct request_data *r, enum request_source source, const struct json_node *subscription);
+const struct json_node *request_node(const struct request_data *r, enum request_source source,
+                                     const struct json_node *subscription);
 
 #endif

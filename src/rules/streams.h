@@ -37,7 +37,7 @@ struct stream_lookup {
 };
 
 struct stream_variant {
-	uint32_t definition; /* the bucket source */
+	uint32_t definition;               /* the bucket source */
 	const struct expr *const *filters; /* request filters */
 	size_t filter_count;
 	const struct stream_lookup *lookups; /* in the order in which they can be run */

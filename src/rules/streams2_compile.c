@@ -127,7 +127,8 @@ static bool subquery_where(struct subquery *sub, const struct sql_expr *e)
 		return true;
 	}
 	if (o.kind != OPERAND_MATCH || o.match->tree->kind != MATCH_EQUAL || sub->key_count >= sub->room)
-		return refuse(&sub->q, "unsupported-subquery", e->range, "only conditions on the row and comparisons with = are supported here");
+		return refuse(&sub->q, "unsupported-subquery", e->range,
+		              "only conditions on the row and comparisons with = are supported here");
 	add_subquery_key(sub, o.match->tree->row, o.match->uses[0]->parameter.value);
 	return true;
 }
@@ -167,9 +168,9 @@ static void add_lookup(struct stream2 *s, struct subquery *sub, const struct exp
 	struct slice name = arena_printf(arena, "%.*s#%zu", SLICE_ARG(s->name), s->lookup_count);
 	s->lookups = xgrow(s->lookups, s->lookup_count, &s->lookup_cap, sizeof(*s->lookups));
 	s->lookups[s->lookup_count++] = (struct stream2_lookup){
-		.definition = plan_add_definition(s->c, DEFINITION_LOOKUP, name, &source, 1),
-		.keys = sub->keys,
-		.key_count = sub->key_count,
+	        .definition = plan_add_definition(s->c, DEFINITION_LOOKUP, name, &source, 1),
+	        .keys = sub->keys,
+	        .key_count = sub->key_count,
 	};
 }
 
@@ -190,11 +191,13 @@ static bool compile_subquery(struct stream2 *s, const struct sql_select *select,
 		if (o.kind == OPERAND_ERROR)
 			ok = false;
 		else if (o.kind != OPERAND_ROW)
-			ok = refuse(&sub.q, "unsupported-subquery", select->columns[0].range, "the column must come from the row");
+			ok = refuse(&sub.q, "unsupported-subquery", select->columns[0].range,
+			            "the column must come from the row");
 		else if (existence)
 			add_subquery_key(&sub, o.expr, existence);
 		if (ok && !sub.key_count)
-			ok = refuse(&sub.q, "unsupported-subquery", select->range, "the subquery has no condition on the request");
+			ok = refuse(&sub.q, "unsupported-subquery", select->range,
+			            "the subquery has no condition on the request");
 		if (ok)
 			add_lookup(s, &sub, o.expr);
 	}
@@ -247,7 +250,8 @@ static struct terms compile_overlap(struct stream2 *s, const struct sql_expr *e)
 	struct atom a = {.kind = ATOM_MATCH, .match = MATCH_EACH, .row = operands[row].expr, .source = STREAM2_ELEMENTS};
 	bool fits = operands[row].kind == OPERAND_ROW && (select < 2 || operands[1 - row].kind == OPERAND_PARAMETER);
 	if (!fits) {
-		refuse(&s->q, "unsupported-expression", e->range, "&& needs an array of the row on one side, and of the request on the other");
+		refuse(&s->q, "unsupported-expression", e->range,
+		       "&& needs an array of the row on one side, and of the request on the other");
 		return failed();
 	}
 	a.value = select < 2 ? NULL : operands[1 - row].expr;
@@ -346,7 +350,8 @@ static struct terms compile_logic(struct stream2 *s, const struct sql_expr *e)
 	if (a.failed || b.failed)
 		return failed();
 	/* Conditions of one kind that stand side by side are one. */
-	bool request_a = a.is_value && a.value.kind == OPERAND_PARAMETER, request_b = b.is_value && b.value.kind == OPERAND_PARAMETER;
+	bool request_a = a.is_value && a.value.kind == OPERAND_PARAMETER,
+	     request_b = b.is_value && b.value.kind == OPERAND_PARAMETER;
 	if (a.is_value && b.is_value && request_a == request_b)
 		return value_terms(s, buckets_combine_logic(&s->scope, e, (struct operand[]){a.value, b.value}, 2));
 	return e->binary.op == SQL_OP_AND ? both(s, e, &a, &b) : either(s, e, &a, &b);
@@ -358,7 +363,8 @@ static struct terms compile_condition(struct stream2 *s, const struct sql_expr *
 		return compile_logic(s, e);
 	if (e->kind == SQL_BINARY && e->binary.op == SQL_OP_OVERLAP)
 		return compile_overlap(s, e);
-	if (e->kind == SQL_BINARY && (e->binary.op == SQL_OP_IN || e->binary.op == SQL_OP_NOT_IN) && e->binary.right->kind == SQL_SUBSELECT)
+	if (e->kind == SQL_BINARY && (e->binary.op == SQL_OP_IN || e->binary.op == SQL_OP_NOT_IN) &&
+	    e->binary.right->kind == SQL_SUBSELECT)
 		return compile_in_select(s, e);
 	if (e->kind == SQL_UNARY && e->unary.op == '!' && holds_subquery(e)) {
 		refuse(&s->q, "unsupported-negation", e->range, "NOT around a subquery is not supported");
@@ -370,9 +376,11 @@ static struct terms compile_condition(struct stream2 *s, const struct sql_expr *
 /* ---- variants --------------------------------------------------------------------------------------------------------- */
 
 /* The stream's output columns and what they read, the same for all variants. */
-static struct row_source data_source(struct stream2 *s, const struct output_column *columns, size_t column_count, const struct sql_from *from)
+static struct row_source data_source(struct stream2 *s, const struct output_column *columns, size_t column_count,
+                                     const struct sql_from *from)
 {
-	struct row_source out = {.dialect = DIALECT_STREAMS_2, .pattern = s->q.pattern, .columns = columns, .output_count = column_count};
+	struct row_source out = {
+	        .dialect = DIALECT_STREAMS_2, .pattern = s->q.pattern, .columns = columns, .output_count = column_count};
 	struct arena *arena = s->c->arena;
 	bool alias = sql_ident_given(&from->alias);
 	if (alias || !s->c->plan->patterns[s->q.pattern].table_wildcard)
@@ -385,7 +393,8 @@ static struct row_source data_source(struct stream2 *s, const struct output_colu
 	return out;
 }
 
-static void add_variant(struct stream2 *s, const struct term *t, struct row_source source, size_t number, struct stream2_variant *out)
+static void add_variant(struct stream2 *s, const struct term *t, struct row_source source, size_t number,
+                        struct stream2_variant *out)
 {
 	struct arena *arena = s->c->arena;
 	struct match *match = NULL;
@@ -406,9 +415,9 @@ static void add_variant(struct stream2 *s, const struct term *t, struct row_sour
 				continue;
 			match = and_match(arena, match, leaf_match(arena, a->match, a->row, out->key_count));
 			keys[out->key_count++] = (struct stream2_key){
-				.source = a->source,
-				.request = a->value,
-				.lookup = (uint32_t)out->lookup_count - (a->source == STREAM2_LOOKUP),
+			        .source = a->source,
+			        .request = a->value,
+			        .lookup = (uint32_t)out->lookup_count - (a->source == STREAM2_LOOKUP),
 			};
 		}
 	}
@@ -419,7 +428,8 @@ static void add_variant(struct stream2 *s, const struct term *t, struct row_sour
 	source.parameter_count = source.key_count = out->key_count;
 	source.key_parameters = order;
 	row_source_finish(s->c, &source);
-	out->definition = plan_add_definition(s->c, DEFINITION_BUCKETS, arena_printf(arena, "%.*s|%zu", SLICE_ARG(s->name), number), &source, 1);
+	out->definition = plan_add_definition(s->c, DEFINITION_BUCKETS,
+	                                      arena_printf(arena, "%.*s|%zu", SLICE_ARG(s->name), number), &source, 1);
 }
 
 /* ---- the query -------------------------------------------------------------------------------------------------------- */
@@ -428,7 +438,8 @@ static bool parse(struct stream2 *s)
 {
 	struct sql_fault fault;
 	if (!sql_parse(s->q.sql, &s->c->scratch, &s->q.st, &fault))
-		return refuse(&s->q, fault.kind == SQL_FAULT_NOT_SELECT ? "not-a-select" : "sql-syntax", fault.range, "the query cannot be read");
+		return refuse(&s->q, fault.kind == SQL_FAULT_NOT_SELECT ? "not-a-select" : "sql-syntax", fault.range,
+		              "the query cannot be read");
 	const struct sql_select *select = s->q.st.select;
 	if (s->q.st.several)
 		return refuse(&s->q, "several-statements", s->q.st.second, "only one statement is allowed");
@@ -471,7 +482,8 @@ static bool columns(struct stream2 *s, struct output_column *out, size_t *count)
 		id |= slice_eq(name, SLICE("id"));
 	}
 	if (!id)
-		return refuse(&s->q, "no-id-column", select->column_count ? select->columns[0].range : select->range, "an id column is required");
+		return refuse(&s->q, "no-id-column", select->column_count ? select->columns[0].range : select->range,
+		              "an id column is required");
 	return true;
 }
 
@@ -512,18 +524,18 @@ static void compile_query(struct stream2 *s)
 static void rename_faults(struct diagnostics *d, size_t mark)
 {
 	static const char *const names[][2] = {
-		{"row_and_parameter_mixed", "mixed-row-and-request"},
-		{"match_in_expression", "mixed-row-and-request"},
-		{"or_parameters_differ", "mixed-row-and-request"},
-		{"function_undefined", "unknown-function"},
-		{"cast_unsupported", "bad-cast"},
-		{"operator_unsupported", "unsupported-operator"},
-		{"expression_unsupported", "unsupported-expression"},
-		{"member_unsupported", "unsupported-expression"},
-		{"undefined_reference", "unknown-table-reference"},
-		{"schema_in_column_reference", "unknown-table-reference"},
-		{"multiple_array_matches", "unsupported-expression"},
-		{"static_evaluation_failed", "unsupported-expression"},
+	        {"row_and_parameter_mixed", "mixed-row-and-request"},
+	        {"match_in_expression", "mixed-row-and-request"},
+	        {"or_parameters_differ", "mixed-row-and-request"},
+	        {"function_undefined", "unknown-function"},
+	        {"cast_unsupported", "bad-cast"},
+	        {"operator_unsupported", "unsupported-operator"},
+	        {"expression_unsupported", "unsupported-expression"},
+	        {"member_unsupported", "unsupported-expression"},
+	        {"undefined_reference", "unknown-table-reference"},
+	        {"schema_in_column_reference", "unknown-table-reference"},
+	        {"multiple_array_matches", "unsupported-expression"},
+	        {"static_evaluation_failed", "unsupported-expression"},
 	};
 	for (size_t i = mark; i < d->count; i++)
 		for (size_t j = 0; j < sizeof(names) / sizeof(*names); j++)
@@ -557,7 +569,8 @@ static void check_priority(struct compiler *c, const struct ynode *node)
 
 void compile_stream_edition_2(struct compiler *c, struct slice name, struct ynode *key, struct ynode *node)
 {
-	static const char *const keys[] = {"query", "queries", "with", "auto_subscribe", "priority", "accept_potentially_dangerous_queries", NULL};
+	static const char *const keys[] = {
+	        "query", "queries", "with", "auto_subscribe", "priority", "accept_potentially_dangerous_queries", NULL};
 	(void)key;
 	if (node->kind != YNODE_MAP) {
 		diagnostic_node(c, DIAGNOSTIC_FATAL, "wrong-yaml-type", node, "a stream must be a map");

@@ -13,8 +13,8 @@ struct key_texts {
 struct variant2_part {
 	struct dynamic_part base;
 	const struct stream2_variant *variant;
-	struct slice *lookups;   /* key texts */
-	struct key_texts *keys;  /* of the request; those of lookups are filled at each resolution */
+	struct slice *lookups;  /* key texts */
+	struct key_texts *keys; /* of the request; those of lookups are filled at each resolution */
 };
 
 static struct slice key_text(struct arena *arena, const struct value *v)
@@ -106,7 +106,8 @@ static enum outcome prepare_variant(const struct stream2_variant *v, struct eval
 /* ---- buckets ---------------------------------------------------------------------------------------------------------- */
 
 /* Every combination of keys, the first slowest. False: too many. */
-static bool add_buckets(const struct stream2_variant *v, const struct key_texts *keys, const struct unit *u, struct bucket_set *out)
+static bool add_buckets(const struct stream2_variant *v, const struct key_texts *keys, const struct unit *u,
+                        struct bucket_set *out)
 {
 	size_t total = 1;
 	for (size_t i = 0; i < v->key_count; i++) {
@@ -183,7 +184,8 @@ bool streams2_prepare(struct querier *q, const struct unit *u, struct error *err
 		else if (outcome == OUTCOME_READY && v->lookup_count)
 			querier_add_part(q, &part->base);
 		else if (outcome == OUTCOME_READY && !add_buckets(v, part->keys, u, &q->fixed))
-			return error_set(err, "PSYNC_S2305", "Too many parameter query results (limit of %d)", QUERIER_MAX_COMBINATIONS);
+			return error_set(err, "PSYNC_S2305", "Too many parameter query results (limit of %d)",
+			                 QUERIER_MAX_COMBINATIONS);
 	}
 	return true;
 }

@@ -12,8 +12,8 @@ struct stream_draft {
 	struct compiled_variant *variants;
 	size_t variant_count, variant_cap;
 	size_t next_number;
-	bool exists;      /* has a query */
-	bool index_like;  /* its name is a canonical array index */
+	bool exists;     /* has a query */
+	bool index_like; /* its name is a canonical array index */
 	uint64_t index;
 };
 
@@ -45,7 +45,8 @@ static bool refuse(struct stream_compiler *s, struct query *q, const char *kind,
 	return sx_fail(s, q, kind, range, message) != NULL;
 }
 
-static bool use_source(struct stream_compiler *s, struct query *q, struct sql_range range, struct result *r, struct stream_source *t)
+static bool use_source(struct stream_compiler *s, struct query *q, struct sql_range range, struct result *r,
+                       struct stream_source *t)
 {
 	if (r->primary && r->primary != t)
 		return refuse(s, q, "multiple-result-tables", range, "all columns must come from one table");
@@ -69,15 +70,18 @@ static bool use_expression(struct stream_compiler *s, struct query *q, struct sq
 	return true;
 }
 
-static bool star_column(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope, struct result *r)
+static bool star_column(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope,
+                        struct result *r)
 {
 	bool qualified = sql_ident_given(&e->star.qualifier);
 	struct scope_item *item = qualified ? scope_find(scope, e->star.qualifier.name) : scope_own(scope);
 	if (!item)
-		return refuse(s, q, qualified ? "unknown-table-reference" : "ambiguous-reference", e->range, "* needs the name of one table");
+		return refuse(s, q, qualified ? "unknown-table-reference" : "ambiguous-reference", e->range,
+		              "* needs the name of one table");
 	if (!item->source) {
 		for (size_t i = 0; i < item->column_count; i++)
-			if (!use_expression(s, q, e->range, r, item->columns[i]) || !add_column(s, r, item->column_names[i], item->columns[i]))
+			if (!use_expression(s, q, e->range, r, item->columns[i]) ||
+			    !add_column(s, r, item->column_names[i], item->columns[i]))
 				return false;
 		return true;
 	}
@@ -86,11 +90,13 @@ static bool star_column(struct stream_compiler *s, struct query *q, const struct
 	if (!use_source(s, q, e->range, r, item->source))
 		return false;
 	if (r->alias_seen)
-		query_report(q, DIAGNOSTIC_WARNING, "star-after-alias", e->range, "* overwrites columns of the same name before it");
+		query_report(q, DIAGNOSTIC_WARNING, "star-after-alias", e->range,
+		             "* overwrites columns of the same name before it");
 	return add_column(s, r, (struct slice){0}, NULL);
 }
 
-static bool result_column(struct stream_compiler *s, struct query *q, const struct sql_column *col, struct scope *scope, struct result *r)
+static bool result_column(struct stream_compiler *s, struct query *q, const struct sql_column *col, struct scope *scope,
+                          struct result *r)
 {
 	if (col->expr->kind == SQL_STAR)
 		return star_column(s, q, col->expr, scope, r);
@@ -149,7 +155,8 @@ static bool compile_variants(struct streams_state *st, struct stream_draft *d, s
 		struct resolved_variant *v = variant_resolve(s, r->primary, &terms[i]);
 		if (!v)
 			return false;
-		struct compiled_variant out = {.name = arena_printf(s->c->arena, "%.*s|%zu", SLICE_ARG(d->name), d->next_number++)};
+		struct compiled_variant out = {
+		        .name = arena_printf(s->c->arena, "%.*s|%zu", SLICE_ARG(d->name), d->next_number++)};
 		variant_compile(s, &st->indexes, v, r->primary, r->columns, r->count, &out);
 		if (!d->accept && variant_is_dangerous(s, v))
 			query_report(q, DIAGNOSTIC_WARNING, "client-sent-parameter", q->st.select->range,
@@ -289,7 +296,8 @@ static void read_queries(struct streams_state *st, struct stream_draft *d, struc
 
 static void read_stream(struct streams_state *st, struct slice name, struct ynode *node, struct stream_ctes *global)
 {
-	static const char *const keys[] = {"query", "queries", "with", "auto_subscribe", "priority", "accept_potentially_dangerous_queries", NULL};
+	static const char *const keys[] = {
+	        "query", "queries", "with", "auto_subscribe", "priority", "accept_potentially_dangerous_queries", NULL};
 	struct compiler *c = st->s.c;
 	if (node->kind != YNODE_MAP) {
 		yaml_fault(c, "wrong-yaml-type", node, "a stream must be a map");
@@ -299,7 +307,8 @@ static void read_stream(struct streams_state *st, struct slice name, struct ynod
 	d.is_default = read_flag(c, node, "auto_subscribe");
 	d.accept = read_flag(c, node, "accept_potentially_dangerous_queries");
 	d.priority = read_priority(c, node);
-	d.index_like = name.n > 0 && name.n <= 10 && !(name.n > 1 && name.p[0] == '0') && slice_parse_u64(name, 4294967294u, &d.index);
+	d.index_like =
+	        name.n > 0 && name.n <= 10 && !(name.n > 1 && name.p[0] == '0') && slice_parse_u64(name, 4294967294u, &d.index);
 	st->s.ctes = read_with(&st->s, map_get(node, "with"), global);
 	read_queries(st, &d, node);
 	warn_unused(c, st->s.ctes);
@@ -346,7 +355,8 @@ static bool same_sources(const struct compiled_variant *a, const struct compiled
 }
 
 /* The bucket source of a variant; variants with equal data sources share the first one's, over all streams. */
-static uint32_t bucket_source(struct streams_state *st, const struct compiled_variant *v, struct shared_source *known, size_t *count)
+static uint32_t bucket_source(struct streams_state *st, const struct compiled_variant *v, struct shared_source *known,
+                              size_t *count)
 {
 	for (size_t i = 0; i < *count; i++)
 		if (same_sources(known[i].variant, v))

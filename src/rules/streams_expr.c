@@ -118,7 +118,8 @@ static struct sx *compile_literal(struct stream_compiler *s, struct query *q, co
 
 /* ---- names ------------------------------------------------------------------------------------------------------------ */
 
-struct sx *sx_scope_column(struct stream_compiler *s, struct query *q, struct sql_range range, struct scope_item *item, struct slice name)
+struct sx *sx_scope_column(struct stream_compiler *s, struct query *q, struct sql_range range, struct scope_item *item,
+                           struct slice name)
 {
 	if (!item->source) {
 		for (size_t i = 0; i < item->column_count; i++)
@@ -151,8 +152,8 @@ static struct sx *compile_name(struct stream_compiler *s, struct query *q, const
 
 /* ---- calls ------------------------------------------------------------------------------------------------------------ */
 
-static struct sx *call_new(struct stream_compiler *s, struct query *q, struct sql_range range, struct slice name, struct sx *const *args,
-                           size_t count)
+static struct sx *call_new(struct stream_compiler *s, struct query *q, struct sql_range range, struct slice name,
+                           struct sx *const *args, size_t count)
 {
 	struct sx *e = sx_new(s, SX_CALL, q, range, args, count);
 	if (e)
@@ -160,8 +161,8 @@ static struct sx *call_new(struct stream_compiler *s, struct query *q, struct sq
 	return e;
 }
 
-static bool compile_args(struct stream_compiler *s, struct query *q, struct sql_expr *const *in, size_t count, struct scope *scope,
-                         bool ctes, struct sx **out)
+static bool compile_args(struct stream_compiler *s, struct query *q, struct sql_expr *const *in, size_t count,
+                         struct scope *scope, bool ctes, struct sx **out)
 {
 	for (size_t i = 0; i < count; i++) {
 		out[i] = sx_compile(s, q, in[i], scope, ctes);
@@ -184,8 +185,8 @@ static struct sx *request_leaf(struct stream_compiler *s, struct query *q, struc
 	return e;
 }
 
-static struct sx *compile_request_call(struct stream_compiler *s, struct query *q, const struct sql_expr *e, enum request_source source,
-                                       struct sx *const *args)
+static struct sx *compile_request_call(struct stream_compiler *s, struct query *q, const struct sql_expr *e,
+                                       enum request_source source, struct sx *const *args)
 {
 	size_t n = e->call.arg_count;
 	struct slice name = e->call.function.name;
@@ -218,11 +219,13 @@ static struct sx *compile_metadata(struct stream_compiler *s, struct query *q, c
 	out->source = item->source;
 	out->part = (enum table_name_part)part;
 	if (part == 2 && !slice_ends(item->source->name, SLICE("%")) && !s->quiet)
-		query_report(q, DIAGNOSTIC_WARNING, "empty-table-suffix", e->range, "the table has no wildcard: the suffix is empty");
+		query_report(q, DIAGNOSTIC_WARNING, "empty-table-suffix", e->range,
+		             "the table has no wildcard: the suffix is empty");
 	return out;
 }
 
-static struct sx *compile_call(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope, bool ctes)
+static struct sx *compile_call(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope,
+                               bool ctes)
 {
 	size_t n = e->call.arg_count;
 	struct slice name = e->call.function.name;
@@ -267,7 +270,8 @@ struct stream_source *sx_json_each(struct stream_compiler *s, struct query *q, s
 	struct stream_source *table = NULL;
 	for (size_t i = 0; i < count; i++) {
 		if (leaves[i]->kind == SX_OUTPUT) {
-			sx_fail(s, leaves[i]->q, "table-function-inputs", leaves[i]->range, "a table function cannot read another one");
+			sx_fail(s, leaves[i]->q, "table-function-inputs", leaves[i]->range,
+			        "a table function cannot read another one");
 			return NULL;
 		}
 		if (leaves[i]->kind == SX_REQUEST) {
@@ -301,8 +305,8 @@ static struct sx *join_conditions(struct stream_compiler *s, const struct stream
 	return out;
 }
 
-static bool subselect_side(struct stream_compiler *s, struct query *q, const struct sql_select *select, struct scope *scope, bool ctes,
-                           struct set_side *out)
+static bool subselect_side(struct stream_compiler *s, struct query *q, const struct sql_select *select, struct scope *scope,
+                           bool ctes, struct set_side *out)
 {
 	if (!select_check(s, q, select))
 		return false;
@@ -322,7 +326,8 @@ static bool subselect_side(struct stream_compiler *s, struct query *q, const str
 	return !conditions.count || out->filter;
 }
 
-static bool cte_side(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct stream_cte *cte, struct set_side *out)
+static bool cte_side(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct stream_cte *cte,
+                     struct set_side *out)
 {
 	struct stream_conditions conditions = {0};
 	cte->used = true;
@@ -362,8 +367,8 @@ static bool each_side(struct stream_compiler *s, struct query *q, const struct s
 	return out->element != NULL;
 }
 
-static struct sx *compile_in_list(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct sql_expr *const *items,
-                                  size_t count, struct scope *scope, bool ctes)
+static struct sx *compile_in_list(struct stream_compiler *s, struct query *q, const struct sql_expr *e,
+                                  struct sql_expr *const *items, size_t count, struct scope *scope, bool ctes)
 {
 	struct sx **args = arena_array(&s->c->scratch, struct sx *, count + 2);
 	args[0] = sx_compile(s, q, e->binary.left, scope, ctes);
@@ -374,8 +379,8 @@ static struct sx *compile_in_list(struct stream_compiler *s, struct query *q, co
 
 static bool is_row_call(const struct sql_expr *e)
 {
-	return e->kind == SQL_CALL && !sql_ident_given(&e->call.schema) && !e->call.function.quoted && !e->call.select && !e->call.star &&
-	       slice_eq(e->call.function.name, SLICE("row"));
+	return e->kind == SQL_CALL && !sql_ident_given(&e->call.schema) && !e->call.function.quoted && !e->call.select &&
+	       !e->call.star && slice_eq(e->call.function.name, SLICE("row"));
 }
 
 static struct sx *compile_in(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope, bool ctes)
@@ -387,8 +392,8 @@ static struct sx *compile_in(struct stream_compiler *s, struct query *q, const s
 		return sx_fail(s, q, "unsupported-expression", right->range, "write a list as ARRAY[...] or ROW(...)");
 	if (right->kind == SQL_ARRAY || is_row_call(right)) {
 		bool array = right->kind == SQL_ARRAY;
-		out = compile_in_list(s, q, e, array ? right->list.items : right->call.args, array ? right->list.count : right->call.arg_count,
-		                      scope, ctes);
+		out = compile_in_list(s, q, e, array ? right->list.items : right->call.args,
+		                      array ? right->list.count : right->call.arg_count, scope, ctes);
 		return negated ? sx_not(s, out) : out;
 	}
 	struct sx *left = sx_compile(s, q, e->binary.left, scope, ctes);
@@ -398,7 +403,8 @@ static struct sx *compile_in(struct stream_compiler *s, struct query *q, const s
 	if (!side.subquery) {
 		if (negated) {
 			struct sx *y = sx_compile(s, q, right, scope, ctes);
-			return y ? sx_not(s, call_new(s, q, e->range, SLICE("ps_json_contains"), (struct sx *[]){left, y}, 2)) : NULL;
+			return y ? sx_not(s, call_new(s, q, e->range, SLICE("ps_json_contains"), (struct sx *[]){left, y}, 2))
+			         : NULL;
 		}
 		if (!each_side(s, q, right, scope, ctes, &side))
 			return NULL;
@@ -409,7 +415,8 @@ static struct sx *compile_in(struct stream_compiler *s, struct query *q, const s
 	return negated ? sx_not(s, out) : out;
 }
 
-static struct sx *compile_overlap(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope, bool ctes)
+static struct sx *compile_overlap(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope,
+                                  bool ctes)
 {
 	const struct sql_expr *in[2] = {e->binary.left, e->binary.right};
 	struct set_side sides[2];
@@ -426,15 +433,28 @@ static struct sx *compile_overlap(struct stream_compiler *s, struct query *q, co
 
 /* ---- the rest --------------------------------------------------------------------------------------------------------- */
 
-static struct sx *compile_binary(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope, bool ctes)
+static struct sx *compile_binary(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope,
+                                 bool ctes)
 {
 	static const enum sx_op ops[] = {
-		[SQL_OP_OR] = SX_OR,           [SQL_OP_AND] = SX_AND,         [SQL_OP_EQ] = SX_EQ,
-		[SQL_OP_NE] = SX_EQ,           [SQL_OP_LT] = SX_LT,           [SQL_OP_LE] = SX_LE,
-		[SQL_OP_GT] = SX_GT,           [SQL_OP_GE] = SX_GE,           [SQL_OP_ADD] = SX_ADD,
-		[SQL_OP_SUB] = SX_SUB,         [SQL_OP_MUL] = SX_MUL,         [SQL_OP_DIV] = SX_DIV,
-		[SQL_OP_CONCAT] = SX_CONCAT,   [SQL_OP_MOD] = SX_MOD,         [SQL_OP_BIT_AND] = SX_BIT_AND,
-		[SQL_OP_BIT_OR] = SX_BIT_OR,   [SQL_OP_SHIFT_LEFT] = SX_SHIFT_LEFT, [SQL_OP_SHIFT_RIGHT] = SX_SHIFT_RIGHT,
+	        [SQL_OP_OR] = SX_OR,
+	        [SQL_OP_AND] = SX_AND,
+	        [SQL_OP_EQ] = SX_EQ,
+	        [SQL_OP_NE] = SX_EQ,
+	        [SQL_OP_LT] = SX_LT,
+	        [SQL_OP_LE] = SX_LE,
+	        [SQL_OP_GT] = SX_GT,
+	        [SQL_OP_GE] = SX_GE,
+	        [SQL_OP_ADD] = SX_ADD,
+	        [SQL_OP_SUB] = SX_SUB,
+	        [SQL_OP_MUL] = SX_MUL,
+	        [SQL_OP_DIV] = SX_DIV,
+	        [SQL_OP_CONCAT] = SX_CONCAT,
+	        [SQL_OP_MOD] = SX_MOD,
+	        [SQL_OP_BIT_AND] = SX_BIT_AND,
+	        [SQL_OP_BIT_OR] = SX_BIT_OR,
+	        [SQL_OP_SHIFT_LEFT] = SX_SHIFT_LEFT,
+	        [SQL_OP_SHIFT_RIGHT] = SX_SHIFT_RIGHT,
 	};
 	switch (e->binary.op) {
 	case SQL_OP_IN:
@@ -462,7 +482,7 @@ static struct sx *compile_binary(struct stream_compiler *s, struct query *q, con
 static struct sx *compile_is(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope, bool ctes)
 {
 	struct sx *a = sx_compile(s, q, e->is.operand, scope, ctes);
-	struct sx *b = e->is.what == SQL_IS_NULL ? literal(s, q, e->range, value_null(), SLICE("NULL"))
+	struct sx *b = e->is.what == SQL_IS_NULL   ? literal(s, q, e->range, value_null(), SLICE("NULL"))
 	               : e->is.what == SQL_IS_TRUE ? literal(s, q, e->range, value_integer(1), SLICE("1"))
 	                                           : literal(s, q, e->range, value_integer(0), SLICE("0"));
 	if (!a || !b)
@@ -471,7 +491,8 @@ static struct sx *compile_is(struct stream_compiler *s, struct query *q, const s
 	return e->is.negated ? sx_not(s, out) : out;
 }
 
-static struct sx *compile_case(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope, bool ctes)
+static struct sx *compile_case(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope,
+                               bool ctes)
 {
 	size_t n = 0;
 	struct sql_expr **in = arena_array(&s->c->scratch, struct sql_expr *, e->cases.when_count * 2 + 2);
@@ -494,7 +515,8 @@ static struct sx *compile_case(struct stream_compiler *s, struct query *q, const
 	return out;
 }
 
-static struct sx *compile_cast(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope, bool ctes)
+static struct sx *compile_cast(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope,
+                               bool ctes)
 {
 	enum cast_type type;
 	if (!cast_type_find(e->cast.type, &type))
@@ -506,7 +528,8 @@ static struct sx *compile_cast(struct stream_compiler *s, struct query *q, const
 	return out;
 }
 
-static struct sx *compile_between(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope, bool ctes)
+static struct sx *compile_between(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope,
+                                  bool ctes)
 {
 	struct sql_expr *in[3] = {e->between.operand, e->between.low, e->between.high};
 	struct sx *args[3];
@@ -516,7 +539,8 @@ static struct sx *compile_between(struct stream_compiler *s, struct query *q, co
 	return e->between.negated ? sx_not(s, out) : out;
 }
 
-static struct sx *compile_unary(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope, bool ctes)
+static struct sx *compile_unary(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope,
+                                bool ctes)
 {
 	if (e->unary.op == '-')
 		return sx_fail(s, q, "unsupported-operator", e->range, "the operator is not supported");
@@ -524,7 +548,8 @@ static struct sx *compile_unary(struct stream_compiler *s, struct query *q, cons
 	return a ? with_op(sx_new(s, SX_UNARY, q, e->range, &a, 1), e->unary.op == '!' ? SX_NOT : SX_PLUS) : NULL;
 }
 
-static struct sx *compile_member(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope, bool ctes)
+static struct sx *compile_member(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope,
+                                 bool ctes)
 {
 	struct sql_expr *in[2] = {e->member.operand, e->member.key};
 	struct sx *args[2];

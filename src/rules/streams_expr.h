@@ -141,7 +141,8 @@ struct scope *scope_from_select(struct stream_compiler *s, struct query *q, cons
                                 bool ctes, struct stream_conditions *conditions);
 /* A CTE or FROM-subquery as columns; its conditions are joined into one. NULL: fault. */
 struct scope_item *scope_inline(struct stream_compiler *s, struct query *q, const struct sql_select *select,
-                                const struct sql_ident *names, size_t name_count, bool ctes, struct stream_conditions *conditions);
+                                const struct sql_ident *names, size_t name_count, bool ctes,
+                                struct stream_conditions *conditions);
 struct stream_cte *scope_cte(struct stream_compiler *s, struct slice name, bool ctes);
 struct scope_item *scope_find(const struct scope *scope, struct slice name);
 /* The only source that an unqualified name can mean; NULL: none or several. */
@@ -154,7 +155,8 @@ bool stream_query_parse(struct stream_compiler *s, struct query *q);
 /* streams_expr.c: NULL: fault. */
 struct sx *sx_compile(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope, bool ctes);
 struct stream_source *sx_json_each(struct stream_compiler *s, struct query *q, struct sql_range range, struct sx *argument);
-struct sx *sx_scope_column(struct stream_compiler *s, struct query *q, struct sql_range range, struct scope_item *item, struct slice name);
+struct sx *sx_scope_column(struct stream_compiler *s, struct query *q, struct sql_range range, struct scope_item *item,
+                           struct slice name);
 bool conditions_add(struct stream_compiler *s, struct stream_conditions *c, struct sx *e);
 
 /* streams_text.c (sync-streams 6) */

@@ -56,8 +56,8 @@ static const struct expr *lower_leaf(struct lowering *l, const struct sx *e)
 
 static void set_binary(struct lowering *l, struct expr *x, const struct sx *e)
 {
-	static const char *const failing[] = {[SX_BIT_AND] = "&", [SX_BIT_OR] = "|", [SX_SHIFT_LEFT] = "<<", [SX_SHIFT_RIGHT] = ">>",
-	                                      [SX_MOD] = "%"};
+	static const char *const failing[] = {
+	        [SX_BIT_AND] = "&", [SX_BIT_OR] = "|", [SX_SHIFT_LEFT] = "<<", [SX_SHIFT_RIGHT] = ">>", [SX_MOD] = "%"};
 	(void)l;
 	switch (e->op) {
 	case SX_OR:
@@ -78,9 +78,11 @@ static void set_binary(struct lowering *l, struct expr *x, const struct sx *e)
 	case SX_LE:
 	case SX_GE:
 		x->kind = EXPR_COMPARE;
-		x->compare = e->op == SX_EQ ? COMPARE_EQ : e->op == SX_LT ? COMPARE_LT : e->op == SX_GT ? COMPARE_GT
-		             : e->op == SX_LE                             ? COMPARE_LE
-		                                                          : COMPARE_GE;
+		x->compare = e->op == SX_EQ   ? COMPARE_EQ
+		             : e->op == SX_LT ? COMPARE_LT
+		             : e->op == SX_GT ? COMPARE_GT
+		             : e->op == SX_LE ? COMPARE_LE
+		                              : COMPARE_GE;
 		return;
 	case SX_ADD:
 	case SX_SUB:

@@ -97,8 +97,8 @@ static struct slice lookup_signature(struct stream_compiler *s, struct resolved_
 	return t->signature;
 }
 
-static struct slice variant_signature(struct stream_compiler *s, const struct resolved_variant *v, struct resolved_source **lookups,
-                                      size_t count)
+static struct slice variant_signature(struct stream_compiler *s, const struct resolved_variant *v,
+                                      struct resolved_source **lookups, size_t count)
 {
 	struct buf out = {0};
 	add_expressions(s, &out, v->request, v->request_count, false);
@@ -171,8 +171,8 @@ static void finish_source(struct lowering *l, struct row_source *out)
 	lowering_free(l);
 }
 
-static void data_source(struct stream_compiler *s, const struct resolved_source *t, const struct stream_column *columns, size_t count,
-                        struct stream_data_source *out)
+static void data_source(struct stream_compiler *s, const struct resolved_source *t, const struct stream_column *columns,
+                        size_t count, struct stream_data_source *out)
 {
 	struct lowering l = {.c = s->c, .functions = t->functions, .function_count = t->function_count};
 	struct row_source *source = &out->source;
@@ -181,7 +181,8 @@ static void data_source(struct stream_compiler *s, const struct resolved_source 
 	for (size_t i = 0; i < count; i++) {
 		outputs[i] = (struct output_column){0};
 		if (columns[i].expr)
-			outputs[i] = (struct output_column){arena_copy(s->c->arena, columns[i].name), sx_lower(&l, columns[i].expr)};
+			outputs[i] =
+			        (struct output_column){arena_copy(s->c->arena, columns[i].name), sx_lower(&l, columns[i].expr)};
 	}
 	source->columns = outputs;
 	source->output_count = count;
@@ -209,7 +210,8 @@ static uint32_t parameter_index(struct stream_compiler *s, struct index_set *ind
 	source.columns = outputs;
 	source.output_count = t->output_count;
 	finish_source(&l, &source);
-	uint32_t definition = plan_add_definition(s->c, DEFINITION_LOOKUP, arena_printf(s->c->arena, "lookup#%zu", indexes->count), &source, 1);
+	uint32_t definition =
+	        plan_add_definition(s->c, DEFINITION_LOOKUP, arena_printf(s->c->arena, "lookup#%zu", indexes->count), &source, 1);
 	indexes->items = xgrow(indexes->items, indexes->count, &indexes->cap, sizeof(*indexes->items));
 	indexes->items[indexes->count++] = (struct known_index){signature, definition};
 	return definition;
@@ -293,7 +295,8 @@ static struct resolved_source **running_order(struct stream_compiler *s, const s
 	return order;
 }
 
-static void note_reads(const struct stream_variant *v, const struct stream_key *keys, size_t key_count, uint32_t reader, uint32_t *last)
+static void note_reads(const struct stream_variant *v, const struct stream_key *keys, size_t key_count, uint32_t reader,
+                       uint32_t *last)
 {
 	for (size_t i = 0; i < key_count; i++)
 		for (size_t j = 0; j < keys[i].value_count; j++)
@@ -301,8 +304,8 @@ static void note_reads(const struct stream_variant *v, const struct stream_key *
 				last[v->lookups[keys[i].values[j].lookup].slot + keys[i].values[j].output] = reader;
 }
 
-static struct stream_variant *lower_querier(struct stream_compiler *s, const struct resolved_variant *v, struct resolved_source **order,
-                                            size_t count)
+static struct stream_variant *lower_querier(struct stream_compiler *s, const struct resolved_variant *v,
+                                            struct resolved_source **order, size_t count)
 {
 	struct arena *arena = s->c->arena;
 	struct stream_variant *out = arena_calloc(arena, sizeof(*out));
@@ -330,8 +333,9 @@ static struct stream_variant *lower_querier(struct stream_compiler *s, const str
 	return out;
 }
 
-void variant_compile(struct stream_compiler *s, struct index_set *indexes, struct resolved_variant *v, struct stream_source *primary,
-                     const struct stream_column *columns, size_t column_count, struct compiled_variant *out)
+void variant_compile(struct stream_compiler *s, struct index_set *indexes, struct resolved_variant *v,
+                     struct stream_source *primary, const struct stream_column *columns, size_t column_count,
+                     struct compiled_variant *out)
 {
 	(void)primary;
 	size_t count;

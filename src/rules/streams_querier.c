@@ -28,8 +28,8 @@ struct key_values {
 struct variant_part {
 	struct dynamic_part base;
 	const struct stream_variant *variant;
-	struct each_rows *rows;      /* by lookup */
-	struct key_values *lookups;  /* by lookup */
+	struct each_rows *rows;     /* by lookup */
+	struct key_values *lookups; /* by lookup */
 	struct key_values buckets;
 };
 
@@ -182,7 +182,8 @@ static bool too_many(struct join *j)
 	return error_set(j->err, "PSYNC_S2305", "Too many parameter query results (limit of %d)", QUERIER_MAX_COMBINATIONS);
 }
 
-static bool add_state(struct join *j, struct states *out, const struct value *base, const struct stream_lookup *l, const struct value *row)
+static bool add_state(struct join *j, struct states *out, const struct value *base, const struct stream_lookup *l,
+                      const struct value *row)
 {
 	size_t slots = j->v->slot_count;
 	if (out->count >= QUERIER_MAX_COMBINATIONS)
@@ -291,7 +292,8 @@ static void project(struct join *j, size_t index, struct states *s)
 static bool run_join(struct join *j, const struct unit *u, struct bucket_set *out)
 {
 	const struct stream_variant *v = j->v;
-	struct states states = {.values = arena_calloc(j->arena, sizeof(struct value) * (v->slot_count + 1)), .count = 1, .cap = 1};
+	struct states states = {
+	        .values = arena_calloc(j->arena, sizeof(struct value) * (v->slot_count + 1)), .count = 1, .cap = 1};
 	for (size_t i = 0; i < v->lookup_count; i++) {
 		struct states next = {0};
 		if (!(v->lookups[i].each ? step_each(j, i, &states, &next) : step_index(j, i, &states, &next)))

@@ -9,8 +9,8 @@ bool stream_query_parse(struct stream_compiler *s, struct query *q)
 {
 	struct sql_fault fault;
 	if (!sql_parse(q->sql, &s->c->scratch, &q->st, &fault)) {
-		query_report(q, DIAGNOSTIC_FATAL, fault.kind == SQL_FAULT_NOT_SELECT ? "not-a-select" : "sql-syntax", fault.range, "%.*s",
-		             SLICE_ARG(fault.message));
+		query_report(q, DIAGNOSTIC_FATAL, fault.kind == SQL_FAULT_NOT_SELECT ? "not-a-select" : "sql-syntax", fault.range,
+		             "%.*s", SLICE_ARG(fault.message));
 		return false;
 	}
 	return select_check(s, q, q->st.select);
@@ -108,20 +108,20 @@ static struct stream_source *table_source(struct stream_compiler *s, struct quer
 	struct stream_source *t = arena_calloc(&s->c->scratch, sizeof(*t));
 	struct slice text = sql_text(q->sql, from->full_range);
 	*t = (struct stream_source){
-		.kind = SOURCE_TABLE,
-		.schema = from->schema.name,
-		.name = from->table.name,
-		.alias = from->alias.name,
-		.quoted = memchr(text.p, '"', text.n) != NULL,
-		.joined = joined,
-		.q = q,
-		.range = from->full_range,
+	        .kind = SOURCE_TABLE,
+	        .schema = from->schema.name,
+	        .name = from->table.name,
+	        .alias = from->alias.name,
+	        .quoted = memchr(text.p, '"', text.n) != NULL,
+	        .joined = joined,
+	        .q = q,
+	        .range = from->full_range,
 	};
 	return table_pattern_of(s, q, from, t) ? t : NULL;
 }
 
-static bool add_table(struct stream_compiler *s, struct query *q, const struct sql_select *select, const struct sql_from *from, bool ctes,
-                      struct stream_conditions *conditions, struct scope_item *item)
+static bool add_table(struct stream_compiler *s, struct query *q, const struct sql_select *select, const struct sql_from *from,
+                      bool ctes, struct stream_conditions *conditions, struct scope_item *item)
 {
 	item->name = sql_ident_given(&from->alias) ? from->alias.name : from->table.name;
 	struct stream_cte *cte = sql_ident_given(&from->schema) ? NULL : scope_cte(s, from->table.name, ctes);
@@ -165,7 +165,8 @@ static bool add_item(struct stream_compiler *s, struct query *q, const struct sq
 		ok = add_function(s, q, from, scope, ctes, &item);
 		break;
 	default: {
-		struct scope_item *columns = scope_inline(s, q, from->subselect, from->column_aliases, from->column_alias_count, ctes, conditions);
+		struct scope_item *columns =
+		        scope_inline(s, q, from->subselect, from->column_aliases, from->column_alias_count, ctes, conditions);
 		ok = columns != NULL;
 		if (ok)
 			item = *columns;
@@ -218,8 +219,9 @@ struct scope *scope_from_select(struct stream_compiler *s, struct query *q, cons
 
 /* ---- CTEs and subqueries ---------------------------------------------------------------------------------------------- */
 
-static bool inline_columns(struct stream_compiler *s, struct query *q, const struct sql_select *select, const struct sql_ident *names,
-                           size_t name_count, struct scope *scope, bool ctes, struct scope_item *out)
+static bool inline_columns(struct stream_compiler *s, struct query *q, const struct sql_select *select,
+                           const struct sql_ident *names, size_t name_count, struct scope *scope, bool ctes,
+                           struct scope_item *out)
 {
 	out->column_names = arena_array(&s->c->scratch, struct slice, select->column_count + 1);
 	out->columns = arena_array(&s->c->scratch, struct sx *, select->column_count + 1);
@@ -227,7 +229,7 @@ static bool inline_columns(struct stream_compiler *s, struct query *q, const str
 		const struct sql_column *col = &select->columns[i];
 		if (col->expr->kind == SQL_STAR)
 			return sx_fail(s, q, "star-not-allowed", col->range, "* is not allowed in a CTE or subquery") != NULL;
-		out->column_names[i] = sql_ident_given(&col->alias)       ? col->alias.name
+		out->column_names[i] = sql_ident_given(&col->alias)  ? col->alias.name
 		                       : col->expr->kind == SQL_NAME ? col->expr->name.column.name
 		                                                     : sql_text(q->sql, col->range);
 		out->columns[i] = sx_compile(s, q, col->expr, scope, ctes);
@@ -242,7 +244,8 @@ static bool inline_columns(struct stream_compiler *s, struct query *q, const str
 	for (size_t i = 0; i < out->column_count; i++)
 		for (size_t j = 0; j < i; j++)
 			if (slice_eq(out->column_names[i], out->column_names[j]))
-				return sx_fail(s, q, "duplicate-subquery-column", select->columns[i].range, "the column name is used twice") != NULL;
+				return sx_fail(s, q, "duplicate-subquery-column", select->columns[i].range,
+				               "the column name is used twice") != NULL;
 	return true;
 }
 

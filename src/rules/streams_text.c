@@ -5,11 +5,11 @@ static const struct {
 	const char *text;
 	int level;
 } operators[] = {
-	[SX_OR] = {"or", 1},       [SX_AND] = {"and", 2},       [SX_EQ] = {"=", 4},           [SX_IS] = {"is", 4},  [SX_LT] = {"<", 5},
-	[SX_GT] = {">", 5},        [SX_LE] = {"<=", 5},         [SX_GE] = {">=", 5},          [SX_BIT_AND] = {"&", 6},
-	[SX_BIT_OR] = {"|", 6},    [SX_SHIFT_LEFT] = {"<<", 6}, [SX_SHIFT_RIGHT] = {">>", 6}, [SX_ADD] = {"+", 7},
-	[SX_SUB] = {"-", 7},       [SX_MUL] = {"*", 8},         [SX_DIV] = {"/", 8},          [SX_MOD] = {"%", 8},
-	[SX_CONCAT] = {"||", 9},   [SX_NOT] = {"not", 3},       [SX_PLUS] = {"+", 11},
+        [SX_OR] = {"or", 1},     [SX_AND] = {"and", 2},   [SX_EQ] = {"=", 4},          [SX_IS] = {"is", 4},
+        [SX_LT] = {"<", 5},      [SX_GT] = {">", 5},      [SX_LE] = {"<=", 5},         [SX_GE] = {">=", 5},
+        [SX_BIT_AND] = {"&", 6}, [SX_BIT_OR] = {"|", 6},  [SX_SHIFT_LEFT] = {"<<", 6}, [SX_SHIFT_RIGHT] = {">>", 6},
+        [SX_ADD] = {"+", 7},     [SX_SUB] = {"-", 7},     [SX_MUL] = {"*", 8},         [SX_DIV] = {"/", 8},
+        [SX_MOD] = {"%", 8},     [SX_CONCAT] = {"||", 9}, [SX_NOT] = {"not", 3},       [SX_PLUS] = {"+", 11},
 };
 
 static void canonical(struct buf *out, const struct sx *e, int outer);
@@ -161,7 +161,8 @@ const struct sx *const *sx_leaves(struct stream_compiler *s, struct sx *e, size_
 
 struct slice sx_input_name(const struct sx *leaf)
 {
-	static const struct slice parts[] = {SLICE_INIT("table.schema"), SLICE_INIT("table.table_name"), SLICE_INIT("table.table_suffix")};
+	static const struct slice parts[] = {SLICE_INIT("table.schema"), SLICE_INIT("table.table_name"),
+	                                     SLICE_INIT("table.table_suffix")};
 	switch (leaf->kind) {
 	case SX_TABLE_NAME:
 		return parts[leaf->part];

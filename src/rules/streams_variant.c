@@ -189,7 +189,8 @@ static bool request_filters(struct resolver_state *r)
 		if (!e)
 			continue;
 		if (r->kinds[i] != CONDITION_REQUEST)
-			return sx_fail(r->s, e->q, "unrelated-filter", e->range, "the condition does not restrict the selected table") != NULL;
+			return sx_fail(r->s, e->q, "unrelated-filter", e->range,
+			               "the condition does not restrict the selected table") != NULL;
 		v->request = scratch_grow(r->s, v->request, v->request_count, &v->request_cap, sizeof(*v->request));
 		v->request[v->request_count++] = e;
 	}

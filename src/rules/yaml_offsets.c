@@ -269,7 +269,8 @@ static void map_offsets(struct ydoc *doc, struct ynode *n)
 {
 	n->offsets = arena_array(doc->arena, uint32_t, n->text.n + 1);
 	bool block = n->style == YSCALAR_LITERAL || n->style == YSCALAR_FOLDED;
-	struct scan s = {.src = doc->text, .at = n->start, .end = block ? doc->text.n : n->value_end, .n = n, .offsets = n->offsets};
+	struct scan s = {
+	        .src = doc->text, .at = n->start, .end = block ? doc->text.n : n->value_end, .n = n, .offsets = n->offsets};
 	switch (n->style) {
 	case YSCALAR_PLAIN:
 		scan_plain(&s);

@@ -18,7 +18,7 @@ struct builder {
 		size_t count, cap;
 		bool flow;
 		size_t indent;
-	} *stack;
+	} * stack;
 	size_t depth, depth_cap;
 	size_t nodes;
 };
@@ -192,12 +192,12 @@ static bool close_collection(struct builder *b, const yaml_event_t *e)
 static bool add_scalar(struct builder *b, const yaml_event_t *e)
 {
 	static const enum yscalar_style styles[] = {
-		[YAML_ANY_SCALAR_STYLE] = YSCALAR_PLAIN,
-		[YAML_PLAIN_SCALAR_STYLE] = YSCALAR_PLAIN,
-		[YAML_SINGLE_QUOTED_SCALAR_STYLE] = YSCALAR_SINGLE,
-		[YAML_DOUBLE_QUOTED_SCALAR_STYLE] = YSCALAR_DOUBLE,
-		[YAML_LITERAL_SCALAR_STYLE] = YSCALAR_LITERAL,
-		[YAML_FOLDED_SCALAR_STYLE] = YSCALAR_FOLDED,
+	        [YAML_ANY_SCALAR_STYLE] = YSCALAR_PLAIN,
+	        [YAML_PLAIN_SCALAR_STYLE] = YSCALAR_PLAIN,
+	        [YAML_SINGLE_QUOTED_SCALAR_STYLE] = YSCALAR_SINGLE,
+	        [YAML_DOUBLE_QUOTED_SCALAR_STYLE] = YSCALAR_DOUBLE,
+	        [YAML_LITERAL_SCALAR_STYLE] = YSCALAR_LITERAL,
+	        [YAML_FOLDED_SCALAR_STYLE] = YSCALAR_FOLDED,
 	};
 	struct ynode *n = new_node(b, YNODE_SCALAR, e);
 	n->style = styles[e->data.scalar.style];

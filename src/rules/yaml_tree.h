@@ -28,11 +28,11 @@ enum yscalar_type { YSCALAR_NULL, YSCALAR_BOOL, YSCALAR_NUMBER, YSCALAR_TEXT };
 struct ynode {
 	enum ynode_kind kind;
 	enum yscalar_style style;
-	struct slice text; /* scalars: decoded */
-	struct slice tag;  /* empty if none */
-	size_t start;      /* first byte of the node, after tag and anchor */
-	size_t value_end;  /* after its last byte */
-	size_t end;        /* with the blanks, comment and newline that belong to it */
+	struct slice text;    /* scalars: decoded */
+	struct slice tag;     /* empty if none */
+	size_t start;         /* first byte of the node, after tag and anchor */
+	size_t value_end;     /* after its last byte */
+	size_t end;           /* with the blanks, comment and newline that belong to it */
 	size_t parent_indent; /* block scalars: columns that the parent is indented by */
 	struct ynode **items; /* lists: the items; maps: key, value, key, value... */
 	size_t count;         /* of items; pairs of a map are count / 2 */

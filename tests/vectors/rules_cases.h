@@ -63,9 +63,7 @@ static inline bool has_tag(const json_t *c, const char *tag)
 {
 	size_t i;
 	json_t *t;
-	json_array_foreach(json_object_get(c, "tags"), i, t)
-		if (strcmp(json_string_value(t), tag) == 0)
-			return true;
+	json_array_foreach(json_object_get(c, "tags"), i, t) if (strcmp(json_string_value(t), tag) == 0) return true;
 	return false;
 }
 
@@ -170,10 +168,12 @@ static inline bool mentions_big_integer(const char *text)
 static inline struct case_row read_row(struct case_run *run, json_t *row)
 {
 	size_t n = json_object_size(row);
-	struct case_row out = {.names = arena_array(&run->arena, struct slice, n + 1), .values = arena_array(&run->arena, struct value, n + 1)};
+	struct case_row out = {.names = arena_array(&run->arena, struct slice, n + 1),
+	                       .values = arena_array(&run->arena, struct value, n + 1)};
 	const char *key;
 	json_t *t;
-	json_object_foreach(row, key, t) {
+	json_object_foreach(row, key, t)
+	{
 		out.names[out.count] = slice_cstr(key);
 		out.beyond_int64 |= !typed_value(run, t, &out.values[out.count]);
 		out.count++;
@@ -252,7 +252,8 @@ static inline int run_folder(const char *folder, enum verdict (*run_case)(struct
 		}
 		size_t n;
 		json_t *c;
-		json_array_foreach(json_object_get(doc, "cases"), n, c) {
+		json_array_foreach(json_object_get(doc, "cases"), n, c)
+		{
 			struct case_run run = {0};
 			enum verdict v = run_case(&run, names[i], c);
 			if (v != SKIPPED && run.report.n)

@@ -9,8 +9,9 @@ static struct plan *compile_expression(struct case_run *run, json_t *c, struct d
 	json_t *string = json_stringn(sql.p, sql.n);
 	char *quoted = json_dumps(string, JSON_ENCODE_ANY);
 	bool fixed = json_is_true(json_object_get(c, "fixed_json_extract"));
-	struct slice yaml = arena_printf(&run->arena, "config:\n  edition: 1\n%sbucket_definitions:\n  b:\n    data:\n      - %s\n",
-	                                 fixed ? "  fixed_json_extract: true\n" : "", quoted);
+	struct slice yaml =
+	        arena_printf(&run->arena, "config:\n  edition: 1\n%sbucket_definitions:\n  b:\n    data:\n      - %s\n",
+	                     fixed ? "  fixed_json_extract: true\n" : "", quoted);
 	free(quoted);
 	json_decref(string);
 	return plan_compile(yaml, SLICE("public"), d);
@@ -31,7 +32,8 @@ static void check_value(struct case_run *run, json_t *expect, const struct value
 		complain(run, "the expected value does not fit 64 bits");
 	else if (!same_value(&wanted, got))
 		complain(run, "expected %s, got %s", value_show(run, &wanted), value_show(run, got));
-	json_t *text = json_object_get(expect, "text"), *json = json_object_get(expect, "json"), *truth = json_object_get(expect, "truth");
+	json_t *text = json_object_get(expect, "text"), *json = json_object_get(expect, "json"),
+	       *truth = json_object_get(expect, "truth");
 	if (text && !slice_eq(string_slice(text), value_text_form(got, &run->arena)))
 		complain(run, "expected text %s, got %s", json_string_value(text), value_show(run, got));
 	if (json && got->kind >= VALUE_NULL && got->kind != VALUE_BLOB) {
@@ -88,7 +90,8 @@ static enum verdict run_expression(struct case_run *run, json_t *c)
 		else if (!plan && !has_class(&d, class_name) && !has_tag(c, "superset-ok"))
 			complain(run, "%s: expected %s, got %s", text_of(c, "expr"), class_name, d.items[0].class_name);
 	} else if (!plan) {
-		complain(run, "%s: does not load: %s %.*s", text_of(c, "expr"), d.items[0].class_name, SLICE_ARG(d.items[0].message));
+		complain(run, "%s: does not load: %s %.*s", text_of(c, "expr"), d.items[0].class_name,
+		         SLICE_ARG(d.items[0].message));
 	} else if (!any) {
 		check_evaluation(run, c, plan);
 		if (run->report.n)
@@ -103,8 +106,8 @@ static enum verdict run_expression(struct case_run *run, json_t *c)
 
 static bool position_is_free(const char *class_name)
 {
-	static const char *const names[] = {"sql_syntax",           "sql_not_select",           "yaml_syntax",    "schema_violation",
-	                                    "no_definitions",       "static_evaluation_failed", "internal_error", "load_crash"};
+	static const char *const names[] = {"sql_syntax",     "sql_not_select",           "yaml_syntax",    "schema_violation",
+	                                    "no_definitions", "static_evaluation_failed", "internal_error", "load_crash"};
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		if (strcmp(class_name, names[i]) == 0)
 			return true;
@@ -129,7 +132,8 @@ static void check_diagnostics(struct case_run *run, json_t *expect, const struct
 	bool *used = arena_calloc(&run->arena, d->count + 1);
 	size_t i;
 	json_t *e;
-	json_array_foreach(json_object_get(expect, "diagnostics"), i, e) {
+	json_array_foreach(json_object_get(expect, "diagnostics"), i, e)
+	{
 		size_t found = 0;
 		while (found < d->count && (used[found] || !same_diagnostic(e, &d->items[found])))
 			found++;
@@ -141,8 +145,9 @@ static void check_diagnostics(struct case_run *run, json_t *expect, const struct
 	}
 	for (size_t j = 0; j < d->count; j++)
 		if (!used[j])
-			complain(run, "not expected: %s %s %zu-%zu %.*s", d->items[j].level == DIAGNOSTIC_FATAL ? "fatal" : "warning",
-			         d->items[j].class_name, d->items[j].start, d->items[j].end, SLICE_ARG(d->items[j].message));
+			complain(run, "not expected: %s %s %zu-%zu %.*s",
+			         d->items[j].level == DIAGNOSTIC_FATAL ? "fatal" : "warning", d->items[j].class_name,
+			         d->items[j].start, d->items[j].end, SLICE_ARG(d->items[j].message));
 }
 
 static const struct known_table *read_schema(struct case_run *run, json_t *schema, size_t *count)
@@ -153,19 +158,18 @@ static const struct known_table *read_schema(struct case_run *run, json_t *schem
 	struct known_table *out = arena_array(&run->arena, struct known_table, 1000);
 	size_t i, j, k;
 	json_t *s, *t, *col;
-	json_array_foreach(schema, i, s)
-		json_array_foreach(json_object_get(s, "tables"), j, t) {
-			struct known_table *k_table = &out[(*count)++];
-			k_table->connection_tag = string_slice(json_object_get(s, "connection"));
-			k_table->schema = string_slice(json_object_get(s, "schema"));
-			k_table->table = string_slice(json_object_get(t, "name"));
-			json_t *columns = json_object_get(t, "columns");
-			struct slice *names = arena_array(&run->arena, struct slice, json_array_size(columns) + 1);
-			json_array_foreach(columns, k, col)
-				names[k] = string_slice(json_object_get(col, "name"));
-			k_table->columns = names;
-			k_table->column_count = json_array_size(columns);
-		}
+	json_array_foreach(schema, i, s) json_array_foreach(json_object_get(s, "tables"), j, t)
+	{
+		struct known_table *k_table = &out[(*count)++];
+		k_table->connection_tag = string_slice(json_object_get(s, "connection"));
+		k_table->schema = string_slice(json_object_get(s, "schema"));
+		k_table->table = string_slice(json_object_get(t, "name"));
+		json_t *columns = json_object_get(t, "columns");
+		struct slice *names = arena_array(&run->arena, struct slice, json_array_size(columns) + 1);
+		json_array_foreach(columns, k, col) names[k] = string_slice(json_object_get(col, "name"));
+		k_table->columns = names;
+		k_table->column_count = json_array_size(columns);
+	}
 	return out;
 }
 
@@ -204,7 +208,8 @@ static const char *lookup_text(struct config_run *c, uint32_t definition, struct
 static const char *bucket_text(struct config_run *c, uint32_t definition, struct slice keys)
 {
 	struct slice name = plan_definition(c->plan, definition)->name;
-	return arena_cstr(&c->run->arena, arena_printf(&c->run->arena, "%s%.*s%.*s", c->prefix, SLICE_ARG(name), SLICE_ARG(keys)));
+	return arena_cstr(&c->run->arena,
+	                  arena_printf(&c->run->arena, "%s%.*s%.*s", c->prefix, SLICE_ARG(name), SLICE_ARG(keys)));
 }
 
 static bool entry_is(struct config_run *c, json_t *e, const struct row_entry *got)
@@ -221,8 +226,8 @@ static bool replaced_later(json_t *list, size_t index)
 	json_t *e = json_array_get(list, index);
 	for (size_t i = index + 1; i < json_array_size(list); i++) {
 		json_t *o = json_array_get(list, i);
-		if (strcmp(text_of(e, "bucket"), text_of(o, "bucket")) == 0 && strcmp(text_of(e, "table"), text_of(o, "table")) == 0 &&
-		    strcmp(text_of(e, "id"), text_of(o, "id")) == 0)
+		if (strcmp(text_of(e, "bucket"), text_of(o, "bucket")) == 0 &&
+		    strcmp(text_of(e, "table"), text_of(o, "table")) == 0 && strcmp(text_of(e, "id"), text_of(o, "id")) == 0)
 			return true;
 	}
 	return false;
@@ -232,7 +237,8 @@ static void check_entries(struct config_run *c, json_t *wanted, const struct eva
 {
 	size_t i, needed = 0;
 	json_t *e;
-	json_array_foreach(wanted, i, e) {
+	json_array_foreach(wanted, i, e)
+	{
 		if (replaced_later(wanted, i))
 			continue;
 		needed++;
@@ -240,25 +246,30 @@ static void check_entries(struct config_run *c, json_t *wanted, const struct eva
 		for (size_t j = 0; j < got->entry_count && !found; j++)
 			found = entry_is(c, e, &got->entries[j]);
 		if (!found)
-			complain(c->run, "expected %s %s %s %s", text_of(e, "bucket"), text_of(e, "table"), text_of(e, "id"), text_of(e, "data"));
+			complain(c->run, "expected %s %s %s %s", text_of(e, "bucket"), text_of(e, "table"), text_of(e, "id"),
+			         text_of(e, "data"));
 	}
 	if (needed != got->entry_count || c->run->report.n)
 		for (size_t j = 0; j < got->entry_count; j++)
-			complain(c->run, "got %s %.*s %.*s %.*s", bucket_text(c, got->entries[j].definition, got->entries[j].keys),
-			         SLICE_ARG(got->entries[j].object_type), SLICE_ARG(got->entries[j].object_id), SLICE_ARG(got->entries[j].data));
+			complain(c->run, "got %s %.*s %.*s %.*s",
+			         bucket_text(c, got->entries[j].definition, got->entries[j].keys),
+			         SLICE_ARG(got->entries[j].object_type), SLICE_ARG(got->entries[j].object_id),
+			         SLICE_ARG(got->entries[j].data));
 }
 
 static void check_lookups(struct config_run *c, json_t *wanted, const struct evaluation *got)
 {
 	size_t i, needed = 0;
 	json_t *e;
-	json_array_foreach(wanted, i, e) {
+	json_array_foreach(wanted, i, e)
+	{
 		bool found = false, repeat = false;
 		for (size_t j = 0; j < i; j++)
 			repeat |= json_equal(json_array_get(wanted, j), e);
 		needed += !repeat;
 		for (size_t j = 0; j < got->lookup_count && !found; j++)
-			found = strcmp(text_of(e, "lookup"), lookup_text(c, got->lookups[j].definition, got->lookups[j].key)) == 0 &&
+			found = strcmp(text_of(e, "lookup"), lookup_text(c, got->lookups[j].definition, got->lookups[j].key)) ==
+			                0 &&
 			        slice_eq(string_slice(json_object_get(e, "bucket_parameters")), got->lookups[j].results);
 		if (!found)
 			complain(c->run, "expected lookup %s %s", text_of(e, "lookup"), text_of(e, "bucket_parameters"));
@@ -278,7 +289,8 @@ static void check_events(struct config_run *c, json_t *wanted, const struct boun
 	json_t *e;
 	if (count != json_array_size(wanted))
 		complain(c->run, "expected %zu events, got %zu", json_array_size(wanted), count);
-	json_array_foreach(wanted, i, e) {
+	json_array_foreach(wanted, i, e)
+	{
 		if (i >= count)
 			break;
 		struct slice data = string_slice(json_object_get(e, "data"));
@@ -296,8 +308,8 @@ static void check_faults(struct config_run *c, json_t *row, const struct evaluat
 	size_t data_wanted = (size_t)json_integer_value(json_object_get(row, "data_errors"));
 	size_t parameters_wanted = (size_t)json_integer_value(json_object_get(row, "parameter_errors"));
 	if (data != data_wanted || parameters != parameters_wanted)
-		complain(c->run, "expected %zu data and %zu parameter errors, got %zu and %zu", data_wanted, parameters_wanted, data,
-		         parameters);
+		complain(c->run, "expected %zu data and %zu parameter errors, got %zu and %zu", data_wanted, parameters_wanted,
+		         data, parameters);
 }
 
 static void check_row(struct config_run *c, json_t *row)
@@ -307,11 +319,11 @@ static void check_row(struct config_run *c, json_t *row)
 	if (r.beyond_int64)
 		return;
 	struct relation_columns columns = {
-		.connection_tag = string_slice(json_object_get(table, "connection")),
-		.schema = string_slice(json_object_get(table, "schema")),
-		.table = string_slice(json_object_get(table, "name")),
-		.names = r.names,
-		.count = r.count,
+	        .connection_tag = string_slice(json_object_get(table, "connection")),
+	        .schema = string_slice(json_object_get(table, "schema")),
+	        .table = string_slice(json_object_get(table, "name")),
+	        .names = r.names,
+	        .count = r.count,
 	};
 	struct bound_table *b = plan_bind(c->plan, &columns);
 	struct evaluation got = {0};
@@ -333,10 +345,12 @@ static void check_buckets(struct config_run *c, const char *what, json_t *wanted
 	size_t i;
 	json_t *e;
 	size_t before = c->run->report.n;
-	json_array_foreach(wanted, i, e) {
+	json_array_foreach(wanted, i, e)
+	{
 		bool found = false;
 		for (size_t j = 0; j < got->bucket_count && !found; j++)
-			found = strcmp(text_of(e, "bucket"), bucket_text(c, got->buckets[j].definition, got->buckets[j].keys)) == 0 &&
+			found = strcmp(text_of(e, "bucket"), bucket_text(c, got->buckets[j].definition, got->buckets[j].keys)) ==
+			                0 &&
 			        json_integer_value(json_object_get(e, "priority")) == got->buckets[j].priority;
 		if (!found)
 			complain(c->run, "%s: expected %s with priority %lld", what, text_of(e, "bucket"),
@@ -344,18 +358,20 @@ static void check_buckets(struct config_run *c, const char *what, json_t *wanted
 	}
 	if (json_array_size(wanted) != got->bucket_count || c->run->report.n != before)
 		for (size_t j = 0; j < got->bucket_count; j++)
-			complain(c->run, "%s: got %s with priority %d", what, bucket_text(c, got->buckets[j].definition, got->buckets[j].keys),
-			         got->buckets[j].priority);
+			complain(c->run, "%s: got %s with priority %d", what,
+			         bucket_text(c, got->buckets[j].definition, got->buckets[j].keys), got->buckets[j].priority);
 }
 
 static void check_used_lookups(struct config_run *c, json_t *wanted, const struct resolution *got)
 {
 	size_t i;
 	json_t *e;
-	json_array_foreach(wanted, i, e) {
+	json_array_foreach(wanted, i, e)
+	{
 		bool found = false;
 		for (size_t j = 0; j < got->lookup_count && !found; j++)
-			found = strcmp(text_of(e, "lookup"), lookup_text(c, got->lookups[j].definition, got->lookups[j].key)) == 0;
+			found = strcmp(text_of(e, "lookup"), lookup_text(c, got->lookups[j].definition, got->lookups[j].key)) ==
+			        0;
 		if (!found)
 			complain(c->run, "the lookup %s was not asked", text_of(e, "lookup"));
 	}
@@ -375,9 +391,9 @@ static bool nothing_stored(void *ctx, uint32_t definition, struct slice key, str
 static void check_request(struct config_run *c, json_t *request)
 {
 	struct request_parameters params = {
-		.token_payload = string_slice(json_object_get(request, "token")),
-		.client_parameters = string_slice(json_object_get(request, "client_parameters")),
-		.include_defaults = true,
+	        .token_payload = string_slice(json_object_get(request, "token")),
+	        .client_parameters = string_slice(json_object_get(request, "client_parameters")),
+	        .include_defaults = true,
 	};
 	char *wanted = json_dumps(json_object_get(request, "buckets"), JSON_ENCODE_ANY);
 	bool beyond_int64 = wanted && mentions_big_integer(wanted);
@@ -411,12 +427,13 @@ static void check_parameters(struct case_run *run, json_t *wanted, const struct 
 {
 	size_t i, j;
 	json_t *d, *p;
-	json_array_foreach(wanted, i, d) {
+	json_array_foreach(wanted, i, d)
+	{
 		const struct plan_stream *s = i < plan->stream_count ? &plan->streams[i] : NULL;
 		json_t *names = json_object_get(d, "parameters");
-		bool same = s && slice_eq(s->name, string_slice(json_object_get(d, "name"))) && s->parameter_count == json_array_size(names);
-		json_array_foreach(names, j, p)
-			same = same && slice_eq(string_slice(p), s->parameters[j]);
+		bool same = s && slice_eq(s->name, string_slice(json_object_get(d, "name"))) &&
+		            s->parameter_count == json_array_size(names);
+		json_array_foreach(names, j, p) same = same && slice_eq(string_slice(p), s->parameters[j]);
 		if (!same)
 			complain(run, "the parameters of definition %s differ", text_of(d, "name"));
 	}
@@ -430,12 +447,15 @@ static void check_patterns(struct case_run *run, json_t *wanted, const struct pl
 		return;
 	if (json_array_size(wanted) != plan_pattern_count(plan))
 		complain(run, "expected %zu table patterns, got %zu", json_array_size(wanted), plan_pattern_count(plan));
-	json_array_foreach(wanted, i, t) {
+	json_array_foreach(wanted, i, t)
+	{
 		bool found = false;
 		for (uint32_t j = 0; j < plan_pattern_count(plan) && !found; j++) {
 			const struct table_pattern *p = plan_pattern(plan, j);
-			struct slice schema = arena_printf(&run->arena, "%.*s%s", SLICE_ARG(p->schema), p->schema_wildcard ? "%" : "");
-			struct slice name = arena_printf(&run->arena, "%.*s%s", SLICE_ARG(p->table), p->table_wildcard ? "%" : "");
+			struct slice schema =
+			        arena_printf(&run->arena, "%.*s%s", SLICE_ARG(p->schema), p->schema_wildcard ? "%" : "");
+			struct slice name =
+			        arena_printf(&run->arena, "%.*s%s", SLICE_ARG(p->table), p->table_wildcard ? "%" : "");
 			found = slice_eq(schema, string_slice(json_object_get(t, "schema"))) &&
 			        slice_eq(name, string_slice(json_object_get(t, "pattern"))) &&
 			        slice_eq(p->connection_tag, string_slice(json_object_get(t, "connection")));
@@ -452,8 +472,8 @@ static enum verdict run_config(struct case_run *run, json_t *c)
 	size_t known_count, i;
 	const struct known_table *known = read_schema(run, json_object_get(c, "source_schema"), &known_count);
 	struct diagnostics d;
-	struct plan *plan = plan_compile_known(string_slice(json_object_get(c, "yaml")), schema.p ? schema : SLICE("public"), known,
-	                                       known_count, &d);
+	struct plan *plan = plan_compile_known(string_slice(json_object_get(c, "yaml")), schema.p ? schema : SLICE("public"),
+	                                       known, known_count, &d);
 	bool loads = json_is_true(json_object_get(expect, "loads"));
 	if (loads != (plan != NULL))
 		complain(run, "expected it %s", loads ? "to load" : "to be refused");
@@ -466,10 +486,8 @@ static enum verdict run_config(struct case_run *run, json_t *c)
 			r.prefix = arena_cstr(&run->arena, arena_printf(&run->arena, "%lld#", json_integer_value(version)));
 		check_parameters(run, json_object_get(expect, "bucket_definitions"), plan);
 		check_patterns(run, json_object_get(expect, "source_tables"), plan);
-		json_array_foreach(json_object_get(expect, "rows"), i, item)
-			check_row(&r, item);
-		json_array_foreach(json_object_get(expect, "requests"), i, item)
-			check_request(&r, item);
+		json_array_foreach(json_object_get(expect, "rows"), i, item) check_row(&r, item);
+		json_array_foreach(json_object_get(expect, "requests"), i, item) check_request(&r, item);
 		free(r.store.items);
 	}
 	plan_unref(plan);

@@ -9,23 +9,23 @@
 static bool kind_is(const char *wanted, const char *class_name)
 {
 	static const char *const same[][2] = {
-		{"yaml-syntax", "yaml_syntax"},
-		{"wrong-yaml-type", "expected_map"},
-		{"wrong-yaml-type", "expected_sequence"},
-		{"wrong-yaml-type", "expected_scalar"},
-		{"wrong-yaml-type", "bad_scalar_type"},
-		{"wrong-yaml-type", "root_not_map"},
-		{"unknown-key", "unknown_key"},
-		{"bad-edition", "schema_violation"},
-		{"streams-required", "no_definitions"},
-		{"bucket-definitions-in-edition-3", "edition_mismatch"},
-		{"needs-edition-2", "edition_mismatch"},
-		{"needs-edition-3", "edition_mismatch"},
-		{"option-conflict", "edition_mismatch"},
-		{"option-conflict", "option_conflict"},
-		{"old-stream-compiler", "alpha_streams"},
-		{"unstable-storage-version", "unstable_storage_version"},
-		{"sql-syntax", "sql_syntax"},
+	        {"yaml-syntax", "yaml_syntax"},
+	        {"wrong-yaml-type", "expected_map"},
+	        {"wrong-yaml-type", "expected_sequence"},
+	        {"wrong-yaml-type", "expected_scalar"},
+	        {"wrong-yaml-type", "bad_scalar_type"},
+	        {"wrong-yaml-type", "root_not_map"},
+	        {"unknown-key", "unknown_key"},
+	        {"bad-edition", "schema_violation"},
+	        {"streams-required", "no_definitions"},
+	        {"bucket-definitions-in-edition-3", "edition_mismatch"},
+	        {"needs-edition-2", "edition_mismatch"},
+	        {"needs-edition-3", "edition_mismatch"},
+	        {"option-conflict", "edition_mismatch"},
+	        {"option-conflict", "option_conflict"},
+	        {"old-stream-compiler", "alpha_streams"},
+	        {"unstable-storage-version", "unstable_storage_version"},
+	        {"sql-syntax", "sql_syntax"},
 	};
 	if (strcmp(wanted, class_name) == 0)
 		return true;
@@ -39,9 +39,8 @@ static bool expects_kind(json_t *list, const char *level, const char *class_name
 {
 	size_t i;
 	json_t *d;
-	json_array_foreach(list, i, d)
-		if (strcmp(text_of(d, "level"), level) == 0 && kind_is(text_of(d, "kind"), class_name))
-			return true;
+	json_array_foreach(list, i,
+	                   d) if (strcmp(text_of(d, "level"), level) == 0 && kind_is(text_of(d, "kind"), class_name)) return true;
 	return false;
 }
 
@@ -56,8 +55,8 @@ static bool has_kind(const struct diagnostics *d, enum diagnostic_level level, c
 static void show_diagnostics(struct case_run *run, const struct diagnostics *d)
 {
 	for (size_t i = 0; i < d->count; i++)
-		complain(run, "got %s %s at %zu:%zu: %.*s", d->items[i].level == DIAGNOSTIC_FATAL ? "error" : "warning", d->items[i].class_name,
-		         d->items[i].line, d->items[i].column, SLICE_ARG(d->items[i].message));
+		complain(run, "got %s %s at %zu:%zu: %.*s", d->items[i].level == DIAGNOSTIC_FATAL ? "error" : "warning",
+		         d->items[i].class_name, d->items[i].line, d->items[i].column, SLICE_ARG(d->items[i].message));
 }
 
 static void check_rejected(struct case_run *run, json_t *c, const struct plan *plan, const struct diagnostics *d)
@@ -66,7 +65,8 @@ static void check_rejected(struct case_run *run, json_t *c, const struct plan *p
 	json_t *e;
 	if (plan)
 		complain(run, "expected it to be rejected");
-	json_array_foreach(json_object_get(c, "diagnostics"), i, e) {
+	json_array_foreach(json_object_get(c, "diagnostics"), i, e)
+	{
 		if (strcmp(text_of(e, "level"), "error") != 0)
 			continue;
 		if (!has_kind(d, DIAGNOSTIC_FATAL, text_of(e, "kind"))) {
@@ -81,9 +81,9 @@ static void check_warnings(struct case_run *run, json_t *c, const struct diagnos
 {
 	json_t *list = json_object_get(c, "diagnostics"), *e;
 	size_t i;
-	json_array_foreach(list, i, e)
-		if (strcmp(text_of(e, "level"), "warning") == 0 && !has_kind(d, DIAGNOSTIC_WARNING, text_of(e, "kind")))
-			complain(run, "expected the warning %s", text_of(e, "kind"));
+	json_array_foreach(list, i, e) if (strcmp(text_of(e, "level"), "warning") == 0 &&
+	                                   !has_kind(d, DIAGNOSTIC_WARNING, text_of(e, "kind")))
+	        complain(run, "expected the warning %s", text_of(e, "kind"));
 	for (size_t j = 0; j < d->count; j++)
 		if (d->items[j].level == DIAGNOSTIC_WARNING && !expects_kind(list, "warning", d->items[j].class_name))
 			complain(run, "the warning %s is not expected", d->items[j].class_name);
@@ -111,7 +111,8 @@ static void check_definitions(struct case_run *run, json_t *expect, const struct
 		json_t *s = json_array_get(streams, i);
 		if (!slice_eq(plan_stream_name(plan, i), slice_cstr(text_of(s, "name"))) ||
 		    plan_stream_is_default(plan, i) != json_is_true(json_object_get(s, "is_default")))
-			complain(run, "stream %u: expected %s, got %.*s", i, text_of(s, "name"), SLICE_ARG(plan_stream_name(plan, i)));
+			complain(run, "stream %u: expected %s, got %.*s", i, text_of(s, "name"),
+			         SLICE_ARG(plan_stream_name(plan, i)));
 	}
 	for (uint32_t i = 0; i < plan_definition_count(plan); i++) {
 		const struct definition *d = plan_definition(plan, i);
@@ -122,7 +123,8 @@ static void check_definitions(struct case_run *run, json_t *expect, const struct
 		}
 		json_t *pair = json_array_get(indexes, lookups++);
 		struct slice number, name = index_name(d, &number);
-		if (!slice_eq(name, string_slice(json_array_get(pair, 0))) || !slice_eq(number, string_slice(json_array_get(pair, 1))))
+		if (!slice_eq(name, string_slice(json_array_get(pair, 0))) ||
+		    !slice_eq(number, string_slice(json_array_get(pair, 1))))
 			complain(run, "parameter index %.*s is not expected here", SLICE_ARG(d->name));
 	}
 	if (buckets != json_array_size(sources) || lookups != json_array_size(indexes))
@@ -146,7 +148,8 @@ static struct slice typed_object(struct case_run *run, json_t *object)
 	const char *key;
 	json_t *t;
 	buf_putc(&out, '{');
-	json_object_foreach(object, key, t) {
+	json_object_foreach(object, key, t)
+	{
 		struct value v;
 		typed_value(run, t, &v);
 		if (out.n > 1)
@@ -167,7 +170,8 @@ static struct slice typed_key(struct case_run *run, json_t *list)
 	size_t i;
 	json_t *t;
 	buf_putc(&out, '[');
-	json_array_foreach(list, i, t) {
+	json_array_foreach(list, i, t)
+	{
 		struct value v;
 		typed_value(run, t, &v);
 		if (i)
@@ -183,7 +187,8 @@ static struct slice typed_key(struct case_run *run, json_t *list)
 static const char *bucket_text(struct streams_run *c, uint32_t definition, struct slice keys)
 {
 	struct slice name = plan_definition(c->plan, definition)->name;
-	return arena_cstr(&c->run->arena, arena_printf(&c->run->arena, "%s%.*s%.*s", c->prefix, SLICE_ARG(name), SLICE_ARG(keys)));
+	return arena_cstr(&c->run->arena,
+	                  arena_printf(&c->run->arena, "%s%.*s%.*s", c->prefix, SLICE_ARG(name), SLICE_ARG(keys)));
 }
 
 static bool entry_is(struct streams_run *c, json_t *e, const struct row_entry *got)
@@ -199,8 +204,8 @@ static bool repeats_bucket(json_t *list, size_t index)
 	json_t *e = json_array_get(list, index);
 	for (size_t i = index + 1; i < json_array_size(list); i++) {
 		json_t *o = json_array_get(list, i);
-		if (strcmp(text_of(e, "bucket"), text_of(o, "bucket")) == 0 && strcmp(text_of(e, "table"), text_of(o, "table")) == 0 &&
-		    strcmp(text_of(e, "id"), text_of(o, "id")) == 0)
+		if (strcmp(text_of(e, "bucket"), text_of(o, "bucket")) == 0 &&
+		    strcmp(text_of(e, "table"), text_of(o, "table")) == 0 && strcmp(text_of(e, "id"), text_of(o, "id")) == 0)
 			return true;
 	}
 	return false;
@@ -210,7 +215,8 @@ static void check_entries(struct streams_run *c, json_t *wanted, const struct ev
 {
 	size_t i, needed = 0, before = c->run->report.n;
 	json_t *e;
-	json_array_foreach(wanted, i, e) {
+	json_array_foreach(wanted, i, e)
+	{
 		if (repeats_bucket(wanted, i))
 			continue;
 		needed++;
@@ -219,13 +225,16 @@ static void check_entries(struct streams_run *c, json_t *wanted, const struct ev
 			found = entry_is(c, e, &got->entries[j]);
 		if (!found) {
 			struct slice data = typed_object(c->run, json_object_get(e, "data"));
-			complain(c->run, "expected %s %s %s %.*s", text_of(e, "bucket"), text_of(e, "table"), text_of(e, "id"), SLICE_ARG(data));
+			complain(c->run, "expected %s %s %s %.*s", text_of(e, "bucket"), text_of(e, "table"), text_of(e, "id"),
+			         SLICE_ARG(data));
 		}
 	}
 	if (needed != got->entry_count || c->run->report.n != before)
 		for (size_t j = 0; j < got->entry_count; j++)
-			complain(c->run, "got %s %.*s %.*s %.*s", bucket_text(c, got->entries[j].definition, got->entries[j].keys),
-			         SLICE_ARG(got->entries[j].object_type), SLICE_ARG(got->entries[j].object_id), SLICE_ARG(got->entries[j].data));
+			complain(c->run, "got %s %.*s %.*s %.*s",
+			         bucket_text(c, got->entries[j].definition, got->entries[j].keys),
+			         SLICE_ARG(got->entries[j].object_type), SLICE_ARG(got->entries[j].object_id),
+			         SLICE_ARG(got->entries[j].data));
 }
 
 /* The same objects, in any order. */
@@ -237,7 +246,8 @@ static bool same_objects(struct case_run *run, json_t *wanted, struct slice resu
 	bool *used = arena_calloc(&run->arena, array.array.count + 1);
 	size_t i;
 	json_t *row;
-	json_array_foreach(wanted, i, row) {
+	json_array_foreach(wanted, i, row)
+	{
 		struct slice text = typed_object(run, row);
 		size_t j = 0;
 		while (j < array.array.count && (used[j] || !slice_eq(text, json_to_text(&array.array.items[j], 0, &run->arena))))
@@ -253,7 +263,8 @@ static bool lookup_is(struct streams_run *c, json_t *e, const struct row_lookup 
 {
 	json_t *index = json_object_get(e, "index");
 	struct slice number, name = index_name(plan_definition(c->plan, got->definition), &number);
-	return slice_eq(name, string_slice(json_array_get(index, 0))) && slice_eq(number, string_slice(json_array_get(index, 1))) &&
+	return slice_eq(name, string_slice(json_array_get(index, 0))) &&
+	       slice_eq(number, string_slice(json_array_get(index, 1))) &&
 	       slice_eq(typed_key(c->run, json_object_get(e, "key")), got->key) &&
 	       same_objects(c->run, json_object_get(e, "rows"), got->results);
 }
@@ -262,7 +273,8 @@ static void check_lookups(struct streams_run *c, json_t *wanted, const struct ev
 {
 	size_t i, before = c->run->report.n;
 	json_t *e;
-	json_array_foreach(wanted, i, e) {
+	json_array_foreach(wanted, i, e)
+	{
 		bool found = false;
 		for (size_t j = 0; j < got->lookup_count && !found; j++)
 			found = lookup_is(c, e, &got->lookups[j]);
@@ -274,7 +286,8 @@ static void check_lookups(struct streams_run *c, json_t *wanted, const struct ev
 	}
 	if (json_array_size(wanted) != got->lookup_count || c->run->report.n != before)
 		for (size_t j = 0; j < got->lookup_count; j++)
-			complain(c->run, "got lookup %.*s %.*s %.*s", SLICE_ARG(plan_definition(c->plan, got->lookups[j].definition)->name),
+			complain(c->run, "got lookup %.*s %.*s %.*s",
+			         SLICE_ARG(plan_definition(c->plan, got->lookups[j].definition)->name),
 			         SLICE_ARG(got->lookups[j].key), SLICE_ARG(got->lookups[j].results));
 }
 
@@ -290,11 +303,11 @@ static void check_row(struct streams_run *c, json_t *row)
 			r.values[kept++] = r.values[i];
 		}
 	struct relation_columns columns = {
-		.connection_tag = SLICE("default"),
-		.schema = schema ? string_slice(schema) : SLICE("public"),
-		.table = string_slice(json_object_get(row, "table")),
-		.names = r.names,
-		.count = kept,
+	        .connection_tag = SLICE("default"),
+	        .schema = schema ? string_slice(schema) : SLICE("public"),
+	        .table = string_slice(json_object_get(row, "table")),
+	        .names = r.names,
+	        .count = kept,
 	};
 	struct bound_table *b = plan_bind(c->plan, &columns);
 	struct evaluation got = {0};
@@ -309,8 +322,8 @@ static void check_row(struct streams_run *c, json_t *row)
 	if (data != whole_number(json_object_get(row, "data_errors")) ||
 	    lookups != whole_number(json_object_get(row, "lookup_errors")))
 		complain(c->run, "expected %lld data and %lld lookup errors, got %lld and %lld: %.*s",
-		         whole_number(json_object_get(row, "data_errors")), whole_number(json_object_get(row, "lookup_errors")), data,
-		         lookups, SLICE_ARG(message));
+		         whole_number(json_object_get(row, "data_errors")), whole_number(json_object_get(row, "lookup_errors")),
+		         data, lookups, SLICE_ARG(message));
 	store_lookups(&c->store, &got);
 	bound_table_free(b);
 }
@@ -334,14 +347,16 @@ static struct request_parameters read_request(struct streams_run *c, json_t *req
 	struct request_parameters out = {.token_payload = dump(c->run, json_object_get(request, "token"))};
 	out.client_parameters = dump(c->run, json_object_get(body, "parameters"));
 	out.include_defaults = !defaults || !json_is_false(defaults);
-	struct subscription_request *subscriptions = arena_array(&c->run->arena, struct subscription_request, json_array_size(list) + 1);
+	struct subscription_request *subscriptions =
+	        arena_array(&c->run->arena, struct subscription_request, json_array_size(list) + 1);
 	size_t i;
-	json_array_foreach(list, i, s) {
+	json_array_foreach(list, i, s)
+	{
 		json_t *priority = json_object_get(s, "override_priority");
 		subscriptions[i] = (struct subscription_request){
-			.stream = string_slice(json_object_get(s, "stream")),
-			.parameters = dump(c->run, json_object_get(s, "parameters")),
-			.override_priority = json_is_number(priority) ? (int)whole_number(priority) : -1,
+		        .stream = string_slice(json_object_get(s, "stream")),
+		        .parameters = dump(c->run, json_object_get(s, "parameters")),
+		        .override_priority = json_is_number(priority) ? (int)whole_number(priority) : -1,
 		};
 	}
 	out.subscriptions = subscriptions;
@@ -365,7 +380,8 @@ static bool same_reasons(json_t *wanted, const struct resolved_bucket *b)
 {
 	size_t i, subs = 0, defaults = 0, wanted_subs = 0, wanted_defaults = 0;
 	json_t *w;
-	json_array_foreach(wanted, i, w) {
+	json_array_foreach(wanted, i, w)
+	{
 		json_t *sub = json_object_get(w, "sub");
 		wanted_subs += sub != NULL;
 		wanted_defaults += sub == NULL;
@@ -385,7 +401,8 @@ static void check_buckets(struct streams_run *c, json_t *expect, const struct re
 {
 	json_t *wanted = json_object_get(expect, "buckets"), *e;
 	size_t i, missing = 0;
-	json_array_foreach(wanted, i, e) {
+	json_array_foreach(wanted, i, e)
+	{
 		const struct resolved_bucket *b = NULL;
 		bool is_static = false;
 		for (size_t j = 0; j < got->bucket_count && !b; j++)
@@ -403,7 +420,8 @@ static void check_buckets(struct streams_run *c, json_t *expect, const struct re
 		                     !same_reasons(json_object_get(e, "subscriptions"), b))) {
 			struct slice subscriptions = dump(c->run, json_object_get(e, "subscriptions"));
 			complain(c->run, "%s: expected priority %lld %.*s, got %d %s", text_of(e, "bucket"),
-			         whole_number(json_object_get(e, "priority")), SLICE_ARG(subscriptions), b->priority, reason_text(c, b));
+			         whole_number(json_object_get(e, "priority")), SLICE_ARG(subscriptions), b->priority,
+			         reason_text(c, b));
 		}
 	}
 	if (json_array_size(wanted) - missing != got->bucket_count || (missing && !fewer_allowed))
@@ -417,10 +435,12 @@ static void check_static(struct streams_run *c, json_t *expect, const struct res
 	size_t i;
 	if (json_array_size(wanted) != fixed->bucket_count)
 		complain(c->run, "expected %zu static buckets, got %zu", json_array_size(wanted), fixed->bucket_count);
-	json_array_foreach(wanted, i, e) {
+	json_array_foreach(wanted, i, e)
+	{
 		bool found = false;
 		for (size_t j = 0; j < fixed->bucket_count && !found; j++)
-			found = strcmp(json_string_value(e), bucket_text(c, fixed->buckets[j].definition, fixed->buckets[j].keys)) == 0;
+			found = strcmp(json_string_value(e),
+			               bucket_text(c, fixed->buckets[j].definition, fixed->buckets[j].keys)) == 0;
 		if (!found)
 			complain(c->run, "expected static bucket %s", json_string_value(e));
 	}
@@ -433,7 +453,8 @@ static void check_streams(struct streams_run *c, json_t *wanted, const struct re
 	for (size_t i = 0; i < got->stream_count && i < json_array_size(wanted); i++) {
 		json_t *s = json_array_get(wanted, i), *errors = json_object_get(s, "errors");
 		const struct resolved_stream *g = &got->streams[i];
-		bool same = slice_eq(g->name, slice_cstr(text_of(s, "name"))) && g->is_default == json_is_true(json_object_get(s, "is_default")) &&
+		bool same = slice_eq(g->name, slice_cstr(text_of(s, "name"))) &&
+		            g->is_default == json_is_true(json_object_get(s, "is_default")) &&
 		            g->error_count == json_array_size(errors);
 		for (size_t j = 0; same && j < g->error_count; j++) {
 			json_t *sub = json_object_get(json_array_get(errors, j), "subscription");
@@ -442,8 +463,8 @@ static void check_streams(struct streams_run *c, json_t *wanted, const struct re
 		}
 		if (!same) {
 			struct slice text = dump(c->run, s), message = g->error_count ? g->errors[0].message : SLICE("");
-			complain(c->run, "stream %zu: expected %.*s, got %.*s with %zu errors %.*s", i, SLICE_ARG(text), SLICE_ARG(g->name),
-			         g->error_count, SLICE_ARG(message));
+			complain(c->run, "stream %zu: expected %.*s, got %.*s with %zu errors %.*s", i, SLICE_ARG(text),
+			         SLICE_ARG(g->name), g->error_count, SLICE_ARG(message));
 		}
 	}
 }
@@ -491,7 +512,8 @@ static void check_request(struct streams_run *c, json_t *request, bool fewer_all
 /* ---- key hash ----------------------------------------------------------------------------------------------------------- */
 
 /* The key is compiled in the scope of the table t; "json_each(x).column" is a column of a json_each over x. */
-static struct sx *compile_key(struct case_run *run, struct stream_compiler *s, struct query *q, struct scope *scope, struct slice text)
+static struct sx *compile_key(struct case_run *run, struct stream_compiler *s, struct query *q, struct scope *scope,
+                              struct slice text)
 {
 	struct sql_fault fault;
 	struct sql_expr *e;
@@ -558,10 +580,9 @@ static enum verdict run_case(struct case_run *run, const char *file, json_t *c)
 			r.prefix = arena_cstr(&run->arena, arena_printf(&run->arena, "%lld#", whole_number(version)));
 		check_warnings(run, c, &d);
 		check_definitions(run, json_object_get(c, "definitions"), plan);
-		json_array_foreach(json_object_get(c, "rows"), i, item)
-			check_row(&r, item);
+		json_array_foreach(json_object_get(c, "rows"), i, item) check_row(&r, item);
 		json_array_foreach(json_object_get(c, "requests"), i, item)
-			check_request(&r, item, strcmp(text_of(c, "name"), "cte-twice") == 0);
+		        check_request(&r, item, strcmp(text_of(c, "name"), "cte-twice") == 0);
 		free(r.store.items);
 	}
 	if (run->report.n)
