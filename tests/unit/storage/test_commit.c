@@ -30,24 +30,30 @@ static void there_is_no_checkpoint_before_a_plan_is_active(void **state)
 	assert_int_equal(storage_checkpoint(f->s).position.lsn, 10);
 }
 
-static void a_position_alone_is_announced_without_being_durable(void **state)
+static void a_position_alone_makes_no_checkpoint_unless_somebody_waits_for_it(void **state)
 {
 	struct fixture *f = *state;
 	activate(f, PLAN);
 	forget_news(f);
 	assert_false(commit_as(f, 500, true));
-	assert_int_equal(storage_checkpoint(f->s).position.lsn, 500);
-	assert_int_equal(f->news_count, 1);
-	assert_false(f->everything);
-	assert_int_equal(f->bucket_count, 0);
+	assert_int_equal(storage_checkpoint(f->s).position.lsn, 10);
+	assert_int_equal(f->news_count, 0);
 	assert_int_equal(storage_durable_position(f->s).lsn, 10);
 	struct source_state st;
 	OK(storage_source_state(f->s, &st, &f->err));
 	assert_int_equal(st.applied.lsn, 500);
 	OK(storage_sync_position(f->s, &f->err));
 	assert_int_equal(storage_durable_position(f->s).lsn, 500);
+	storage_want_position(f->s, (struct position){0, 600});
+	assert_false(commit_as(f, 550, true));
+	assert_int_equal(storage_checkpoint(f->s).position.lsn, 10);
+	assert_true(commit_as(f, 610, true));
+	assert_int_equal(storage_checkpoint(f->s).position.lsn, 610);
+	assert_int_equal(f->news_count, 1);
+	assert_false(f->everything);
+	assert_int_equal(f->bucket_count, 0);
 	reopen(f);
-	assert_int_equal(storage_checkpoint(f->s).position.lsn, 500);
+	assert_int_equal(storage_checkpoint(f->s).position.lsn, 610);
 }
 
 static void a_commit_that_is_not_visible_shows_nothing_until_the_next_one(void **state)
@@ -380,7 +386,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	        T(there_is_no_checkpoint_before_a_plan_is_active),
-	        T(a_position_alone_is_announced_without_being_durable),
+	        T(a_position_alone_makes_no_checkpoint_unless_somebody_waits_for_it),
 	        T(a_commit_that_is_not_visible_shows_nothing_until_the_next_one),
 	        T(flushed_work_is_durable_but_not_shown),
 	        T(a_lower_position_makes_no_checkpoint),
