@@ -68,7 +68,8 @@ bool types_store(struct storage *s, struct error *err)
 {
 	for (size_t i = 0; i < s->apply.type_count; i++) {
 		const struct type_number *t = &s->apply.types[i];
-		if (t->number > s->types_committed && !s->backend->ops->small_put(s->backend, SMALL_STRINGS, t->number, t->text, err))
+		if (t->number > s->types_committed &&
+		    !s->backend->ops->small_put(s->backend, SMALL_STRINGS, t->number, t->text, err))
 			return false;
 	}
 	return true;
@@ -161,7 +162,8 @@ static bool write_remove(struct row_write *w, const struct contribution *c, stru
 	return s->backend->ops->op_add(s->backend, &op, err);
 }
 
-static bool write_lookup(struct row_write *w, uint32_t definition, struct slice key, struct slice results, bool had, struct error *err)
+static bool write_lookup(struct row_write *w, uint32_t definition, struct slice key, struct slice results, bool had,
+                         struct error *err)
 {
 	struct storage *s = w->s;
 	struct backend_lookup l = {.definition = definition,
@@ -191,7 +193,8 @@ static bool load_record(struct storage *s, uint32_t table, struct slice key, str
 }
 
 /* REMOVEs and empty lookup entries for all that the record says, and the record is gone. */
-static bool retire_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_record *r, struct error *err)
+static bool retire_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_record *r,
+                       struct error *err)
 {
 	struct row_write w = {.s = s, .table = table, .key = key};
 	const struct backend_ops *ops = s->backend->ops;
@@ -208,7 +211,8 @@ static bool retire_row(struct storage *s, uint32_t table, const struct row_key *
 	return ops->row_delete(s->backend, table, key->bytes, err);
 }
 
-static bool retire_former(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old, struct error *err)
+static bool retire_former(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
+                          struct error *err)
 {
 	if (!old || slice_eq(old->bytes, key->bytes))
 		return true;
@@ -327,12 +331,14 @@ static bool prepare_entries(struct row_write *w, const struct row_contributions 
 			e->write = false;
 		} else if (found) {
 			a->matched[found - 1] = true;
-			e->write = mode == ROW_STREAM || memcmp(r->contributions[found - 1].digest, p->digest, RECORD_DIGEST) != 0;
+			e->write =
+			        mode == ROW_STREAM || memcmp(r->contributions[found - 1].digest, p->digest, RECORD_DIGEST) != 0;
 		}
 		/* The evaluator gives entries with the same columns the same bytes: the text is stored once. */
 		for (size_t j = i; e->write && p->data.n >= SHARE_MIN && j > 0 && i - j < FEW; j--) {
 			struct new_entry *before = &a->entries[j - 1];
-			if (before->write && !before->same_as && c->puts[j - 1].data.p == p->data.p && c->puts[j - 1].data.n == p->data.n) {
+			if (before->write && !before->same_as && c->puts[j - 1].data.p == p->data.p &&
+			    c->puts[j - 1].data.n == p->data.n) {
 				e->same_as = (uint32_t)j;
 				before->shared = true;
 				break;
@@ -383,7 +389,8 @@ static bool write_removes(struct row_write *w, struct error *err)
 	return true;
 }
 
-static const struct record_lookup *find_lookup(const struct row_record *r, const struct lookup_entry *l, size_t expected, size_t *at)
+static const struct record_lookup *find_lookup(const struct row_record *r, const struct lookup_entry *l, size_t expected,
+                                               size_t *at)
 {
 	for (size_t i = 0; i < r->lookup_count; i++) {
 		size_t k = (expected + i) % r->lookup_count;
@@ -548,7 +555,8 @@ bool storage_write_incomplete_row(struct storage *s, uint32_t table, const struc
 	/* Not evaluated under any epoch: whoever compares epochs must not take it for done. */
 	record_put_head(&a->record, true, partial.n > 0, 0, key->uuid);
 	encode_kept(a);
-	return (write_image(&w, partial, a->current.has_image, err) && store_record(&w, &a->current, true, err)) || writer_fail(s);
+	return (write_image(&w, partial, a->current.has_image, err) && store_record(&w, &a->current, true, err)) ||
+	       writer_fail(s);
 }
 
 /* ---- reading, deleting, truncating ---- */
@@ -610,8 +618,8 @@ bool storage_truncate_table(struct storage *s, uint32_t table, uint64_t *removed
 		arena_reset(&a->arena);
 		if (!writer_peek(s, err))
 			return false;
-		if (!s->backend->ops->rows_scan(s->backend, table, false, (struct slice){NULL, 0}, TRUNCATE_ROWS, &a->arena, &rows, &count,
-		                                err))
+		if (!s->backend->ops->rows_scan(s->backend, table, false, (struct slice){NULL, 0}, TRUNCATE_ROWS, &a->arena,
+		                                &rows, &count, err))
 			return writer_fail(s);
 		if (!count)
 			return true;

@@ -14,10 +14,10 @@ struct type_number {
 /* A PUT that is being worked on. */
 struct new_entry {
 	uint32_t bucket, type;
-	bool write;        /* makes an operation */
-	bool duplicate;    /* an earlier one has the same bucket, type and id */
-	bool shared;       /* a later one refers to its data */
-	uint32_t same_as;  /* index + 1 of the entry with the same data; 0: none */
+	bool write;       /* makes an operation */
+	bool duplicate;   /* an earlier one has the same bucket, type and id */
+	bool shared;      /* a later one refers to its data */
+	uint32_t same_as; /* index + 1 of the entry with the same data; 0: none */
 	uint64_t op_id;
 };
 

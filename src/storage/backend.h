@@ -31,9 +31,9 @@ struct backend_op {
 	const uint8_t *uuid;
 	uint32_t type; /* number of the object type */
 	struct slice object_id;
-	struct slice data;      /* PUT: JSON text */
-	bool shared;            /* other operations of the row refer to this one's data */
-	uint64_t same_data_op;  /* not 0: the data is that of this operation, written before in the same row */
+	struct slice data;     /* PUT: JSON text */
+	bool shared;           /* other operations of the row refer to this one's data */
+	uint64_t same_data_op; /* not 0: the data is that of this operation, written before in the same row */
 	uint32_t same_data_bucket;
 };
 
@@ -81,8 +81,8 @@ struct backend_ops {
 	bool (*image_put)(struct backend *b, uint32_t table, struct slice key, struct slice image, struct error *err);
 	bool (*image_delete)(struct backend *b, uint32_t table, struct slice key, struct error *err);
 	/* Up to max rows in key order with a key after `after` (n == 0: from the first), copied to the arena. */
-	bool (*rows_scan)(struct backend *b, uint32_t table, bool only_incomplete, struct slice after, size_t max, struct arena *arena,
-	                  struct scanned_row **rows, size_t *count, struct error *err);
+	bool (*rows_scan)(struct backend *b, uint32_t table, bool only_incomplete, struct slice after, size_t max,
+	                  struct arena *arena, struct scanned_row **rows, size_t *count, struct error *err);
 
 	/* Number of the bucket, made if missing. */
 	bool (*bucket_number)(struct backend *b, uint32_t definition, struct slice keys, uint32_t *number, struct error *err);
@@ -94,11 +94,13 @@ struct backend_ops {
 	struct storage_reader *(*read_begin)(struct backend *b, struct error *err);
 	void (*read_end)(struct storage_reader *r);
 	uint32_t (*read_bucket)(struct storage_reader *r, uint32_t definition, struct slice keys);
-	bool (*read_checksum)(struct storage_reader *r, uint32_t bucket, uint64_t c, struct bucket_checksum *out, struct error *err);
-	struct op_cursor *(*read_ops)(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to, struct error *err);
+	bool (*read_checksum)(struct storage_reader *r, uint32_t bucket, uint64_t c, struct bucket_checksum *out,
+	                      struct error *err);
+	struct op_cursor *(*read_ops)(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to,
+	                              struct error *err);
 	/* Calls once for each row that has results under the key at c (never for an empty "[]"). */
-	bool (*read_lookup)(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, lookup_result_fn each, void *ctx,
-	                    struct error *err);
+	bool (*read_lookup)(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, lookup_result_fn each,
+	                    void *ctx, struct error *err);
 
 	/* -- write checkpoints: one write transaction at a time (the caller's mutex), readers on any thread. `user` is the encoded
 	 * user key (write_checkpoints.h). */

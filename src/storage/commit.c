@@ -51,6 +51,8 @@ static void encode_state(struct buf *b, const struct store_state *st)
 	buf_varint(b, st->type_count);
 	buf_text(b, slice_cstr(st->slot_name));
 	buf_text(b, slice_cstr(st->system_id));
+	buf_varint(b, st->boundary_op);
+	put_position(b, st->partial_until);
 }
 
 static bool decode_state(void *ctx, uint32_t number, struct slice value, struct error *err)
@@ -62,8 +64,8 @@ static bool decode_state(void *ctx, uint32_t number, struct slice value, struct 
 	struct slice version = decode_bytes(&d, 4);
 	if (!d.bad && be32_get(version.p) > STORE_FORMAT_VERSION)
 		return error_set(err, "PSYNC_S1005",
-		                 "The store was written by a newer version of this program (format %u, this one knows %u)", be32_get(version.p),
-		                 STORE_FORMAT_VERSION);
+		                 "The store was written by a newer version of this program (format %u, this one knows %u)",
+		                 be32_get(version.p), STORE_FORMAT_VERSION);
 	st->op_seq = decode_varint(&d);
 	st->has_checkpoint = decode_u8(&d);
 	st->checkpoint_op = decode_varint(&d);
@@ -77,6 +79,8 @@ static bool decode_state(void *ctx, uint32_t number, struct slice value, struct 
 	st->last_definition = (uint32_t)decode_varint(&d);
 	st->type_count = (uint32_t)decode_varint(&d);
 	struct slice slot = decode_text(&d), system = decode_text(&d);
+	st->boundary_op = decode_varint(&d);
+	st->partial_until = get_position(&d);
 	if (d.bad || slot.n >= sizeof(st->slot_name) || system.n >= sizeof(st->system_id))
 		return error_set(err, "PSYNC_S2404", "the store is damaged: its state record cannot be read");
 	memcpy(st->slot_name, slot.p, slot.n);
@@ -173,6 +177,7 @@ void storage_rollback(struct storage *s)
 	bool was_dirty = s->dirty;
 	s->open = s->dirty = s->failed = false;
 	s->activating = false;
+	s->transaction_end = (struct position){0, 0};
 	if (!was_dirty)
 		return;
 	/* Positions that were announced without a disk flush stay: they are boundaries that the source really passed. */
@@ -229,10 +234,17 @@ bool storage_flush(struct storage *s, struct error *err)
 	if (!s->dirty)
 		return true;
 	struct store_state next = s->state;
+	if (position_cmp(s->transaction_end, next.applied) > 0)
+		next.partial_until = s->transaction_end;
 	if (!write_out(s, &next, err))
 		return false;
 	publish(s);
 	return true;
+}
+
+void storage_in_transaction(struct storage *s, struct position end)
+{
+	s->transaction_end = end;
 }
 
 bool storage_sync_position(struct storage *s, struct error *err)
@@ -365,15 +377,28 @@ bool storage_commit(struct storage *s, struct position applied, bool visible, bo
 	struct store_state next = s->state;
 	if (position_cmp(applied, next.applied) > 0)
 		next.applied = applied;
-	bool make = visible && (next.active_plan || s->activating) && position_cmp(applied, next.checkpoint_position) >= 0;
+	/* Half of a transaction is in the store, from before a crash or an error: it is shown only together with the other half. Until the
+	 * source has sent that, a checkpoint ends at the last boundary, and whatever else is written waits. */
+	bool cut = position_cmp(applied, next.partial_until) < 0;
+	uint64_t shown_op = cut ? next.boundary_op : next.op_seq;
+	if (!cut) {
+		next.partial_until = (struct position){0, 0};
+		next.boundary_op = next.op_seq;
+	}
+	bool make = visible && !(cut && s->dirty) && (next.active_plan || s->activating) &&
+	            position_cmp(applied, next.checkpoint_position) >= 0;
 	bool activating = make && s->activating;
+	/* Nothing but the position moved: clients learn of it only if it acknowledges something, and then it must be on disk first, or a
+	 * crash would take the acknowledgement back. */
+	bool shows = activating || !s->state.has_checkpoint || applied.era > next.checkpoint_position.era ||
+	             shown_op > s->state.checkpoint_op || s->dirty;
+	make = make && (shows || storage_position_acknowledges(s, applied));
 	if (make) {
 		next.has_checkpoint = true;
-		next.checkpoint_op = next.op_seq;
+		next.checkpoint_op = shown_op > next.checkpoint_op ? shown_op : next.checkpoint_op;
 		next.checkpoint_position = applied;
 	}
-	bool shows_ops = make && (activating || !s->state.has_checkpoint || next.checkpoint_op != s->state.checkpoint_op);
-	if (s->dirty || shows_ops) {
+	if (s->dirty || make) {
 		if (!writer_begin(s, err) || (activating && !definitions_activate(s, &next, err)))
 			return writer_fail(s);
 		if (!write_out(s, &next, err))
@@ -381,6 +406,7 @@ bool storage_commit(struct storage *s, struct position applied, bool visible, bo
 	} else {
 		s->state = next;
 	}
+	s->transaction_end = (struct position){0, 0};
 	*durable = position_cmp(s->state.applied, s->committed.applied) <= 0;
 	bound_news(&s->news);
 	struct checkpoint before = storage_checkpoint(s);

@@ -267,12 +267,14 @@ bool storage_attach_active(struct storage *s, struct plan *plan, struct error *e
 		return error_set(err, "PSYNC_S2302", "the store has no active sync config");
 	if (plan_definition_count(plan) != s->active_record.count) {
 		/* Nothing is served until the same text was deployed anew. */
-		log_warn(s->log, "This version of the program reads the active sync config differently: it will be processed again");
+		log_warn(s->log,
+		         "This version of the program reads the active sync config differently: it will be processed again");
 		return true;
 	}
 	attach_active(s, plan);
 	if (s->active_stale)
-		log_warn(s->log, "Definitions of the active sync config have changed with this version of the program; they will be filled again");
+		log_warn(s->log, "Definitions of the active sync config have changed with this version of the program; they will "
+		                 "be filled again");
 	return true;
 }
 
@@ -299,7 +301,8 @@ static uint32_t choose_definition(struct storage *s, const struct definition *d,
 }
 
 /* What neither the active plan nor `pending` needs is to be dropped. */
-static bool drop_unneeded(struct storage *s, const struct plan_record *active, const struct plan_record *pending, struct error *err)
+static bool drop_unneeded(struct storage *s, const struct plan_record *active, const struct plan_record *pending,
+                          struct error *err)
 {
 	for (size_t i = 0; i < s->definition_count; i++) {
 		struct definition_record *r = &s->definitions[i];
@@ -357,7 +360,8 @@ bool storage_deploy(struct storage *s, struct plan *plan, bool *unchanged, struc
 	/* What was written before must not be lost if the deploy fails. */
 	if (!storage_flush(s, err))
 		return false;
-	if (s->active_record.id && !s->active_plan && slice_eq(text, s->active_record.text) && record_fits(s, &s->active_record, plan))
+	if (s->active_record.id && !s->active_plan && slice_eq(text, s->active_record.text) &&
+	    record_fits(s, &s->active_record, plan))
 		attach_active(s, plan);
 	if (s->active_plan && !s->active_stale && slice_eq(text, s->active_record.text)) {
 		*unchanged = !s->pending_record.id;
@@ -405,8 +409,7 @@ bool definitions_activate(struct storage *s, struct store_state *next, struct er
 	struct plan_record none = {0};
 	if (!drop_unneeded(s, &s->pending_record, &none, err))
 		return false;
-	if (s->active_record.id &&
-	    !s->backend->ops->small_delete(s->backend, SMALL_PLANS, (uint32_t)s->active_record.id, err))
+	if (s->active_record.id && !s->backend->ops->small_delete(s->backend, SMALL_PLANS, (uint32_t)s->active_record.id, err))
 		return false;
 	next->active_plan = s->pending_record.id;
 	next->pending_plan = 0;

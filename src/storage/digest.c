@@ -81,7 +81,8 @@ void put_entry_digest(struct put_entry *e)
 		*p = '.';
 		sha256_slices((struct slice[]){{head, n}, e->data}, 2, full);
 	} else {
-		sha256_slices((struct slice[]){SLICE("put."), e->object_type, SLICE("."), e->object_id, SLICE("."), e->data}, 6, full);
+		sha256_slices((struct slice[]){SLICE("put."), e->object_type, SLICE("."), e->object_id, SLICE("."), e->data}, 6,
+		              full);
 	}
 	memcpy(e->digest, full, sizeof(e->digest));
 }

@@ -27,6 +27,8 @@ struct store_state {
 	uint64_t active_plan, pending_plan; /* 0: none */
 	uint64_t last_plan, epoch;
 	uint32_t last_table, last_definition, type_count;
+	uint64_t boundary_op;          /* op_seq of the last boundary: what is above was flushed inside a transaction */
+	struct position partial_until; /* where that transaction ends; zero: none is cut */
 	char slot_name[64], system_id[64];
 };
 
@@ -83,6 +85,7 @@ struct storage {
 	struct source_state source;
 	struct position durable;
 	struct position durable_shown; /* position of the checkpoint that a crash would leave */
+	struct position wanted;        /* storage_want_position */
 	void (*callback)(void *ctx, const struct storage_news *news);
 	void *callback_ctx;
 
@@ -90,10 +93,11 @@ struct storage {
 	uint64_t request_era; /* under requests_lock: heads of an older era mean nothing */
 
 	/* -- writer */
-	struct arena arena; /* definitions and plans; lives until close */
-	bool open;          /* the backend's transaction is */
-	bool dirty;         /* and has something to be committed */
-	bool failed;        /* a write failed half way: only storage_rollback helps */
+	struct arena arena;              /* definitions and plans; lives until close */
+	bool open;                       /* the backend's transaction is */
+	bool dirty;                      /* and has something to be committed */
+	bool failed;                     /* a write failed half way: only storage_rollback helps */
+	struct position transaction_end; /* of the transaction that is being written; zero: not told */
 	struct store_state state, committed;
 	struct definition_record *definitions;
 	size_t definition_count, definition_cap;
@@ -150,8 +154,8 @@ void apply_free(struct apply *a);
 /* ---- requests.c */
 struct served storage_served(struct storage *s);
 /* Calls with the users whose head lies in (after, up_to]; they live during the call. */
-bool requests_passed(struct storage *s, struct position after, struct position up_to, const struct user_key **users, size_t *count,
-                     struct requests_txn **txn, struct arena *arena, struct error *err);
+bool requests_passed(struct storage *s, struct position after, struct position up_to, const struct user_key **users,
+                     size_t *count, struct requests_txn **txn, struct arena *arena, struct error *err);
 /* A position of a new era is about to be served: pending heads mean nothing any more. */
 bool requests_new_era(struct storage *s, struct error *err);
 

@@ -49,7 +49,8 @@ bool row_record_decode(struct row_record *r, struct slice record, struct error *
 	r->uuid = (const uint8_t *)decode_bytes(&d, 16).p;
 	struct slice previous_id = {"", 0};
 	for (uint64_t n = decode_varint(&d); n > 0 && !d.bad; n--) {
-		r->contributions = xgrow(r->contributions, r->contribution_count, &r->contribution_cap, sizeof(*r->contributions));
+		r->contributions =
+		        xgrow(r->contributions, r->contribution_count, &r->contribution_cap, sizeof(*r->contributions));
 		decode_contribution(&d, &r->contributions[r->contribution_count++], &previous_id);
 	}
 	for (uint64_t n = decode_varint(&d); n > 0 && !d.bad; n--) {

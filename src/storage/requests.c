@@ -83,7 +83,8 @@ static const struct association *find_head(const struct user_record *u, struct p
 }
 
 /* Record and indexes. Heads grow along the queue, so a user has at most one entry for a head. */
-static bool edit_store(struct storage *s, struct requests_txn *t, const struct user_edit *e, struct buf *scratch, struct error *err)
+static bool edit_store(struct storage *s, struct requests_txn *t, const struct user_edit *e, struct buf *scratch,
+                       struct error *err)
 {
 	const struct backend_ops *ops = s->backend->ops;
 	const struct user_record *a = &e->before, *b = &e->after;
@@ -195,9 +196,9 @@ struct request_batch {
 	struct arena arena;
 	struct batch_user *users;
 	size_t count;
-	uint32_t *user_of;  /* by request: index into users */
-	uint32_t *slots;    /* hash of users: index + 1 */
-	size_t slot_count;  /* power of two */
+	uint32_t *user_of; /* by request: index into users */
+	uint32_t *slots;   /* hash of users: index + 1 */
+	size_t slot_count; /* power of two */
 };
 
 static void batch_group(struct request_batch *b, const struct checkpoint_request *requests, size_t count)
@@ -289,7 +290,8 @@ bool storage_request_checkpoints(struct storage *s, struct checkpoint_request *r
 		return true;
 	for (size_t i = 0; i < count; i++)
 		if (requests[i].id > REQUEST_ID_MAX)
-			return error_set(err, "PSYNC_S2001", "a checkpoint request id is at most %lld", (long long)REQUEST_ID_MAX);
+			return error_set(err, "PSYNC_S2001", "a checkpoint request id is at most %lld",
+			                 (long long)REQUEST_ID_MAX);
 	batch_group(&b, requests, count);
 	pthread_mutex_lock(&s->requests_lock);
 	/* A head of the former source says nothing about this one. */
@@ -511,8 +513,8 @@ static bool add_passed(void *ctx, struct slice user, int64_t since)
 	return true;
 }
 
-bool requests_passed(struct storage *s, struct position after, struct position up_to, const struct user_key **users, size_t *count,
-                     struct requests_txn **txn, struct arena *arena, struct error *err)
+bool requests_passed(struct storage *s, struct position after, struct position up_to, const struct user_key **users,
+                     size_t *count, struct requests_txn **txn, struct arena *arena, struct error *err)
 {
 	struct passed_users l = {.arena = arena};
 	if (!s->backend->ops->requests_begin(s->backend, false, txn, err))
@@ -531,14 +533,26 @@ static bool note_one(void *ctx, struct slice user, int64_t since)
 	return false;
 }
 
+void storage_want_position(struct storage *s, struct position position)
+{
+	pthread_mutex_lock(&s->lock);
+	if (position_cmp(position, s->wanted) > 0)
+		s->wanted = position;
+	pthread_mutex_unlock(&s->lock);
+}
+
 bool storage_position_acknowledges(struct storage *s, struct position position)
 {
 	struct served p = storage_served(s);
 	struct requests_txn *t;
 	struct error err;
-	bool any = false;
-	if (!p.valid || position_cmp(position, p.position) <= 0 || !s->backend->ops->requests_begin(s->backend, false, &t, &err))
-		return false;
+	pthread_mutex_lock(&s->lock);
+	struct position wanted = s->wanted;
+	pthread_mutex_unlock(&s->lock);
+	bool any = p.valid && position_cmp(wanted, p.position) > 0 && position_cmp(wanted, position) <= 0;
+	if (any || !p.valid || position_cmp(position, p.position) <= 0 ||
+	    !s->backend->ops->requests_begin(s->backend, false, &t, &err))
+		return any;
 	if (!s->backend->ops->heads_each(t, p.position, position, note_one, &any, &err))
 		log_error(s->log, "Cannot look for passed checkpoint requests: %s", err.message);
 	s->backend->ops->requests_abort(t);

@@ -27,10 +27,10 @@
 struct storage;
 
 struct storage_options {
-	struct slice path;      /* lmdb: folder of the store, made if missing */
-	uint64_t map_size;      /* lmdb: 0 = default (1 TiB) */
+	struct slice path;            /* lmdb: folder of the store, made if missing */
+	uint64_t map_size;            /* lmdb: 0 = default (1 TiB) */
 	int64_t request_retention_ms; /* api.parameters.checkpoint_request_retention_minutes */
-	const struct log *log;  /* outlives the storage */
+	const struct log *log;        /* outlives the storage */
 };
 
 /* Opens (and makes) the embedded store. A second process on the same folder is refused. */
@@ -42,7 +42,7 @@ void storage_close(struct storage *s);
 
 /* What clients are served: all operations up to op_id, standing for the source at position. */
 struct checkpoint {
-	bool valid;       /* false: there is none yet (no active plan) */
+	bool valid; /* false: there is none yet (no active plan) */
 	uint64_t op_id;
 	struct position position;
 	uint64_t plan_id; /* the active plan; a change means that sessions must resolve anew */
@@ -59,10 +59,10 @@ struct user_key {
 /* What a new checkpoint, or a request that is acknowledged at once, means for sessions. Slices live during the call. */
 struct storage_news {
 	struct checkpoint checkpoint;
-	bool everything;              /* treat all buckets and lookups as changed (activation, or too many to list) */
-	const uint32_t *buckets;      /* bucket numbers with new operations that became visible */
+	bool everything;         /* treat all buckets and lookups as changed (activation, or too many to list) */
+	const uint32_t *buckets; /* bucket numbers with new operations that became visible */
 	size_t bucket_count;
-	const uint64_t *lookups;      /* lookup_hash() of changed lookups */
+	const uint64_t *lookups; /* lookup_hash() of changed lookups */
 	size_t lookup_count;
 	const struct user_key *users; /* whose acknowledged id may have changed */
 	size_t user_count;
@@ -80,17 +80,17 @@ enum definition_state { DEFINITION_NONE, DEFINITION_FILLING, DEFINITION_READY, D
 
 /* What the store knows about one definition of a plan. */
 struct stored_definition {
-	uint32_t number;         /* store-wide, never reused; stands before '#' in bucket names */
+	uint32_t number; /* store-wide, never reused; stands before '#' in bucket names */
 	enum definition_state state;
 	uint64_t epoch;
-	struct slice name;       /* as first stored; owned by the storage, lives until it is closed */
+	struct slice name; /* as first stored; owned by the storage, lives until it is closed */
 };
 
 /* A compiled plan and where its definitions lie in the store. Immutable, reference counted, any thread. */
 struct stored_plan {
 	uint64_t id;
 	struct plan *plan;
-	size_t count;                            /* = plan_definition_count(plan) */
+	size_t count;                                /* = plan_definition_count(plan) */
 	const struct stored_definition *definitions; /* by index in the plan; state as of when the object was made */
 };
 
@@ -140,10 +140,10 @@ struct table_identity {
 };
 struct stored_table {
 	uint32_t number;
-	char subkey_id[40];        /* text before '/' in subkeys */
+	char subkey_id[40]; /* text before '/' in subkeys */
 	bool snapshot_done;
-	uint64_t snapshot_epoch;   /* definitions with an epoch up to this one are filled from this table */
-	struct slice last_key;     /* progress of the snapshot that runs; n == 0: not begun. In the caller's arena */
+	uint64_t snapshot_epoch; /* definitions with an epoch up to this one are filled from this table */
+	struct slice last_key;   /* progress of the snapshot that runs; n == 0: not begun. In the caller's arena */
 	uint64_t rows_read;
 };
 /* Finds or makes the record; the numbers of incompatible ones (same oid or same name) go to *drop for the caller to truncate and
@@ -176,8 +176,8 @@ struct row_contributions {
 void put_entry_digest(struct put_entry *e);
 
 struct row_key {
-	struct slice bytes;  /* order-preserving encoding of the replica identity, any length; unique within the table */
-	uint8_t uuid[16];    /* second half of the subkey */
+	struct slice bytes; /* order-preserving encoding of the replica identity, any length; unique within the table */
+	uint8_t uuid[16];   /* second half of the subkey */
 };
 
 enum row_write_mode {
@@ -188,7 +188,7 @@ enum row_write_mode {
 /* What is stored of a row, for merging values that the source did not send. In the arena. */
 struct stored_row {
 	bool found;
-	bool incomplete;   /* flagged: lacks a value, waits for a re-read (interleaved-snapshot 6) */
+	bool incomplete; /* flagged: lacks a value, waits for a re-read (interleaved-snapshot 6) */
 	uint64_t epoch;
 	struct slice image; /* as given to storage_write_row; n == 0: none kept */
 };
@@ -216,11 +216,16 @@ bool storage_drop_table(struct storage *s, uint32_t table, struct error *err); /
 size_t storage_batch_size(struct storage *s);
 /* Makes everything so far durable, but visible to nobody and with the old applied position (middle of a large transaction). */
 bool storage_flush(struct storage *s, struct error *err);
+/* The transaction that is being written ends (commit record) at this position: what is flushed of it is shown to nobody before a
+ * commit at or beyond that, also after a crash, whatever boundaries come before it is sent again. Once for each transaction that may
+ * be flushed half way; the next commit or rollback forgets it. */
+void storage_in_transaction(struct storage *s, struct position end);
 /*
  * At a boundary between transactions: everything so far, and `applied`, become durable in one store transaction. If visible, it is
  * a checkpoint for clients as well (only with an active plan, and only when no table of it is half replaced). If nothing was
- * written and only the position moved, the new position is announced without a disk flush (*durable false): it is safe to
- * acknowledge requests with it, but not to confirm it to the source. Subscribers are told before it returns.
+ * written and only the position moved, it becomes a checkpoint only if that acknowledges a request or reaches a wanted position: what
+ * clients are shown is always on disk before, so that an acknowledgement is never taken back by a crash. Otherwise the position is kept
+ * in memory (*durable false): it must not be confirmed to the source. Subscribers are told before it returns.
  */
 bool storage_commit(struct storage *s, struct position applied, bool visible, bool *durable, struct error *err);
 /* The applied position that is on disk. */
@@ -273,12 +278,12 @@ bool reader_lookup(struct storage_reader *r, uint32_t definition, struct slice k
 
 struct checkpoint_request {
 	struct user_key user;
-	uint64_t id;          /* 0: generate one (legacy route) */
+	uint64_t id; /* 0: generate one (legacy route) */
 	/* answers */
-	uint64_t stored_id;   /* the id that storage is at */
-	bool pending;         /* its head is not passed by the served checkpoint (or not known), or passed without any event and asked
+	uint64_t stored_id; /* the id that storage is at */
+	bool pending; /* its head is not passed by the served checkpoint (or not known), or passed without any event and asked
 	                       * for again: a marker is needed */
-	bool fresh;           /* this call stored an association of the user; false for retries and stale ids */
+	bool fresh;   /* this call stored an association of the user; false for retries and stale ids */
 };
 
 /* Stores a batch durably with one head, each entry by the rules of section 3, on its own. head_known false: the source cannot be
@@ -289,6 +294,8 @@ bool storage_request_checkpoints(struct storage *s, struct checkpoint_request *r
 /* Would a checkpoint at this position acknowledge a request that the served one does not? Any thread; short. Replication that is
  * behind makes a checkpoint there, so that each request is acknowledged at its own head. */
 bool storage_position_acknowledges(struct storage *s, struct position position);
+/* Somebody waits until this position is served, with or without changes: the next commit at or beyond it makes a checkpoint. */
+void storage_want_position(struct storage *s, struct position position);
 /* Two halves of filling in heads: note who waits now, read a head, then store it for exactly those. */
 struct waiting_heads;
 struct waiting_heads *storage_waiting_heads(struct storage *s, size_t *count, struct error *err);

@@ -155,7 +155,8 @@ bool user_pending(const struct user_record *u, const struct served *p)
 void user_encode(struct buf *out, const struct user_record *u)
 {
 	buf_putc(out, USER_RECORD_VERSION);
-	buf_putc(out, (char)((u->stamped ? USER_STAMPED : 0) | (u->unknown && u->unknown_generated ? USER_UNKNOWN_GENERATED : 0)));
+	buf_putc(out,
+	         (char)((u->stamped ? USER_STAMPED : 0) | (u->unknown && u->unknown_generated ? USER_UNKNOWN_GENERATED : 0)));
 	buf_varint(out, (uint64_t)u->stamp_ms);
 	buf_varint(out, u->floor);
 	buf_varint(out, u->unknown);

@@ -93,7 +93,8 @@ static size_t name_key(uint8_t key[KEY_MAX_SIZE], uint32_t definition, struct sl
 }
 
 /* The stored number: 1, 0 or -1. */
-static int find_number(struct lmdb_backend *b, MDB_txn *txn, uint32_t definition, struct slice keys, uint32_t *number, struct error *err)
+static int find_number(struct lmdb_backend *b, MDB_txn *txn, uint32_t definition, struct slice keys, uint32_t *number,
+                       struct error *err)
 {
 	uint8_t key[KEY_MAX_SIZE];
 	MDB_val k = val(key, name_key(key, definition, keys)), v;

@@ -34,7 +34,7 @@ static const char *const small_names[SMALL_KINDS] = {"meta", "tables", "definiti
 bool lmdb_fail(struct error *err, int rc, const char *what)
 {
 	const char *hint = rc == MDB_MAP_FULL ? " (the store's map size is used up: raise it)"
-	                 : rc == ENOSPC       ? " (the disk is full)"
+	                   : rc == ENOSPC     ? " (the disk is full)"
 	                                      : "";
 	return error_set(err, "PSYNC_S2404", "embedded store: %s: %s%s", what, mdb_strerror(rc), hint);
 }
@@ -160,7 +160,8 @@ static bool small_each(struct backend *base, enum small_kind kind, small_each_fn
 	if ((rc = mdb_cursor_open(txn, b->small[kind], &cursor)) == 0) {
 		MDB_val k, v;
 		while (ok && (rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0)
-			ok = k.mv_size == 4 ? each(ctx, be32_get(k.mv_data), val_slice(v), err) : lmdb_damaged(err, small_names[kind]);
+			ok = k.mv_size == 4 ? each(ctx, be32_get(k.mv_data), val_slice(v), err)
+			                    : lmdb_damaged(err, small_names[kind]);
 		mdb_cursor_close(cursor);
 	}
 	if (txn != b->txn)
@@ -223,7 +224,8 @@ static bool take_lock(struct lmdb_backend *b, const char *path, struct error *er
 		ssize_t n = read(b->lock_fd, who, sizeof(who) - 1);
 		who[n > 0 ? n : 0] = '\0';
 		who[strcspn(who, "\n")] = '\0';
-		return error_set(err, "PSYNC_S1003", "the store %s is in use by another process%s%s", path, who[0] ? ", pid " : "", who);
+		return error_set(err, "PSYNC_S1003", "the store %s is in use by another process%s%s", path,
+		                 who[0] ? ", pid " : "", who);
 	}
 	int n = snprintf(who, sizeof(who), "%ld\n", (long)getpid());
 	if (ftruncate(b->lock_fd, 0) || write(b->lock_fd, who, (size_t)n) != n)
@@ -236,9 +238,9 @@ static bool open_env(MDB_env **env, const char *folder, const char *name, uint64
 	char file[4200];
 	int dead = 0, rc;
 	snprintf(file, sizeof(file), "%s/%s", folder, name);
-	if ((rc = mdb_env_create(env)) || (rc = mdb_env_set_mapsize(*env, map_size)) || (rc = mdb_env_set_maxdbs(*env, MAX_DATABASES)) ||
-	    (rc = mdb_env_set_maxreaders(*env, MAX_READERS)) || (rc = mdb_env_open(*env, file, MDB_NOSUBDIR | MDB_NOTLS, 0600)) ||
-	    (rc = mdb_reader_check(*env, &dead))) {
+	if ((rc = mdb_env_create(env)) || (rc = mdb_env_set_mapsize(*env, map_size)) ||
+	    (rc = mdb_env_set_maxdbs(*env, MAX_DATABASES)) || (rc = mdb_env_set_maxreaders(*env, MAX_READERS)) ||
+	    (rc = mdb_env_open(*env, file, MDB_NOSUBDIR | MDB_NOTLS, 0600)) || (rc = mdb_reader_check(*env, &dead))) {
 		lmdb_fail(err, rc, "opening");
 		return error_prefix(err, "%s: ", file);
 	}
@@ -250,12 +252,8 @@ static bool open_databases(struct lmdb_backend *b, struct error *err)
 	struct {
 		const char *name;
 		MDB_dbi *dbi;
-	} all[] = {{"ops", &b->ops},
-	           {"bucket_names", &b->bucket_names},
-	           {"buckets", &b->buckets},
-	           {"rows", &b->rows},
-	           {"incomplete", &b->incomplete},
-	           {"images", &b->images},
+	} all[] = {{"ops", &b->ops},        {"bucket_names", &b->bucket_names}, {"buckets", &b->buckets},
+	           {"rows", &b->rows},      {"incomplete", &b->incomplete},     {"images", &b->images},
 	           {"lookups", &b->lookups}};
 	MDB_txn *txn;
 	int rc = mdb_txn_begin(b->data, NULL, 0, &txn);

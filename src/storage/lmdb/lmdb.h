@@ -104,13 +104,13 @@ bool lmdb_row_mark_incomplete(struct backend *base, uint32_t table, struct slice
 int lmdb_image_get(struct backend *base, uint32_t table, struct slice key, struct slice *image, struct error *err);
 bool lmdb_image_put(struct backend *base, uint32_t table, struct slice key, struct slice image, struct error *err);
 bool lmdb_image_delete(struct backend *base, uint32_t table, struct slice key, struct error *err);
-bool lmdb_rows_scan(struct backend *base, uint32_t table, bool only_incomplete, struct slice after, size_t max, struct arena *arena,
-                    struct scanned_row **rows, size_t *count, struct error *err);
+bool lmdb_rows_scan(struct backend *base, uint32_t table, bool only_incomplete, struct slice after, size_t max,
+                    struct arena *arena, struct scanned_row **rows, size_t *count, struct error *err);
 
 /* ---- lookups.c */
 bool lmdb_lookup_put(struct backend *base, const struct backend_lookup *l, struct error *err);
-bool lmdb_read_lookup(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, lookup_result_fn each, void *ctx,
-                      struct error *err);
+bool lmdb_read_lookup(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, lookup_result_fn each,
+                      void *ctx, struct error *err);
 
 /* ---- requests.c */
 bool lmdb_requests_open(struct lmdb_backend *b, struct error *err);

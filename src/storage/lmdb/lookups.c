@@ -112,8 +112,8 @@ static bool emit(struct lookup_walk *w, MDB_val v)
 	return true;
 }
 
-bool lmdb_read_lookup(struct storage_reader *base, uint32_t definition, struct slice key, uint64_t c, lookup_result_fn each, void *ctx,
-                      struct error *err)
+bool lmdb_read_lookup(struct storage_reader *base, uint32_t definition, struct slice key, uint64_t c, lookup_result_fn each,
+                      void *ctx, struct error *err)
 {
 	struct lmdb_reader *r = (struct lmdb_reader *)base;
 	struct lookup_walk w = {.key = key, .each = each, .ctx = ctx};

@@ -29,8 +29,10 @@ bool lmdb_requests_open(struct lmdb_backend *b, struct error *err)
 	int rc = mdb_txn_begin(b->requests, NULL, 0, &txn);
 	if (rc)
 		return lmdb_fail(err, rc, "opening the requests");
-	if ((rc = mdb_dbi_open(txn, "users", MDB_CREATE, &b->users)) || (rc = mdb_dbi_open(txn, "heads", MDB_CREATE, &b->heads)) ||
-	    (rc = mdb_dbi_open(txn, "unknown", MDB_CREATE, &b->unknown)) || (rc = mdb_dbi_open(txn, "floors", MDB_CREATE, &b->floors))) {
+	if ((rc = mdb_dbi_open(txn, "users", MDB_CREATE, &b->users)) ||
+	    (rc = mdb_dbi_open(txn, "heads", MDB_CREATE, &b->heads)) ||
+	    (rc = mdb_dbi_open(txn, "unknown", MDB_CREATE, &b->unknown)) ||
+	    (rc = mdb_dbi_open(txn, "floors", MDB_CREATE, &b->floors))) {
 		mdb_txn_abort(txn);
 		return lmdb_fail(err, rc, "opening the requests");
 	}
@@ -290,20 +292,20 @@ static bool floor_put(struct requests_txn *t, struct slice user, uint64_t id, st
 }
 
 const struct backend_ops lmdb_requests_ops = {
-	.requests_begin = begin,
-	.requests_commit = commit,
-	.requests_abort = abort_txn,
-	.user_get = user_get,
-	.user_put = user_put,
-	.user_delete = user_delete,
-	.users_scan = users_scan,
-	.head_put = head_put,
-	.head_delete = head_delete,
-	.heads_each = heads_each,
-	.heads_trim = heads_trim,
-	.unknown_put = unknown_put,
-	.unknown_delete = unknown_delete,
-	.unknown_each = unknown_each,
-	.floor_get = floor_get,
-	.floor_put = floor_put,
+        .requests_begin = begin,
+        .requests_commit = commit,
+        .requests_abort = abort_txn,
+        .user_get = user_get,
+        .user_put = user_put,
+        .user_delete = user_delete,
+        .users_scan = users_scan,
+        .head_put = head_put,
+        .head_delete = head_delete,
+        .heads_each = heads_each,
+        .heads_trim = heads_trim,
+        .unknown_put = unknown_put,
+        .unknown_delete = unknown_delete,
+        .unknown_each = unknown_each,
+        .floor_get = floor_get,
+        .floor_put = floor_put,
 };

@@ -170,8 +170,8 @@ static int copy_row(struct lmdb_backend *b, MDB_val k, const MDB_val *value, str
 	return 1;
 }
 
-bool lmdb_rows_scan(struct backend *base, uint32_t table, bool only_incomplete, struct slice after, size_t max, struct arena *arena,
-                    struct scanned_row **rows, size_t *count, struct error *err)
+bool lmdb_rows_scan(struct backend *base, uint32_t table, bool only_incomplete, struct slice after, size_t max,
+                    struct arena *arena, struct scanned_row **rows, size_t *count, struct error *err)
 {
 	struct lmdb_backend *b = lmdb_of(base);
 	struct row_db_key start;
@@ -184,7 +184,8 @@ bool lmdb_rows_scan(struct backend *base, uint32_t table, bool only_incomplete, 
 		return lmdb_fail(err, rc, "rows");
 	MDB_val k = val(start.bytes, start.n), v;
 	bool ok = true;
-	for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); !rc && ok && *count < max; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+	for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); !rc && ok && *count < max;
+	     rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
 		if (k.mv_size < 4 || memcmp(k.mv_data, start.bytes, 4) != 0)
 			break;
 		if (after.n && k.mv_size == start.n && memcmp(k.mv_data, start.bytes, start.n) == 0)

@@ -139,10 +139,10 @@ UNUSED static const char *news_users(struct fixture *f)
 	return f->users.p;
 }
 
-#define OK(call) \
-	do { \
-		if (!(call)) \
-			fail_msg("%s: %s", #call, f->err.message); \
+#define OK(call)                                                                                                                 \
+	do {                                                                                                                     \
+		if (!(call))                                                                                                     \
+			fail_msg("%s: %s", #call, f->err.message);                                                               \
 	} while (0)
 
 UNUSED static void open_store(struct fixture *f)
@@ -207,6 +207,7 @@ UNUSED static void commit_at(struct fixture *f, uint64_t lsn)
 {
 	bool durable;
 	f->lsn = lsn;
+	storage_want_position(f->s, (struct position){0, lsn}); /* so that a position alone is shown, too */
 	OK(storage_commit(f->s, (struct position){0, lsn}, true, &durable, &f->err));
 }
 
@@ -273,9 +274,11 @@ UNUSED static void write_row_mode(struct fixture *f, uint32_t t, const char *id,
 	OK(storage_write_row(f->s, t, &key, old ? &former : NULL, &c, image, mode, &f->err));
 }
 
-#define PUTS(...) (const struct put_entry[]){__VA_ARGS__}, sizeof((const struct put_entry[]){__VA_ARGS__}) / sizeof(struct put_entry)
-#define LOOKUPS(...) \
-	(const struct lookup_entry[]){__VA_ARGS__}, sizeof((const struct lookup_entry[]){__VA_ARGS__}) / sizeof(struct lookup_entry)
+#define PUTS(...)                                                                                                                \
+	(const struct put_entry[]){__VA_ARGS__}, sizeof((const struct put_entry[]){__VA_ARGS__}) / sizeof(struct put_entry)
+#define LOOKUPS(...)                                                                                                             \
+	(const struct lookup_entry[]){__VA_ARGS__},                                                                              \
+	        sizeof((const struct lookup_entry[]){__VA_ARGS__}) / sizeof(struct lookup_entry)
 #define NO_PUTS NULL, 0
 #define NO_LOOKUPS NULL, 0
 #define NO_IMAGE ((struct slice){NULL, 0})
@@ -320,8 +323,8 @@ UNUSED static const char *bucket_at(struct fixture *f, uint32_t definition, cons
 	struct op_cursor *cursor = reader_ops(r, bucket, 0, c, &f->err);
 	assert_non_null(cursor);
 	while ((got = op_cursor_next(cursor, &op, &f->err)) > 0) {
-		buf_printf(&out, "%s %llu %.*s/%.*s", kind_names[op.kind], (unsigned long long)op.op_id, SLICE_ARG(op.object_type),
-		           SLICE_ARG(op.object_id));
+		buf_printf(&out, "%s %llu %.*s/%.*s", kind_names[op.kind], (unsigned long long)op.op_id,
+		           SLICE_ARG(op.object_type), SLICE_ARG(op.object_id));
 		if (op.kind == OP_PUT)
 			buf_printf(&out, " %.*s", SLICE_ARG(op.data));
 		buf_putc(&out, '|');

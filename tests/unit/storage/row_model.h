@@ -96,7 +96,8 @@ UNUSED static void model_fill(struct model_row *r, uint64_t *seed, const struct 
 	}
 }
 
-UNUSED static void model_write(struct fixture *f, uint32_t t, int key, int old, const struct model_row *r, enum row_write_mode mode)
+UNUSED static void model_write(struct fixture *f, uint32_t t, int key, int old, const struct model_row *r,
+                               enum row_write_mode mode)
 {
 	char scratch[600], scratch_old[600], keys[MODEL_PUTS][16], ids[MODEL_PUTS][16], lookup_keys[2][16];
 	struct buf data[MODEL_PUTS] = {{0}}, results[2] = {{0}};
@@ -191,7 +192,8 @@ UNUSED static char *join_sorted(char **lines, size_t count)
 	return out.p;
 }
 
-UNUSED static char *line_of(const char *subkey_table, const uint8_t *uuid, const char *id, size_t id_n, const char *data, size_t data_n)
+UNUSED static char *line_of(const char *subkey_table, const uint8_t *uuid, const char *id, size_t id_n, const char *data,
+                            size_t data_n)
 {
 	struct buf b = {0};
 	char text[UUID_TEXT];
@@ -224,7 +226,8 @@ UNUSED static char *model_bucket(struct fixture *f, const uint32_t *tables, cons
 				snprintf(id, sizeof(id), "o%d", p->id);
 				model_data(&data, p->data);
 				lines = xgrow(lines, count, &cap, sizeof(*lines));
-				lines[count++] = line_of(names_get(&f->s->table_names, tables[t]).p, key.uuid, id, strlen(id), data.p, data.n);
+				lines[count++] = line_of(names_get(&f->s->table_names, tables[t]).p, key.uuid, id, strlen(id),
+				                         data.p, data.n);
 			}
 	char *text = join_sorted(lines, count);
 	free_lines(lines, count);
@@ -244,7 +247,8 @@ UNUSED static char *store_bucket(struct fixture *f, struct storage_reader *r, in
 	struct op_view op;
 	int got;
 	while ((got = op_cursor_next(cursor, &op, &f->err)) > 0) {
-		char *row = line_of(op.subkey_table, op.subkey_uuid, op.object_id.p, op.object_id.n, op.data.p ? op.data.p : "", op.data.n);
+		char *row = line_of(op.subkey_table, op.subkey_uuid, op.object_id.p, op.object_id.n, op.data.p ? op.data.p : "",
+		                    op.data.n);
 		size_t head = (size_t)(strchr(strchr(row, ' ') + 1, ' ') - row) + 1;
 		assert_true(op.op_id > last && op.op_id <= c);
 		last = op.op_id;

@@ -18,6 +18,13 @@ static bool commit_as(struct fixture *f, uint64_t lsn, bool visible)
 	return durable;
 }
 
+/* Somebody waits for the position. */
+static void commit_wanted(struct fixture *f, uint64_t lsn)
+{
+	storage_want_position(f->s, (struct position){0, lsn});
+	assert_true(commit_as(f, lsn, true));
+}
+
 static void there_is_no_checkpoint_before_a_plan_is_active(void **state)
 {
 	struct fixture *f = *state;
@@ -101,6 +108,37 @@ static void flushed_work_is_durable_but_not_shown(void **state)
 	assert_int_equal(f->bucket_count, 1);
 }
 
+static void half_a_transaction_is_shown_only_with_the_other_half(void **state)
+{
+	struct fixture *f = *state;
+	activate(f, PLAN);
+	uint32_t t = table(f, "todos", 1);
+	put(f, t, "before", "{}");
+	commit_as(f, 20, true);
+	storage_in_transaction(f->s, (struct position){0, 50});
+	put(f, t, "a", "{}");
+	OK(storage_flush(f->s, &f->err));
+	reopen(f); /* killed in the middle */
+	/* A boundary that comes before the transaction is sent again: positions move, its half is not shown. */
+	storage_want_position(f->s, (struct position){0, 30});
+	commit_as(f, 30, true);
+	assert_int_equal(storage_checkpoint(f->s).position.lsn, 30);
+	assert_int_equal(storage_checkpoint(f->s).op_id, 1);
+	/* Nor is what was written after it. */
+	put(f, t, "chunk", "{}");
+	commit_as(f, 40, true);
+	assert_int_equal(storage_checkpoint(f->s).op_id, 1);
+	assert_string_equal(bucket(f, ALL, "[]"), "PUT 1 t/before {}|");
+	put(f, t, "a", "{}");
+	put(f, t, "b", "{}");
+	commit_as(f, 50, true);
+	assert_int_equal(storage_checkpoint(f->s).position.lsn, 50);
+	assert_string_equal(bucket(f, ALL, "[]"), "PUT 1 t/before {}|PUT 2 t/a {}|PUT 3 t/chunk {}|PUT 4 t/a {}|PUT 5 t/b {}|");
+	put(f, t, "c", "{}");
+	commit_as(f, 60, true);
+	assert_int_equal(storage_checkpoint(f->s).op_id, 6);
+}
+
 static void a_lower_position_makes_no_checkpoint(void **state)
 {
 	struct fixture *f = *state;
@@ -148,11 +186,11 @@ static void a_rollback_keeps_positions_that_were_announced(void **state)
 	activate(f, PLAN);
 	uint32_t t = table(f, "todos", 1);
 	commit(f);
-	commit_as(f, 700, true);
+	commit_wanted(f, 700);
 	put(f, t, "a", "{}");
 	storage_rollback(f->s);
 	assert_int_equal(storage_checkpoint(f->s).position.lsn, 700);
-	commit_as(f, 710, true);
+	commit_wanted(f, 710);
 	assert_int_equal(storage_checkpoint(f->s).position.lsn, 710);
 }
 
@@ -375,7 +413,7 @@ static void a_new_era_sorts_after_the_old_one(void **state)
 	struct fixture *f = *state;
 	bool durable;
 	activate(f, PLAN);
-	commit_as(f, 5000, true);
+	commit_wanted(f, 5000);
 	OK(storage_commit(f->s, (struct position){1, 3}, true, &durable, &f->err));
 	assert_int_equal(storage_checkpoint(f->s).position.era, 1);
 	assert_int_equal(storage_checkpoint(f->s).position.lsn, 3);
@@ -389,6 +427,7 @@ int main(void)
 	        T(a_position_alone_makes_no_checkpoint_unless_somebody_waits_for_it),
 	        T(a_commit_that_is_not_visible_shows_nothing_until_the_next_one),
 	        T(flushed_work_is_durable_but_not_shown),
+	        T(half_a_transaction_is_shown_only_with_the_other_half),
 	        T(a_lower_position_makes_no_checkpoint),
 	        T(rollback_forgets_the_batch_and_op_ids_go_on),
 	        T(a_rollback_keeps_positions_that_were_announced),

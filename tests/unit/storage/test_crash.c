@@ -47,6 +47,7 @@ static void child(struct fixture *f, const uint32_t *tables, int out)
 		transaction(NULL, tables, &scratch, n);
 	for (uint64_t n = st.applied.lsn + 1;; n++) {
 		bool durable;
+		storage_in_transaction(f->s, (struct position){0, n});
 		transaction(f, tables, &scratch, n);
 		OK(storage_commit(f->s, (struct position){0, n}, n % 3 > 0, &durable, &f->err));
 		ask(f, n, n + n % 5);

@@ -99,7 +99,8 @@ static void check_owner(struct world *w, struct owner *o)
 	uint64_t acked = storage_write_checkpoint(w->f->s, &o->key, c.position);
 	bool found = record_of(w, o, &u);
 	if (acked > o->shown && !o->dirty)
-		fail_msg("step %llu: acknowledged id grew to %llu without news", (unsigned long long)w->step, (unsigned long long)acked);
+		fail_msg("step %llu: acknowledged id grew to %llu without news", (unsigned long long)w->step,
+		         (unsigned long long)acked);
 	if (acked > o->shown)
 		w->lines++;
 	o->dirty = false;
@@ -221,13 +222,15 @@ static void fill_heads(struct world *w)
 static void replicate(struct world *w)
 {
 	struct fixture *f = w->f;
-	uint64_t p = storage_checkpoint(f->s).position.lsn;
+	uint64_t p = f->s->state.applied.lsn;
 	bool durable;
 	if (p >= w->lsn)
 		return;
 	p += 1 + rnd(w, rnd(w, 4) ? 3 : w->lsn - p);
 	if (p > w->lsn)
 		p = w->lsn;
+	if (rnd(w, 2)) /* the position is shown even if it acknowledges nothing */
+		storage_want_position(f->s, (struct position){0, p});
 	OK(storage_commit(f->s, (struct position){0, p}, true, &durable, &f->err));
 	if (rnd(w, 10) == 0)
 		OK(storage_sync_position(f->s, &f->err));
@@ -320,7 +323,7 @@ static void run(void **state, uint64_t seed, uint64_t steps)
 		fill_heads(w);
 	}
 	w->lsn += 10;
-	while (storage_checkpoint(f->s).position.lsn < w->lsn)
+	while (f->s->state.applied.lsn < w->lsn)
 		replicate(w);
 	for (size_t i = 0; i < USERS; i++) {
 		check_owner(w, &w->owners[i]);

@@ -23,7 +23,8 @@ static void checksums_are_those_of_the_specification(void **state)
 	struct put_entry e = entry(1, "[]", "notes", "n1", "{\"id\":\"n1\",\"title\":\"a\"}");
 	uint8_t uuid[16] = {0x37, 0xcb, 0xbe, 0x06, 0x73, 0x38, 0x5b, 0x9e, 0xbb, 0x6a, 0x62, 0x81, 0x0d, 0xb1, 0x1e, 0x3f};
 	(void)f;
-	assert_int_equal((uint32_t)e.digest[0] | (uint32_t)e.digest[1] << 8 | (uint32_t)e.digest[2] << 16 | (uint32_t)e.digest[3] << 24,
+	assert_int_equal((uint32_t)e.digest[0] | (uint32_t)e.digest[1] << 8 | (uint32_t)e.digest[2] << 16 |
+	                         (uint32_t)e.digest[3] << 24,
 	                 1325047712);
 	assert_int_equal(remove_checksum("65a1f0c2b7d84e1f9a3c0001", uuid), 42473914);
 }
@@ -106,9 +107,10 @@ static void rows_that_trade_keys_end_right(void **state)
 	write_puts_of(f, t, "a", "b", PUTS(entry(ALL, "[]", "t", "a", "{\"v\":2}")));
 	write_puts_of(f, t, "b", "tmp", PUTS(entry(ALL, "[]", "t", "b", "{\"v\":1}")));
 	commit(f);
-	assert_string_equal(bucket_at(f, ALL, "[]", 100),
-	                    "PUT 1 t/a {\"v\":1}|PUT 2 t/b {\"v\":2}|REMOVE 3 t/a|PUT 4 t/tmp {\"v\":1}|REMOVE 5 t/b|PUT 6 t/a {\"v\":2}|"
-	                    "REMOVE 7 t/tmp|PUT 8 t/b {\"v\":1}|");
+	assert_string_equal(
+	        bucket_at(f, ALL, "[]", 100),
+	        "PUT 1 t/a {\"v\":1}|PUT 2 t/b {\"v\":2}|REMOVE 3 t/a|PUT 4 t/tmp {\"v\":1}|REMOVE 5 t/b|PUT 6 t/a {\"v\":2}|"
+	        "REMOVE 7 t/tmp|PUT 8 t/b {\"v\":1}|");
 }
 
 static void an_insert_over_a_stored_row_is_an_update(void **state)
@@ -197,19 +199,21 @@ static void data_of_any_size_and_shared_data_comes_back_as_it_was(void **state)
 			data[sizes[i]] = '\0';
 			char id[32];
 			snprintf(id, sizeof(id), "%zu-%d", sizes[i], random);
-			write_puts_of(f, t, id, NULL,
-			              PUTS(entry(TODOS, arena_cstr(&f->arena, arena_printf(&f->arena, "[\"%s\"]", id)), "t", id, data),
-			                   entry(ALL, "[]", "t", id, data), entry(TODOS, "[\"third\"]", "t", id, data)));
+			write_puts_of(
+			        f, t, id, NULL,
+			        PUTS(entry(TODOS, arena_cstr(&f->arena, arena_printf(&f->arena, "[\"%s\"]", id)), "t", id, data),
+			             entry(ALL, "[]", "t", id, data), entry(TODOS, "[\"third\"]", "t", id, data)));
 			commit(f);
 			struct slice want = arena_printf(&f->arena, "PUT %llu t/%s %s|",
 			                                 (unsigned long long)storage_checkpoint(f->s).op_id - 2, id, data);
-			assert_string_equal(bucket(f, TODOS, arena_cstr(&f->arena, arena_printf(&f->arena, "[\"%s\"]", id))), want.p);
+			assert_string_equal(bucket(f, TODOS, arena_cstr(&f->arena, arena_printf(&f->arena, "[\"%s\"]", id))),
+			                    want.p);
 			struct storage_reader *r = storage_read_begin(f->s, &f->err);
 			for (int b = 0; b < 2; b++) {
 				uint64_t c = storage_checkpoint(f->s).op_id;
-				struct op_cursor *cursor =
-				        reader_ops(r, b ? reader_bucket(r, ALL, SLICE("[]")) : reader_bucket(r, TODOS, SLICE("[\"third\"]")),
-				                   c - 2, c, &f->err);
+				struct op_cursor *cursor = reader_ops(
+				        r, b ? reader_bucket(r, ALL, SLICE("[]")) : reader_bucket(r, TODOS, SLICE("[\"third\"]")),
+				        c - 2, c, &f->err);
 				struct op_view op;
 				assert_int_equal(op_cursor_next(cursor, &op, &f->err), 1);
 				assert_true(slice_eq(op.data, slice_cstr(data)));

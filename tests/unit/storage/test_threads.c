@@ -69,8 +69,10 @@ static void *request_on(void *arg)
 	struct error err;
 	for (uint64_t id = 1; !atomic_load(&s->stop); id++) {
 		struct position p = storage_checkpoint(s->f->s).position;
-		struct checkpoint_request r[2] = {{.user = {SLICE("u"), SLICE("c")}, .id = id}, {.user = {SLICE("v"), {NULL, 0}}}};
-		must(storage_request_checkpoints(s->f->s, r, 2, id % 7 > 0, (struct position){0, p.lsn + id % 3}, &err), "request");
+		struct checkpoint_request r[2] = {{.user = {SLICE("u"), SLICE("c")}, .id = id},
+		                                  {.user = {SLICE("v"), {NULL, 0}}}};
+		must(storage_request_checkpoints(s->f->s, r, 2, id % 7 > 0, (struct position){0, p.lsn + id % 3}, &err),
+		     "request");
 		must(r[0].stored_id == id, "id");
 		size_t count;
 		struct waiting_heads *w = storage_waiting_heads(s->f->s, &count, &err);
@@ -124,7 +126,8 @@ static void all_threads_at_once(void **state)
 	for (int i = 0; i < READERS + 2; i++)
 		pthread_join(threads[i], NULL);
 	compare_all(f, s.tables, &m, storage_checkpoint(f->s).op_id);
-	print_message("%lu reads, %lu requests, %lu users told\n", atomic_load(&s.reads), atomic_load(&s.requests), atomic_load(&s.told));
+	print_message("%lu reads, %lu requests, %lu users told\n", atomic_load(&s.reads), atomic_load(&s.requests),
+	              atomic_load(&s.told));
 	assert_true(atomic_load(&s.told) > 0);
 }
 
