@@ -1,0 +1,158 @@
+/* storage_request_steps.h: the steps of storage scenarios about checkpoint requests. */
+#ifndef TESTS_VECTORS_STORAGE_REQUEST_STEPS_H
+#define TESTS_VECTORS_STORAGE_REQUEST_STEPS_H
+
+#include "storage_run.h"
+
+/* ---- write checkpoints ---- */
+
+static struct user_key user_of(const char *name)
+{
+	return (struct user_key){slice_cstr(name), {NULL, 0}};
+}
+
+static bool do_request_checkpoints(struct run *r, json_t *step)
+{
+	json_t *requests = json_object_get(step, "requests"), *want = json_object_get(step, "expect"), *v;
+	size_t count = json_array_size(requests), i;
+	struct checkpoint_request *list = arena_array(&r->arena, struct checkpoint_request, count + 1);
+	uint64_t head = 0;
+	json_array_foreach(requests, i, v)
+	{
+		list[i] = (struct checkpoint_request){.user = user_of(text_of(v, "user")),
+		                                      .id = number_of(json_object_get(v, "id"))};
+		head = lsn_of(text_of(v, "head"));
+	}
+	bool ok = storage_request_checkpoints(r->s, list, count, true, (struct position){0, head}, &r->err);
+	if (json_object_get(want, "error"))
+		return !ok || differ(r, "no error");
+	must(r, ok);
+	const char *user;
+	json_object_foreach(json_object_get(want, "ids"), user,
+	                    v) for (i = 0; i < count;
+	                            i++) if (slice_eq(list[i].user.subject, slice_cstr(user)) &&
+	                                     list[i].stored_id !=
+	                                             number_of(v)) return differ(r, "%s is at %llu", user,
+	                                                                         (unsigned long long)list[i].stored_id);
+	bool pending = false;
+	for (i = 0; i < count; i++)
+		pending |= list[i].pending;
+	/* This storage knows what was passed: it may say that no marker is needed where the recorded one cannot. */
+	return !pending || json_is_true(json_object_get(want, "should_advance")) || differ(r, "should_advance");
+}
+
+static uint64_t acknowledged(struct run *r, const char *user, uint64_t lsn)
+{
+	struct user_key u = user_of(user);
+	return storage_write_checkpoint(r->s, &u, (struct position){0, lsn});
+}
+
+static bool do_last_write_checkpoint(struct run *r, json_t *step)
+{
+	json_t *head = json_object_get(step, "head"), *id = json_object_get(json_object_get(step, "expect"), "id");
+	uint64_t have = json_is_string(head) ? acknowledged(r, text_of(step, "user"), lsn_of(json_string_value(head))) : 0;
+	return have == number_of(id) || differ(r, "%llu", (unsigned long long)have);
+}
+
+static bool with_record(struct run *r, const char *user, struct user_record *u, struct buf *key, bool store)
+{
+	const struct backend_ops *ops = r->s->backend->ops;
+	struct requests_txn *t;
+	struct slice record;
+	struct user_key k = user_of(user);
+	must(r, ops->requests_begin(r->s->backend, store, &t, &r->err));
+	buf_clear(key);
+	user_key_encode(key, &k);
+	int got = 1;
+	if (store) {
+		struct buf b = {0};
+		user_encode(&b, u);
+		must(r, ops->user_put(t, buf_slice(key), buf_slice(&b), &r->err) && ops->requests_commit(t, &r->err));
+		buf_free(&b);
+	} else {
+		got = ops->user_get(t, buf_slice(key), &record, &r->err);
+		must(r, got == 0 || user_decode(u, record, &r->err));
+		ops->requests_abort(t);
+	}
+	return got;
+}
+
+static bool do_age_requests(struct run *r, json_t *step)
+{
+	struct user_record u;
+	struct buf key = {0};
+	if (with_record(r, text_of(step, "user"), &u, &key, false) && u.stamped) {
+		u.stamp_ms -= json_integer_value(json_object_get(step, "minutes")) * 60000;
+		with_record(r, text_of(step, "user"), &u, &key, true);
+	}
+	buf_free(&key);
+	return true;
+}
+
+static bool do_compact(struct run *r, json_t *step)
+{
+	json_t *minutes = json_object_get(step, "retention_minutes");
+	if (minutes) {
+		r->s->retention_ms = json_integer_value(minutes) * 60000;
+		must(r, storage_expire_requests(r->s, &r->err));
+	}
+	return true;
+}
+
+/* The record of the shared tables is the newest association. */
+static bool do_write_checkpoints(struct run *r, json_t *step)
+{
+	json_t *want = json_object_get(json_object_get(step, "expect"), "managed"), *v;
+	size_t i;
+	struct buf key = {0};
+	bool ok = true;
+	json_array_foreach(want, i, v)
+	{
+		struct user_record u;
+		bool found = with_record(r, text_of(v, "user"), &u, &key, false);
+		if (!found || !u.count || u.entries[u.count - 1].id != number_of(json_object_get(v, "id")) ||
+		    u.entries[u.count - 1].head.lsn != lsn_of(text_of(v, "head")) ||
+		    u.stamped != json_is_true(json_object_get(v, "stamped"))) {
+			ok = differ(r, "record of %s: id %llu, head %llx, %s", text_of(v, "user"),
+			            (unsigned long long)(found && u.count ? u.entries[u.count - 1].id : 0),
+			            (unsigned long long)(found && u.count ? u.entries[u.count - 1].head.lsn : 0),
+			            u.stamped ? "stamped" : "persistent");
+			break;
+		}
+	}
+	buf_free(&key);
+	return ok;
+}
+
+static bool do_watch(struct run *r, json_t *step)
+{
+	json_t *event = json_object_get(json_object_get(step, "expect"), "event");
+	bool first = strcmp(text_of(step, "do"), "watch") == 0;
+	const char *name = text_of(step, first ? "as" : "watch");
+	struct checkpoint c = storage_checkpoint(r->s);
+	size_t at = 0;
+	while (at < r->watch_count && strcmp(r->watches[at].name, name) != 0)
+		at++;
+	if (first) {
+		at = r->watch_count++;
+		snprintf(r->watches[at].name, sizeof(r->watches[at].name), "%s", name);
+		snprintf(r->watches[at].user, sizeof(r->watches[at].user), "%s", text_of(step, "user"));
+		event = json_object_get(step, "expect");
+	}
+	char checkpoint[32], id[32];
+	uint64_t acked = acknowledged(r, r->watches[at].user, c.position.lsn);
+	snprintf(checkpoint, sizeof(checkpoint), "%llu", (unsigned long long)c.op_id);
+	snprintf(id, sizeof(id), "%llu", (unsigned long long)acked);
+	bool same = !first && strcmp(checkpoint, r->watches[at].checkpoint) == 0 && strcmp(id, r->watches[at].id) == 0;
+	snprintf(r->watches[at].checkpoint, sizeof(r->watches[at].checkpoint), "%s", checkpoint);
+	snprintf(r->watches[at].id, sizeof(r->watches[at].id), "%s", id);
+	if (json_is_null(event) || !event)
+		return same || differ(r, "an event");
+	if (same)
+		return differ(r, "no event");
+	if (number_of(json_object_get(event, "write_checkpoint")) != acked)
+		return differ(r, "write checkpoint %s", id);
+	return pair_checkpoint(r, number_of(json_object_get(event, "checkpoint")), c.op_id);
+}
+
+#endif

@@ -1,0 +1,343 @@
+/* storage_write_steps.h: the steps of storage scenarios that write: deploys, tables, rows, commits. */
+#ifndef TESTS_VECTORS_STORAGE_WRITE_STEPS_H
+#define TESTS_VECTORS_STORAGE_WRITE_STEPS_H
+
+#include "storage_run.h"
+
+#define MAX_ROW_BYTES (15u * 1024 * 1024)
+
+/* ---- writing ---- */
+
+static struct run_table *table_named(struct run *r, const char *name)
+{
+	for (size_t i = 0; i < r->table_count; i++)
+		if (strcmp(r->tables[i].name, name) == 0)
+			return &r->tables[i];
+	fprintf(stderr, "no table %s\n", name);
+	exit(1);
+}
+
+static bool do_deploy(struct run *r, json_t *step)
+{
+	struct diagnostics d = {0};
+	bool unchanged;
+	r->plan = plan_compile(slice_cstr(text_of(step, "config")), SLICE("public"), &d);
+	if (!r->plan)
+		return differ(r, "the config does not compile: %.*s", SLICE_ARG(d.items[d.count - 1].message));
+	diagnostics_free(&d);
+	must(r, storage_deploy(r->s, r->plan, &unchanged, &r->err));
+	return true;
+}
+
+static bool do_writer(struct run *r, json_t *step)
+{
+	json_t *images = json_object_get(step, "store_current_data");
+	r->images = !images || json_is_true(images);
+	return true;
+}
+
+static bool do_resolve_table(struct run *r, json_t *step)
+{
+	json_t *columns = json_object_get(step, "replica_id_columns"), *want = json_object_get(step, "expect");
+	size_t count = json_array_size(columns), drop_count;
+	struct table_key_column *key = arena_array(&r->arena, struct table_key_column, count);
+	for (size_t i = 0; i < count; i++) {
+		json_t *c = json_array_get(columns, i);
+		key[i] = (struct table_key_column){slice_cstr(text_of(c, "name")),
+		                                   (uint32_t)json_integer_value(json_object_get(c, "type_oid"))};
+	}
+	const char *name = text_of(step, "name"), *schema = text_of(step, "schema"), *as = text_of(step, "as");
+	struct table_identity t = {.schema = slice_cstr(schema ? schema : "public"),
+	                           .name = slice_cstr(name),
+	                           .oid = (uint32_t)json_integer_value(json_object_get(step, "object_id")),
+	                           .key = key,
+	                           .key_count = count};
+	struct stored_table out;
+	uint32_t *drop, before = r->s->state.last_table;
+	must(r, storage_resolve_table(r->s, &t, &r->arena, &out, &drop, &drop_count, &r->err));
+	if (out.number > before) { /* a new record: the scenario names its id */
+		struct table_record *rec = &r->s->tables[r->s->table_count - 1];
+		snprintf(rec->subkey_id, sizeof(rec->subkey_id), "%s", text_of(step, "new_id"));
+		snprintf(out.subkey_id, sizeof(out.subkey_id), "%s", rec->subkey_id);
+		names_set(&r->s->table_names, out.number, slice_cstr(rec->subkey_id));
+		must(r, storage_table_progress(r->s, out.number, (struct slice){"", 0}, 0, &r->err));
+	}
+	struct run_table *k = &r->tables[r->table_count++];
+	*k = (struct run_table){.number = out.number,
+	                        .complete_rows = json_is_true(json_object_get(step, "sends_complete_rows"))};
+	snprintf(k->name, sizeof(k->name), "%s", as ? as : name);
+	for (size_t i = 0; i + 1 < r->table_count; i++)
+		if (strcmp(r->tables[i].name, k->name) == 0) {
+			r->tables[i] = *k;
+			r->table_count--;
+			break;
+		}
+	if (strcmp(out.subkey_id, text_of(want, "id")) != 0)
+		return differ(r, "kept %s", out.subkey_id);
+	if (json_array_size(json_object_get(want, "drop")) != drop_count)
+		return differ(r, "%zu records to drop", drop_count);
+	for (size_t i = 0; i < drop_count; i++) {
+		bool found = false;
+		for (size_t j = 0; j < drop_count; j++)
+			found |= strcmp(json_string_value(json_array_get(json_object_get(want, "drop"), j)),
+			                names_get(&r->s->table_names, drop[i]).p) == 0;
+		if (!found)
+			return differ(r, "drops another record");
+	}
+	return out.snapshot_done == json_is_true(json_object_get(want, "snapshot_complete")) || differ(r, "snapshot_complete");
+}
+
+static void collect_contributions(struct run *r, const struct bound_table *b, const struct value *row,
+                                  struct row_contributions *c)
+{
+	struct evaluation e;
+	bound_evaluate(b, row, &r->arena, &e);
+	struct stored_plan *sp = storage_active_plan(r->s);
+	if (!sp)
+		sp = storage_pending_plan(r->s);
+	struct put_entry *puts = arena_array(&r->arena, struct put_entry, e.entry_count);
+	struct lookup_entry *lookups = arena_array(&r->arena, struct lookup_entry, e.lookup_count);
+	for (size_t i = 0; i < e.entry_count; i++) {
+		const struct row_entry *x = &e.entries[i];
+		puts[i] = (struct put_entry){.definition = sp->definitions[x->definition].number,
+		                             .keys = x->keys,
+		                             .object_type = x->object_type,
+		                             .object_id = x->object_id,
+		                             .data = x->data};
+		put_entry_digest(&puts[i]);
+	}
+	for (size_t i = 0; i < e.lookup_count; i++)
+		lookups[i] = (struct lookup_entry){sp->definitions[e.lookups[i].definition].number, e.lookups[i].key,
+		                                   e.lookups[i].results};
+	*c = (struct row_contributions){puts, e.entry_count, lookups, e.lookup_count};
+	stored_plan_unref(sp);
+}
+
+/* The row with what was not sent taken from the stored image; the image is the row in the scenario's own notation. */
+static json_t *merged_row(struct run *r, struct run_table *t, json_t *after, const struct row_key *old)
+{
+	struct stored_row stored;
+	json_t *row = json_copy(after), *v;
+	const char *name;
+	must(r, storage_read_row(r->s, t->number, old, &r->arena, &stored, &r->err));
+	json_t *image = stored.found && stored.image.n ? json_loadb(stored.image.p, stored.image.n, 0, NULL) : NULL;
+	json_object_foreach(after, name, v)
+	{
+		json_t *kept = image ? json_object_get(image, name) : NULL;
+		if (part(v, "toast") && kept)
+			json_object_set(row, name, kept);
+	}
+	json_decref(image);
+	return row;
+}
+
+static void save_row(struct run *r, struct run_table *t, const char *tag, json_t *after, struct row_key key, struct row_key *old)
+{
+	bool images = r->images && !t->complete_rows, unknown = false;
+	json_t *row = images && strcmp(tag, "update") == 0 ? merged_row(r, t, after, old ? old : &key) : json_incref(after);
+	size_t count = json_object_size(row), at = 0, bytes = 0;
+	struct slice *names = arena_array(&r->arena, struct slice, count);
+	struct value *values = arena_array(&r->arena, struct value, count);
+	const char *name;
+	json_t *v;
+	json_object_foreach(row, name, v)
+	{
+		names[at] = slice_cstr(name);
+		values[at] = value_of(r, v);
+		if (values[at].kind == VALUE_UNKNOWN && !images)
+			values[at].kind = VALUE_ABSENT;
+		unknown |= values[at].kind == VALUE_UNKNOWN;
+		bytes += values[at].kind == VALUE_TEXT || values[at].kind == VALUE_BLOB ? values[at].s.n : 8;
+		at++;
+	}
+	bool too_large = images && bytes > MAX_ROW_BYTES;
+	char *image = images && !too_large ? json_dumps(row, JSON_COMPACT) : NULL;
+	struct slice kept = image ? slice_cstr(image) : (struct slice){NULL, 0};
+	if (unknown) {
+		must(r, storage_write_incomplete_row(r->s, t->number, &key, old, kept, &r->err));
+	} else {
+		struct row_contributions c = {NULL, 0, NULL, 0};
+		struct relation_columns columns = {SLICE("default"), SLICE("public"), slice_cstr(t->name), names, count};
+		struct bound_table *b = too_large ? NULL : plan_bind(r->plan, &columns);
+		if (b)
+			collect_contributions(r, b, values, &c);
+		must(r, storage_write_row(r->s, t->number, &key, old, &c, kept, ROW_STREAM, &r->err));
+		bound_table_free(b);
+	}
+	free(image);
+	json_decref(row);
+	if (++r->queued == 2000) {
+		must(r, storage_flush(r->s, &r->err));
+		r->queued = 0;
+	}
+}
+
+static bool do_save(struct run *r, json_t *step)
+{
+	struct run_table *t = table_named(r, text_of(step, "table"));
+	const char *tag = text_of(step, "tag");
+	json_t *before_id = json_object_get(step, "before_id"), *after_id = json_object_get(step, "after_id");
+	if (!plan_uses_table(r->plan, SLICE("default"), SLICE("public"), slice_cstr(t->name)))
+		return true;
+	struct row_key old = {.bytes = {NULL, 0}}, key = {.bytes = {NULL, 0}};
+	if (before_id)
+		old = row_key_of(r, before_id);
+	r->dirty = true;
+	if (strcmp(tag, "delete") == 0) {
+		must(r, storage_delete_row(r->s, t->number, &old, &r->err));
+		return true;
+	}
+	key = row_key_of(r, after_id);
+	save_row(r, t, tag, json_object_get(step, "after"), key, before_id ? &old : NULL);
+	return true;
+}
+
+static bool do_save_many(struct run *r, json_t *step)
+{
+	struct run_table *t = table_named(r, text_of(step, "table"));
+	json_int_t from = json_integer_value(json_object_get(step, "from")), to = json_integer_value(json_object_get(step, "to"));
+	for (json_int_t i = from; i <= to; i++) {
+		json_t *row = json_object(), *v;
+		const char *name;
+		char id[64], number[32];
+		snprintf(number, sizeof(number), "%lld", (long long)i);
+		json_object_foreach(json_object_get(step, "after"), name, v)
+		{
+			const char *text = json_string_value(v), *mark = text ? strstr(text, "{i}") : NULL;
+			if (mark) {
+				char out[256];
+				snprintf(out, sizeof(out), "%.*s%s%s", (int)(mark - text), text, number, mark + 3);
+				json_object_set_new(row, name, json_string(out));
+			} else {
+				json_object_set(row, name, v);
+			}
+		}
+		snprintf(id, sizeof(id), "%s%s", text_of(step, "id_prefix"), number);
+		json_object_set_new(row, "id", json_string(id));
+		json_t *key = json_pack("{s:{s:s}}", "key", "id", id);
+		save_row(r, t, "insert", row, row_key_of(r, key), NULL);
+		json_decref(key);
+		json_decref(row);
+	}
+	r->dirty = true;
+	return true;
+}
+
+static bool do_flush(struct run *r, json_t *step)
+{
+	json_t *op = json_object_get(json_object_get(step, "expect"), "flushed_op");
+	bool was = r->dirty;
+	/* A flush is the middle of a transaction, which ends with the last commit of the scenario. */
+	storage_in_transaction(r->s, (struct position){0, r->final_lsn});
+	must(r, storage_flush(r->s, &r->err));
+	r->dirty = false;
+	r->queued = 0;
+	return json_is_null(op) == !was || differ(r, was ? "something was flushed" : "nothing was flushed");
+}
+
+static bool do_commit(struct run *r, json_t *step)
+{
+	uint64_t lsn = lsn_of(text_of(step, "lsn"));
+	json_t *want = json_object_get(step, "expect"), *empty = json_object_get(step, "create_empty");
+	bool can = r->snapshot_done && (!r->has_last || r->last_lsn <= lsn) && (!r->has_before || r->before_lsn <= lsn);
+	bool create_empty = !empty || json_is_true(empty), durable;
+	struct checkpoint c = storage_checkpoint(r->s);
+	bool created = can && (create_empty || r->s->state.op_seq != c.op_id);
+	if (created) /* a position alone is a checkpoint only if somebody waits for it */
+		storage_want_position(r->s, (struct position){0, lsn});
+	if (created || !can || r->dirty)
+		must(r, storage_commit(r->s, (struct position){0, lsn}, can, &durable, &r->err));
+	r->dirty = false;
+	r->queued = 0;
+	if (created) {
+		r->has_last = true;
+		r->last_lsn = lsn;
+		c = storage_checkpoint(r->s);
+		if (!c.valid || c.position.lsn != lsn)
+			return differ(r, "no checkpoint was made");
+	}
+	if (can == json_is_true(json_object_get(want, "blocked")))
+		return differ(r, "blocked");
+	return created == json_is_true(json_object_get(want, "created")) || differ(r, "created");
+}
+
+static bool do_mark_all_snapshot_done(struct run *r, json_t *step)
+{
+	const char *before = text_of(step, "no_checkpoint_before");
+	struct stored_plan *p = storage_pending_plan(r->s);
+	r->snapshot_done = true;
+	r->has_before = before != NULL;
+	r->before_lsn = lsn_of(before);
+	for (size_t i = 0; p && i < p->count; i++)
+		must(r, storage_definition_ready(r->s, p->definitions[i].number, &r->err));
+	stored_plan_unref(p);
+	must(r, storage_activate_pending(r->s, &r->err));
+	return true;
+}
+
+static bool do_table_progress(struct run *r, json_t *step)
+{
+	const char *hex = text_of(step, "last_key");
+	char bytes[64];
+	size_t n = hex ? strlen(hex) / 2 : 0;
+	for (size_t i = 0; i < n; i++) {
+		unsigned byte;
+		sscanf(hex + 2 * i, "%2x", &byte);
+		bytes[i] = (char)byte;
+	}
+	must(r, storage_table_progress(r->s, table_named(r, text_of(step, "table"))->number, slice_make(bytes, n),
+	                               number_of(json_object_get(step, "replicated_count")), &r->err));
+	return true;
+}
+
+static bool do_table_done(struct run *r, json_t *step)
+{
+	json_t *tables = json_object_get(step, "tables");
+	for (size_t i = 0; i < json_array_size(tables); i++)
+		must(r,
+		     storage_table_done(r->s, table_named(r, json_string_value(json_array_get(tables, i)))->number, 1, &r->err));
+	return true;
+}
+
+static bool do_table_status(struct run *r, json_t *step)
+{
+	json_t *want = json_object_get(step, "expect"), *status = json_object_get(want, "snapshot_status");
+	uint32_t number = table_named(r, text_of(step, "table"))->number;
+	const struct table_record *t = NULL;
+	for (size_t i = 0; i < r->s->table_count; i++)
+		if (r->s->tables[i].number == number && !r->s->tables[i].dropped)
+			t = &r->s->tables[i];
+	if (!t)
+		return !json_is_true(json_object_get(want, "found")) || differ(r, "not found");
+	if (!json_is_true(json_object_get(want, "found")))
+		return differ(r, "found");
+	if (t->snapshot_done != json_is_true(json_object_get(want, "snapshot_complete")))
+		return differ(r, "snapshot_complete");
+	if (!json_is_object(status))
+		return true;
+	const char *hex = text_of(status, "last_key");
+	if (t->rows_read != number_of(json_object_get(status, "replicated_count")))
+		return differ(r, "rows read: %llu", (unsigned long long)t->rows_read);
+	if ((hex ? strlen(hex) / 2 : 0) != t->last_key.n)
+		return differ(r, "last key of %zu bytes", t->last_key.n);
+	return true;
+}
+
+static bool do_truncate(struct run *r, json_t *step)
+{
+	json_t *tables = json_object_get(step, "tables"), *want = json_object_get(step, "expect");
+	uint64_t all = 0, removed;
+	bool drop = strcmp(text_of(step, "do"), "drop") == 0;
+	for (size_t i = 0; i < json_array_size(tables); i++) {
+		uint32_t number = table_named(r, json_string_value(json_array_get(tables, i)))->number;
+		must(r, storage_truncate_table(r->s, number, &removed, &r->err));
+		all += removed;
+		if (drop)
+			must(r, storage_drop_table(r->s, number, &r->err));
+	}
+	r->dirty = true;
+	return !want || (all > 0) == json_is_true(json_object_get(want, "flushed")) ||
+	       differ(r, "%llu rows went", (unsigned long long)all);
+}
+
+#endif
