@@ -18,7 +18,7 @@ struct source_row {
 	struct value values[8];
 };
 
-static const struct slice names[] = {SLICE_INIT("id"),     SLICE_INIT("owner_id"), SLICE_INIT("title"),    SLICE_INIT("body"),
+static const struct slice names[] = {SLICE_INIT("id"),     SLICE_INIT("owner_id"), SLICE_INIT("title"),   SLICE_INIT("body"),
                                      SLICE_INIT("amount"), SLICE_INIT("price"),    SLICE_INIT("created"), SLICE_INIT("done")};
 
 static double now(void)
@@ -36,7 +36,8 @@ static struct source_row *make_rows(struct arena *arena)
 		v[0] = value_text(arena_printf(arena, "5f0c81d2-1b0e-4c9a-9d51-%012zu", i));
 		v[1] = value_text(arena_printf(arena, "user-%zu", i % 97));
 		v[2] = value_text(arena_printf(arena, "Task number %zu", i));
-		v[3] = value_text(arena_printf(arena, "The quick brown fox jumps over the lazy dog, %zu times; she said \"enough\" and left.\n", i));
+		v[3] = value_text(arena_printf(
+		        arena, "The quick brown fox jumps over the lazy dog, %zu times; she said \"enough\" and left.\n", i));
 		v[4] = value_integer((int64_t)i * 37);
 		v[5] = value_real((double)i * 1.25);
 		v[6] = value_text(SLICE("2024-05-17T10:11:12.123456Z"));
@@ -60,7 +61,8 @@ static struct plan *compile(const char *yaml)
 static void measure(const char *what, const char *yaml, const struct source_row *rows, size_t count)
 {
 	struct plan *p = compile(yaml);
-	struct relation_columns columns = {SLICE("default"), SLICE("public"), SLICE("tasks"), names, sizeof(names) / sizeof(*names)};
+	struct relation_columns columns = {SLICE("default"), SLICE("public"), SLICE("tasks"), names,
+	                                   sizeof(names) / sizeof(*names)};
 	struct bound_table *b = plan_bind(p, &columns);
 	struct arena arena = {0};
 	size_t bytes = 0, entries = 0;
@@ -162,8 +164,8 @@ static void measure_sqlite(const struct sqlite *s, const char *what, const char 
 		s->reset(statement);
 	}
 	double seconds = now() - start;
-	printf("%-44s %10.0f rows/s %7.0f ns/row %26.0f MB/s of data\n", what, (double)count / seconds, seconds / (double)count * 1e9,
-	       (double)bytes / seconds / 1e6);
+	printf("%-44s %10.0f rows/s %7.0f ns/row %26.0f MB/s of data\n", what, (double)count / seconds,
+	       seconds / (double)count * 1e9, (double)bytes / seconds / 1e6);
 	s->finalize(statement);
 	s->close(db);
 }
@@ -172,11 +174,11 @@ static void measure_sqlite(const struct sqlite *s, const char *what, const char 
 
 static const char star[] = "bucket_definitions:\n  all:\n    data: [SELECT * FROM tasks]\n";
 static const char owner[] = "config: {edition: 3}\nstreams:\n  mine:\n    auto_subscribe: true\n"
-			    "    query: SELECT * FROM tasks WHERE owner_id = auth.user_id()\n";
+                            "    query: SELECT * FROM tasks WHERE owner_id = auth.user_id()\n";
 static const char projection[] =
-	"config: {edition: 3}\nstreams:\n  mine:\n    query: |\n"
-	"      SELECT id, upper(title) AS title, amount * 2 AS twice, substring(body, 1, 20) AS head, ifnull(done, 0) AS done\n"
-	"      FROM tasks WHERE owner_id = auth.user_id() AND done = 0\n";
+        "config: {edition: 3}\nstreams:\n  mine:\n    query: |\n"
+        "      SELECT id, upper(title) AS title, amount * 2 AS twice, substring(body, 1, 20) AS head, ifnull(done, 0) AS done\n"
+        "      FROM tasks WHERE owner_id = auth.user_id() AND done = 0\n";
 
 /* 20 streams over one table with the same columns and different conditions. */
 static const char *twenty(struct arena *arena)
@@ -184,7 +186,9 @@ static const char *twenty(struct arena *arena)
 	struct buf out = {0};
 	buf_lit(&out, "config: {edition: 3}\nstreams:\n");
 	for (int i = 0; i < 20; i++)
-		buf_printf(&out, "  s%d:\n    query: SELECT * FROM tasks WHERE owner_id = auth.parameter('p%d') AND amount >= %d\n", i, i, i);
+		buf_printf(&out,
+		           "  s%d:\n    query: SELECT * FROM tasks WHERE owner_id = auth.parameter('p%d') AND amount >= %d\n", i,
+		           i, i);
 	const char *text = arena_cstr(arena, buf_slice(&out));
 	buf_free(&out);
 	return text;
@@ -203,13 +207,15 @@ int main(int argc, char **argv)
 	struct sqlite s;
 	if (load_sqlite(&s)) {
 		measure_sqlite(&s, "SQLite: all columns as json_object",
-		               "SELECT json_object('id', ?1, 'owner_id', ?2, 'title', ?3, 'body', ?4, 'amount', ?5, 'price', ?6, 'created', ?7, "
+		               "SELECT json_object('id', ?1, 'owner_id', ?2, 'title', ?3, 'body', ?4, 'amount', ?5, 'price', ?6, "
+		               "'created', ?7, "
 		               "'done', ?8)",
 		               rows, count / 4);
-		measure_sqlite(&s, "SQLite: five columns with functions",
-		               "SELECT json_object('id', ?1, 'title', upper(?3), 'twice', ?5 * 2, 'head', substr(?4, 1, 20), 'done', "
-		               "ifnull(?8, 0)) WHERE ?8 = 0 AND ?2 IS NOT NULL",
-		               rows, count / 4);
+		measure_sqlite(
+		        &s, "SQLite: five columns with functions",
+		        "SELECT json_object('id', ?1, 'title', upper(?3), 'twice', ?5 * 2, 'head', substr(?4, 1, 20), 'done', "
+		        "ifnull(?8, 0)) WHERE ?8 = 0 AND ?2 IS NOT NULL",
+		        rows, count / 4);
 	}
 	arena_free(&arena);
 	return 0;

@@ -210,7 +210,7 @@ static bool compile_data_query(struct compiler *c, struct ynode *scalar, const s
 	struct data_query d = {.naming = naming};
 	query_init(&d.q, c, scalar);
 	*out = (struct row_source){.dialect = DIALECT_BUCKETS};
-	bool usable = data_body(&d, out) && out->match;
+	bool usable = data_body(&d, out) && out->match && !query_has_failed(&d.q);
 	if (usable) {
 		out->pattern = d.q.pattern;
 		out->columns = d.columns;
@@ -482,7 +482,7 @@ static void compile_parameter_query(struct definition_compiler *def, struct ynod
 		query_report_whole(&p.q, DIAGNOSTIC_FATAL, "bucket_parameters_mismatch",
 		                   "all parameter queries of a definition must return the same parameters");
 	}
-	if (out.readable && out.run.kind == PARAMETER_TABLE && p.match)
+	if (out.readable && out.run.kind == PARAMETER_TABLE && p.match && !query_has_failed(&p.q))
 		parameter_lookup(&p);
 	buckets_scope_free(&p.scope);
 	query_free(&p.q);

@@ -26,6 +26,9 @@ struct compiler {
 	size_t late_count;
 };
 
+/* A text with more faults than this gets no further ones; warnings stop at half of it, so that faults always have room. */
+#define MAX_DIAGNOSTICS 1000
+
 /* ---- diagnostics ------------------------------------------------------------------------------------------------------ */
 
 void diagnostic_add(struct compiler *c, enum diagnostic_level level, const char *class_name, size_t start, size_t end,
@@ -74,6 +77,9 @@ void query_report_whole(struct query *q, enum diagnostic_level level, const char
 /* Drops what was reported about the query, reports this and nothing more. range == NULL: the whole text. Answers false. */
 bool query_abandon(struct query *q, const char *class_name, const struct sql_range *range, const char *format, ...)
         __attribute__((format(printf, 4, 5)));
+
+/* Was a fatal fault reported since query_init? */
+bool query_has_failed(const struct query *q);
 
 /* Warns of an unquoted name with upper-case letters. */
 void query_check_case(struct query *q, const struct sql_ident *id);

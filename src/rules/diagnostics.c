@@ -6,9 +6,6 @@
 #include "base/alloc.h"
 #include "rules/compile.h"
 
-/* A text with more faults than this gets no further ones. */
-#define MAX_DIAGNOSTICS 1000
-
 void diagnostics_free(struct diagnostics *d)
 {
 	arena_free(&d->arena);
@@ -38,7 +35,7 @@ static void add(struct compiler *c, enum diagnostic_level level, const char *cla
 	struct diagnostics *d = c->d;
 	if (level == DIAGNOSTIC_FATAL)
 		d->fatal = true;
-	if (d->count >= MAX_DIAGNOSTICS)
+	if (d->count >= (level == DIAGNOSTIC_FATAL ? MAX_DIAGNOSTICS : MAX_DIAGNOSTICS / 2))
 		return;
 	struct slice text = c->doc.text;
 	if (start > text.n)

@@ -80,6 +80,14 @@ bool query_abandon(struct query *q, const char *class_name, const struct sql_ran
 	return false;
 }
 
+bool query_has_failed(const struct query *q)
+{
+	for (size_t i = q->mark; i < q->c->d->count; i++)
+		if (q->c->d->items[i].level == DIAGNOSTIC_FATAL)
+			return true;
+	return q->abandoned || q->c->d->count >= MAX_DIAGNOSTICS;
+}
+
 void query_check_case(struct query *q, const struct sql_ident *id)
 {
 	if (sql_ident_given(id) && sql_ident_has_upper_case(id))

@@ -23,7 +23,8 @@ static bool read_lookup(void *ctx, uint32_t definition, struct slice key, struct
 
 static void evaluate_row(struct plan *p, const struct table_pattern *t)
 {
-	static const struct slice names[] = {SLICE_INIT("id"), SLICE_INIT("a"), SLICE_INIT("b"), SLICE_INIT("tags"), SLICE_INIT("_x")};
+	static const struct slice names[] = {SLICE_INIT("id"), SLICE_INIT("a"), SLICE_INIT("b"), SLICE_INIT("tags"),
+	                                     SLICE_INIT("_x")};
 	const struct value row[] = {value_text(SLICE("1")), value_integer(5), value_null(), value_text(SLICE("[\"a\",1,null]")),
 	                            value_blob(SLICE("\x01"))};
 	struct relation_columns columns = {t->connection_tag, t->schema, t->table, names, sizeof(names) / sizeof(*names)};
@@ -42,13 +43,14 @@ static void evaluate_row(struct plan *p, const struct table_pattern *t)
 
 static void resolve_request(struct plan *p)
 {
-	struct subscription_request subscription = {.stream = SLICE("s"), .parameters = SLICE("{\"a\":[1,2]}"), .override_priority = 1};
+	struct subscription_request subscription = {
+	        .stream = SLICE("s"), .parameters = SLICE("{\"a\":[1,2]}"), .override_priority = 1};
 	struct request_parameters params = {
-		.token_payload = SLICE("{\"sub\":\"u1\",\"parameters\":{\"a\":[\"x\"]},\"list\":[1,\"b\"]}"),
-		.client_parameters = SLICE("{\"a\":\"b\"}"),
-		.include_defaults = true,
-		.subscriptions = &subscription,
-		.subscription_count = 1,
+	        .token_payload = SLICE("{\"sub\":\"u1\",\"parameters\":{\"a\":[\"x\"]},\"list\":[1,\"b\"]}"),
+	        .client_parameters = SLICE("{\"a\":\"b\"}"),
+	        .include_defaults = true,
+	        .subscriptions = &subscription,
+	        .subscription_count = 1,
 	};
 	struct error err;
 	struct arena arena = {0};
