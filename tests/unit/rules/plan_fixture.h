@@ -45,9 +45,10 @@ static inline void assert_refused(const char *yaml, const char *class_name)
 
 static inline void assert_slice(struct slice got, const char *wanted)
 {
-	if (!slice_eq(got, slice_cstr(wanted)))
-		print_message("wanted %s, got %.*s\n", wanted, SLICE_ARG(got));
-	assert_true(slice_eq(got, slice_cstr(wanted)));
+	struct slice w = slice_cstr(wanted);
+	if (!slice_eq(got, w))
+		print_message("wanted %.*s, got %.*s\n", SLICE_ARG(w), SLICE_ARG(got));
+	assert_true(slice_eq(got, w));
 }
 
 /* ---- rows --------------------------------------------------------------------------------------------------------------- */
