@@ -51,6 +51,7 @@ void exchange_reset(struct exchange *x)
 	x->refused = false;
 	x->token = (struct verified_token){0};
 	x->job = (struct checkpoint_job){0};
+	x->sync = NULL;
 }
 
 void exchange_free(struct exchange *x)
@@ -61,12 +62,12 @@ void exchange_free(struct exchange *x)
 	free(x);
 }
 
-void exchange_to_worker(struct exchange *x, void (*run)(struct task *task))
+void exchange_to_verifier(struct exchange *x, void (*run)(struct task *task))
 {
 	x->away = true;
 	x->net->away++;
 	x->task.run = run;
-	worker_pool_push(x->server->pool, &x->task);
+	worker_pool_push(x->server->verifiers, &x->task);
 }
 
 void exchange_finish(struct exchange *x)

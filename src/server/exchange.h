@@ -23,6 +23,7 @@ struct connection;
 struct route;
 struct server;
 struct stream;
+struct sync_request;
 
 struct exchange {
 	struct net_item item;
@@ -41,6 +42,7 @@ struct exchange {
 	/* what handlers keep */
 	struct verified_token token;
 	struct checkpoint_job job;
+	struct sync_request *sync;     /* in the request's arena */
 	struct stream *stream;         /* set when the answer is a stream */
 };
 
@@ -48,8 +50,8 @@ struct exchange *exchange_new(struct net_thread *n);
 void exchange_reset(struct exchange *x); /* ready for the next request of its connection */
 void exchange_free(struct exchange *x);
 
-/* Net thread: gives x to a worker that calls run(&x->task); x is away until exchange_finish. */
-void exchange_to_worker(struct exchange *x, void (*run)(struct task *task));
+/* Net thread: gives x to a thread that verifies tokens, which calls run(&x->task); x is away until exchange_finish. */
+void exchange_to_verifier(struct exchange *x, void (*run)(struct task *task));
 /* Any thread: the answer is in x->response (or x->stream is set). x must not be touched any more. */
 void exchange_finish(struct exchange *x);
 

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/arena.h"
 #include "base/clock.h"
+#include "server/marker.h"
 #include "server/source_link.h"
 
 #define MAX_BATCH 4096
@@ -21,7 +22,8 @@
 
 struct requests {
 	struct requests_options options;
-	struct source_link *link; /* NULL without a source */
+	struct source_link *link; /* for heads; NULL without a source */
+	struct marker *marker;
 	pthread_t thread;
 	bool thread_running;
 	pthread_mutex_t lock;
@@ -37,8 +39,7 @@ struct requests {
 	struct checkpoint_job *waiting;      /* JOB_WAIT */
 	uint64_t checked_generation;         /* connection whose identity was compared */
 	bool same_source;
-	bool marker_owed;                    /* after a reconnect, or after one failed */
-	int64_t marker_ms, look_ms;          /* last times */
+	int64_t look_ms;                     /* last time that heads were looked for */
 };
 
 /* ---- the source --------------------------------------------------------------------------------------------------------------- */
@@ -81,26 +82,6 @@ static bool read_head(struct requests *r, struct position *head)
 	if (!ok)
 		log_warn(r->options.log, "Reading the source's position for checkpoint requests failed: %s", err.message);
 	return usable;
-}
-
-static void make_marker(struct requests *r)
-{
-	r->marker_ms = clock_mono_ms();
-	r->marker_owed = true;
-	struct source_connection *c = r->link ? source_link_take(r->link) : NULL;
-	if (!c)
-		return;
-	struct error err = {.code = ""};
-	bool ok = source_marker(c, &err);
-	source_link_return(r->link, ok);
-	if (!ok) {
-		log_warn(r->options.log, "Making a marker for checkpoint requests failed, it will be made again: %s", err.message);
-		return;
-	}
-	r->marker_owed = false;
-	pthread_mutex_lock(&r->lock);
-	r->stats.markers++;
-	pthread_mutex_unlock(&r->lock);
 }
 
 /* ---- batches ------------------------------------------------------------------------------------------------------------------ */
@@ -190,14 +171,8 @@ static void run_batch(struct requests *r, struct checkpoint_job *jobs)
 	struct checkpoint_job *after_marker = NULL;
 	bool pending = store_batch(r, store, stores, known, head, &after_marker);
 	pending |= begin_waiting(r, wait, known, head);
-	if (pending && known)
-		make_marker(r);
-	else if (pending)
-		r->marker_owed = true;
-	for (struct checkpoint_job *j = after_marker, *next; j; j = next) {
-		next = j->next;
-		finish(j, OUTCOME_DONE);
-	}
+	if (pending)
+		marker_want(r->marker, after_marker);
 	arena_reset(&r->arena);
 }
 
@@ -227,7 +202,7 @@ static void look_at_waiting_jobs(struct requests *r, bool stopping)
 			j->head = head;
 		}
 	storage_want_position(r->options.storage, head);
-	make_marker(r);
+	marker_want(r->marker, NULL);
 }
 
 /* Heads for those that came while there was none: first who waits, then the head, then exactly these. */
@@ -243,7 +218,7 @@ static void fill_heads(struct requests *r)
 	}
 	if (count > 0 && read_head(r, &head)) {
 		if (storage_fill_heads(r->options.storage, w, head, &err))
-			r->marker_owed = true;
+			marker_want(r->marker, NULL);
 		else
 			log_error(r->options.log, "Storing heads of checkpoint requests failed [%s] %s", err.code, err.message);
 	}
@@ -258,10 +233,14 @@ static void upkeep(struct requests *r, bool connected)
 		r->look_ms = now;
 		fill_heads(r);
 	}
+	int64_t attempt_ms;
+	bool owed;
+	uint64_t made;
+	marker_status(r->marker, &attempt_ms, &owed, &made);
 	size_t pending = storage_pending_requests(r->options.storage, &oldest_ms);
-	bool stale = pending > 0 && oldest_ms > 0 && now - oldest_ms >= STALE_PENDING_MS && now - r->marker_ms >= STALE_MARKER_MS;
-	if (pending > 0 && (connected || stale || (r->marker_owed && now - r->marker_ms >= UPKEEP_MS)))
-		make_marker(r);
+	bool stale = pending > 0 && oldest_ms > 0 && now - oldest_ms >= STALE_PENDING_MS && now - attempt_ms >= STALE_MARKER_MS;
+	if (pending > 0 && (connected || stale || (owed && now - attempt_ms >= UPKEEP_MS)))
+		marker_want(r->marker, NULL);
 }
 
 /* ---- the thread ----------------------------------------------------------------------------------------------------------------- */
@@ -351,6 +330,9 @@ void requests_get_stats(struct requests *r, struct requests_stats *out)
 	pthread_mutex_lock(&r->lock);
 	*out = r->stats;
 	pthread_mutex_unlock(&r->lock);
+	int64_t attempt_ms;
+	bool owed;
+	marker_status(r->marker, &attempt_ms, &owed, &out->markers);
 }
 
 struct requests *requests_start(const struct requests_options *options, struct error *err)
@@ -358,7 +340,6 @@ struct requests *requests_start(const struct requests_options *options, struct e
 	struct requests *r = xcalloc(1, sizeof(*r));
 	r->options = *options;
 	r->batch = xcalloc(MAX_BATCH, sizeof(*r->batch));
-	r->marker_owed = true; /* whoever stored what is pending may have died before its marker */
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_condattr_t monotonic;
 	pthread_condattr_init(&monotonic);
@@ -370,7 +351,8 @@ struct requests *requests_start(const struct requests_options *options, struct e
 	pthread_sigmask(SIG_BLOCK, &all, &before);
 	if (options->source)
 		r->link = source_link_start(options->source, options->log, on_connected, r);
-	r->thread_running = (r->link || !options->source) && pthread_create(&r->thread, NULL, run, r) == 0;
+	r->marker = marker_start(options->source, options->log, on_connected, r);
+	r->thread_running = r->marker && (r->link || !options->source) && pthread_create(&r->thread, NULL, run, r) == 0;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (!r->thread_running) {
 		requests_free(r);
@@ -392,6 +374,7 @@ void requests_stop(struct requests *r)
 		source_link_cut(r->link);
 	pthread_join(r->thread, NULL);
 	r->thread_running = false;
+	marker_stop(r->marker);
 }
 
 void requests_free(struct requests *r)
@@ -400,6 +383,7 @@ void requests_free(struct requests *r)
 		return;
 	requests_stop(r);
 	source_link_free(r->link);
+	marker_free(r->marker);
 	pthread_mutex_destroy(&r->lock);
 	pthread_cond_destroy(&r->work);
 	arena_free(&r->arena);

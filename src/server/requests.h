@@ -1,8 +1,8 @@
 /*
  * requests.h: the batcher of checkpoint requests (checkpoint-requests 2).
  *
- * A thread gathers what came before its head read began, reads one head, stores all with it, answers, and makes one marker if
- * anything is pending. It never waits for a source that is down: heads are unknown then, the answer is 200, and heads are filled in
+ * A thread gathers what came before its head read began, reads one head, stores all with it, answers, and asks for one marker if
+ * anything is pending (marker.h). It never waits for a source that is down: heads are unknown then, the answer is 200, and heads are filled in
  * once the source is back. Connecting is another thread's work, which also cuts calls that hang.
  */
 #ifndef SYNCLINE_SERVER_REQUESTS_H

@@ -151,7 +151,7 @@ static bool admit(struct exchange *x)
 	return true;
 }
 
-static void admit_on_worker(struct task *task)
+static void admit_away(struct task *task)
 {
 	struct exchange *x = exchange_of_task(task);
 	if (admit(x))
@@ -164,7 +164,7 @@ static void admit_on_worker(struct task *task)
 static bool submit(struct exchange *x)
 {
 	if (!x->server->options.keys_are_local) {
-		exchange_to_worker(x, admit_on_worker);
+		exchange_to_verifier(x, admit_away);
 		return false;
 	}
 	if (!admit(x))

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #define DEFAULT_WINDOW (256 * 1024)
 #define DEFAULT_CONNECTIONS 200
 #define ZSTD_CONTEXTS 64
+#define VERIFIERS 4 /* each may wait 3 s for a key server; running streams must not */
 
 /* ---- start -------------------------------------------------------------------------------------------------------------------- */
 
@@ -45,6 +47,16 @@ static void fill_defaults(struct server_options *o)
 		o->window_bytes = DEFAULT_WINDOW;
 	if (o->max_connections == 0)
 		o->max_connections = DEFAULT_CONNECTIONS;
+}
+
+/* A descriptor a client: the soft limit is often 1024, for the sake of programs that use select(). */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /* SO_REUSEPORT lets a second process listen beside the first without an error; so somebody without it asks first. */
@@ -74,7 +86,8 @@ static bool start_threads(struct server *s, struct error *err)
 			s->port = net_thread_port(n);
 	}
 	s->pool = worker_pool_new(s->options.workers);
-	if (!s->pool)
+	s->verifiers = s->options.keys_are_local ? s->pool : worker_pool_new(VERIFIERS);
+	if (!s->pool || !s->verifiers)
 		return error_set(err, "", "cannot start a thread");
 	s->requests = requests_start(
 	        &(struct requests_options){.storage = s->options.storage, .source = s->options.source, .log = s->options.log}, err);
@@ -97,6 +110,7 @@ struct server *server_start(const struct server_options *options, struct error *
 	s->port = options->port;
 	s->started_at_ms = clock_mono_ms();
 	s->nets = xcalloc((size_t)s->options.net_threads, sizeof(*s->nets));
+	raise_descriptor_limit();
 	s->hub = session_hub_new(options->storage, stream_wake, NULL);
 	s->codings = transfer_codings_new(ZSTD_CONTEXTS);
 	if (!start_threads(s, err)) {
@@ -214,8 +228,10 @@ void server_stop(struct server *s, int timeout_ms)
 	/* Whoever still has something of a net thread's gives it back before the thread goes. */
 	if (s->requests)
 		requests_stop(s->requests);
+	if (s->verifiers != s->pool)
+		worker_pool_free(s->verifiers); /* before the other: it hands on to it */
 	worker_pool_free(s->pool);
-	s->pool = NULL;
+	s->pool = s->verifiers = NULL;
 	storage_subscribe(s->options.storage, NULL, NULL);
 	on_all(s, leave_loop);
 	for (int i = 0; i < s->net_count; i++)

@@ -17,7 +17,8 @@ struct server {
 	int port;
 	int net_count;
 	struct net_thread *nets;
-	struct worker_pool *pool;
+	struct worker_pool *pool;      /* session steps */
+	struct worker_pool *verifiers; /* tokens: the same pool, or one of its own when a verification may wait for a key server */
 	struct session_hub *hub;
 	struct requests *requests;
 	struct transfer_codings *codings;

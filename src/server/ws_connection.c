@@ -122,12 +122,12 @@ void ws_job_free(struct ws_job *j)
 	free(j);
 }
 
-void ws_job_start(struct ws_job *j, void (*run)(struct task *), void (*home)(struct net_item *))
+void ws_job_start(struct ws_job *j, struct worker_pool *pool, void (*run)(struct task *), void (*home)(struct net_item *))
 {
 	j->task.run = run;
 	j->item.run = home;
 	j->net->away++;
-	worker_pool_push(j->server->pool, &j->task);
+	worker_pool_push(pool, &j->task);
 }
 
 void ws_job_home(struct ws_job *j)

@@ -58,6 +58,8 @@ struct ws_stream {
 	struct ws_job *opening;     /* with a worker */
 	struct stream *stream;      /* NULL before and after */
 	uint64_t document_left;     /* bytes of the document in hand, when blocks cut it */
+	int64_t written_ms;         /* last line; monotonic */
+	struct timer_entry complete; /* set: over, but for the COMPLETE */
 };
 
 /* Work for a worker on behalf of a connection that may be gone when it comes home. */
@@ -89,7 +91,7 @@ void ws_refuse(struct ws_connection *w, enum rsocket_error code, struct slice te
 void ws_close(struct ws_connection *w, int code);
 struct ws_job *ws_job_new(struct ws_connection *w);
 void ws_job_free(struct ws_job *j);
-void ws_job_start(struct ws_job *j, void (*run)(struct task *), void (*home)(struct net_item *));
+void ws_job_start(struct ws_job *j, struct worker_pool *pool, void (*run)(struct task *), void (*home)(struct net_item *));
 /* On the net thread, first thing when a job is home. */
 void ws_job_home(struct ws_job *j);
 /* Text of a mime type, or of a request in it, as JSON. False: it is not. */

@@ -128,5 +128,5 @@ void ws_setup(struct ws_connection *w, const struct rsocket_frame *f)
 	w->phase = WS_VERIFYING;
 	w->verifying = j;
 	set_lifetime(w, f->lifetime_ms);
-	ws_job_start(j, verify, verified);
+	ws_job_start(j, j->server->verifiers, verify, verified);
 }

@@ -13,6 +13,10 @@
 
 #define UNLIMITED 0x7fffffffu /* RSocket: as many as you like */
 
+/* COMPLETE makes the JavaScript SDK throw away lines that it has received and not yet looked at. The last line of a stream, which tells
+ * that the token is over, gets so much time to be looked at; else the client comes back with the same token, again and again. */
+#define COMPLETE_DELAY_MS 150
+
 static struct ws_stream *find(struct ws_connection *w, uint32_t id)
 {
 	for (struct ws_stream *s = w->streams; s; s = s->next)
@@ -35,6 +39,7 @@ static void drop(struct ws_stream *s)
 		s->opening->target = NULL;
 	if (s->stream)
 		stream_detach(s->stream);
+	timer_clear(&w->connection->net->wheel, &s->complete);
 	buf_free(&s->metadata);
 	buf_free(&s->data);
 	free(s);
@@ -114,6 +119,7 @@ static void write_blocks(void *owner, struct block **blocks, size_t count, size_
 	(void)bytes;
 	struct ws_stream *s = owner;
 	struct piece_list l = {0};
+	s->written_ms = s->ws->connection->net->now_ms;
 	for (size_t i = 0; i < count; i++)
 		add_block(&l, s, blocks[i]);
 	size_t offset = 0;
@@ -132,24 +138,38 @@ static size_t unsent(void *owner)
 	return connection_unsent(((struct ws_stream *)owner)->ws->connection);
 }
 
+static void send_complete(struct ws_stream *s)
+{
+	struct ws_connection *w = s->ws;
+	struct buf b = {0};
+	rsocket_complete(&b, s->id);
+	drop(s);
+	ws_send_frame(w, buf_slice(&b));
+	buf_free(&b);
+	if (w->connection->state != CONNECTION_DEAD)
+		after_end(w);
+}
+
+static void complete_due(struct timer_entry *entry)
+{
+	send_complete((struct ws_stream *)((char *)entry - offsetof(struct ws_stream, complete)));
+}
+
 static void stream_over(void *owner, const struct stream_end *e)
 {
 	struct ws_stream *s = owner;
-	struct ws_connection *w = s->ws;
-	struct buf b = {0};
-	uint32_t id = s->id;
+	struct net_thread *n = s->ws->connection->net;
 	s->stream = NULL;
 	if (!e->clean) {
+		struct buf b = {0};
 		stream_error_text(&b, e->err);
 		refuse(s, RSOCKET_APPLICATION_ERROR, buf_slice(&b));
+		buf_free(&b);
+	} else if (!n->draining && n->now_ms - s->written_ms < COMPLETE_DELAY_MS) {
+		timer_set(&n->wheel, &s->complete, n->now_ms + COMPLETE_DELAY_MS);
 	} else {
-		drop(s);
-		rsocket_complete(&b, id);
-		ws_send_frame(w, buf_slice(&b));
-		if (w->connection->state != CONNECTION_DEAD)
-			after_end(w);
+		send_complete(s);
 	}
-	buf_free(&b);
 }
 
 static const struct stream_transport transport = {.write = write_blocks, .end = stream_over, .unsent = unsent};
@@ -272,14 +292,14 @@ static void start(struct ws_stream *s)
 	s->data = (struct buf){0};
 	buf_free(&s->metadata);
 	s->opening = j;
-	ws_job_start(j, open_stream, opened);
+	ws_job_start(j, j->server->pool, open_stream, opened);
 }
 
 void ws_streams_start(struct ws_connection *w)
 {
 	for (struct ws_stream *s = w->streams, *next; s; s = next) {
 		next = s->next;
-		if (!s->assembling && !s->opening && !s->stream)
+		if (!s->assembling && !s->opening && !s->stream && !s->complete.next)
 			start(s);
 		if (w->phase == WS_ENDED || w->connection->state == CONNECTION_DEAD)
 			return;
@@ -312,6 +332,7 @@ static void request_stream(struct ws_connection *w, const struct rsocket_frame *
 	struct ws_stream *s = xcalloc(1, sizeof(*s));
 	s->ws = w;
 	s->id = f->stream;
+	s->complete.fire = complete_due;
 	s->credits = f->n == UNLIMITED ? SIZE_MAX : f->n;
 	s->next = w->streams;
 	w->streams = s;

@@ -282,7 +282,7 @@ static void a_lost_connection_is_made_anew(void **state)
 	fake_source.down = false;
 	wait_until(heads_are_filled);
 	assert_true(fake_source.markers > markers);
-	assert_int_equal(fake_source.connects, 2);
+	assert_true(fake_source.connects >= 3); /* there are two: for heads and for markers */
 }
 
 static void a_failed_marker_follows_by_itself(void **state)

@@ -613,6 +613,22 @@ static void expiry_without_credit_is_complete_all_the_same(void **state)
 	client_close(&c);
 }
 
+/* The JavaScript SDK forgets lines that it has not looked at when COMPLETE comes. */
+static void complete_keeps_a_distance_from_the_last_line(void **state)
+{
+	(void)state;
+	struct slice d = document(10, 'a');
+	fake_auth.lifetime_s = 0; /* the one line there is comes together with the end */
+	line(d);
+	struct client c = open_rsocket();
+	send_request(&c, 1, 10);
+	expect_payload(&c, 1, d);
+	int64_t began = clock_mono_ms();
+	expect_frame(&c, 1, RSOCKET_PAYLOAD, RSOCKET_COMPLETE, SLICE(""));
+	assert_true(clock_mono_ms() - began >= 80);
+	client_close(&c);
+}
+
 static void shutdown_completes_streams_and_closes_with_1001(void **state)
 {
 	(void)state;
@@ -722,6 +738,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(several_streams_are_independent_up_to_four, start, stop),
 	        cmocka_unit_test_setup_teardown(limits, start_small, stop),
 	        cmocka_unit_test_setup_teardown(expiry_without_credit_is_complete_all_the_same, start, stop),
+	        cmocka_unit_test_setup_teardown(complete_keeps_a_distance_from_the_last_line, start, stop),
 	        cmocka_unit_test_setup_teardown(shutdown_completes_streams_and_closes_with_1001, start, stop),
 	        cmocka_unit_test_setup_teardown(a_client_that_only_asks_for_echoes_is_not_read_for_ever, start_small, stop),
 	        cmocka_unit_test_setup_teardown(bad_handshakes_are_refused, start, stop),
