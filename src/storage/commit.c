@@ -372,7 +372,7 @@ bool storage_commit(struct storage *s, struct position applied, bool visible, bo
 		return writer_peek(s, err);
 	end_peek(s);
 	/* The first position of another source behind the address. Before anything of it is shown, old heads must be forgotten. */
-	if (applied.era > s->state.applied.era && !requests_new_era(s, err))
+	if (applied.era > s->state.applied.era && !requests_new_era(s, applied.era, err))
 		return false;
 	struct store_state next = s->state;
 	if (position_cmp(applied, next.applied) > 0)

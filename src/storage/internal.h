@@ -157,6 +157,6 @@ struct served storage_served(struct storage *s);
 bool requests_passed(struct storage *s, struct position after, struct position up_to, const struct user_key **users,
                      size_t *count, struct requests_txn **txn, struct arena *arena, struct error *err);
 /* A position of a new era is about to be served: pending heads mean nothing any more. */
-bool requests_new_era(struct storage *s, struct error *err);
+bool requests_new_era(struct storage *s, uint64_t era, struct error *err);
 
 #endif

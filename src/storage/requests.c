@@ -440,7 +440,7 @@ static bool forget_heads(struct storage *s, const struct served *p, const struct
 	return ok;
 }
 
-bool requests_new_era(struct storage *s, struct error *err)
+bool requests_new_era(struct storage *s, uint64_t era, struct error *err)
 {
 	const struct backend_ops *ops = s->backend->ops;
 	struct served p = storage_served(s);
@@ -448,10 +448,10 @@ bool requests_new_era(struct storage *s, struct error *err)
 	struct waiting_heads users = {.count = 0};
 	struct requests_txn *t;
 	pthread_mutex_lock(&s->requests_lock);
-	s->request_era = s->state.applied.era + 1;
+	s->request_era = era;
 	bool ok = ops->requests_begin(s->backend, true, &t, err);
 	if (ok) {
-		ok = ops->heads_each(t, after, (struct position){s->state.applied.era, UINT64_MAX}, add_user, &users, err) &&
+		ok = ops->heads_each(t, after, (struct position){era - 1, UINT64_MAX}, add_user, &users, err) &&
 		     forget_heads(s, &p, &users, t, err);
 		if (ok)
 			ok = ops->requests_commit(t, err);
