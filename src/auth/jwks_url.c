@@ -1,6 +1,7 @@
 /* jwks_url.c: see jwks_url.h. libcurl's parser turns all spellings of an IPv4 address into one. */
 #include "auth/jwks_url.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 
 #include "base/slice.h"

@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
-#include "config/ip_range.h"
+#include "base/ip_range.h"
 
 struct address_rules {
 	const char *const *ranges; /* CIDR or "local" */

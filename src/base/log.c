@@ -37,6 +37,20 @@ static void append_json_text(struct buf *b, const char *s)
 	buf_putc(b, '"');
 }
 
+/* Text of others gets into messages: it must not be able to start a line of its own, or to steer a terminal. */
+static void append_plain_text(struct buf *b, const char *s)
+{
+	for (; *s; s++) {
+		unsigned char c = (unsigned char)*s;
+		if (c == '\n' || c == '\r' || c == '\t')
+			buf_printf(b, "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : 't');
+		else if (c < 0x20 || c == 0x7F)
+			buf_printf(b, "\\x%02x", c);
+		else
+			buf_putc(b, (char)c);
+	}
+}
+
 void log_line(const struct log *log, enum log_level level, const char *format, ...)
 {
 	if (!log_on(log, level))
@@ -58,7 +72,9 @@ void log_line(const struct log *log, enum log_level level, const char *format, .
 		append_json_text(&line, text.p);
 		buf_printf(&line, ",\"timestamp\":\"%s\"}\n", when);
 	} else {
-		buf_printf(&line, "%s %-5s %s\n", when, names[level], text.p);
+		buf_printf(&line, "%s %-5s ", when, names[level]);
+		append_plain_text(&line, text.p);
+		buf_putc(&line, '\n');
 	}
 	ssize_t ignored = write(log->fd, line.p, line.n);
 	(void)ignored;

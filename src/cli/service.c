@@ -7,40 +7,12 @@
 
 #include "base/clock.h"
 #include "cli/sync_config.h"
+#include "cli/wiring.h"
 
 /* SIGTERM to exit within 5 s: streams get most of it to drain. */
 #define DRAIN_MS 2500
 /* A control loop that gave no sign of life for this long is dead (http-api-and-operations 3). */
 #define LIVENESS_MS 10000
-
-static void make_source_config(const struct config *c, struct source_config *out)
-{
-	const struct config_postgres *p = &c->source;
-	*out = (struct source_config){
-		.type = p->type,
-		.id = p->id,
-		.tag = p->tag,
-		.hostname = p->hostname,
-		.username = p->username,
-		.password = p->password,
-		.database = p->database,
-		.port = p->port,
-		.sslmode = strcmp(p->sslmode, "disable") == 0     ? SSLMODE_DISABLE
-		           : strcmp(p->sslmode, "verify-ca") == 0 ? SSLMODE_VERIFY_CA
-		                                                  : SSLMODE_VERIFY_FULL,
-		.cacert = p->cacert,
-		.client_certificate = p->client_certificate,
-		.client_private_key = p->client_private_key,
-		.tls_servername = p->tls_servername,
-		.application_name = "syncline/" SYNCLINE_VERSION,
-		.reject_ip_ranges = p->reject_ip_ranges,
-		.reject_ip_range_count = p->reject_ip_range_count,
-		.slot_name_prefix = p->slot_name_prefix,
-		.connect_timeout_s = p->connect_timeout_s,
-		.snapshot_socket_timeout_s = p->snapshot_socket_timeout_s,
-		.heartbeat_interval_s = p->heartbeat_interval_s,
-	};
-}
 
 static int fail(struct service *s, int code, const struct error *err)
 {
@@ -55,12 +27,7 @@ static bool open_storage(struct service *s, struct error *err)
 	if (strcmp(c->storage.type, "lmdb") != 0)
 		return error_set(err, "", "storage.type: '%s' is not supported by this version; it supports 'lmdb', the embedded store",
 		                 c->storage.type);
-	struct storage_options options = {
-		.path = slice_cstr(c->storage.path),
-		.map_size = c->storage.map_size,
-		.request_retention_ms = c->api.checkpoint_request_retention_minutes * 60000,
-		.log = &s->log,
-	};
+	struct storage_options options = wiring_storage_options(c, &s->log);
 	s->storage = storage_open_lmdb(&options, err);
 	if (s->storage)
 		log_info(&s->log, "Embedded store in %s%s", c->storage.path,
@@ -70,20 +37,7 @@ static bool open_storage(struct service *s, struct error *err)
 
 static bool open_keys(struct service *s, struct error *err)
 {
-	const struct config *c = s->config;
-	struct auth_config auth = {
-		.audience = c->client_auth.audience.items,
-		.audience_count = c->client_auth.audience.count,
-		.static_keys = c->client_auth.static_keys,
-		.static_key_count = c->client_auth.static_key_count,
-		.jwks_uris = c->client_auth.jwks_uris.items,
-		.jwks_uri_count = c->client_auth.jwks_uris.count,
-		.reject_ip_ranges = c->client_auth.reject_ip_ranges.items,
-		.reject_ip_range_count = c->client_auth.reject_ip_ranges.count,
-		.block_ipv6 = c->client_auth.block_local_jwks,
-		.supabase = c->client_auth.supabase,
-		.supabase_jwt_secret = c->client_auth.supabase_jwt_secret,
-	};
+	struct auth_config auth = wiring_auth_config(s->config);
 	s->keys = key_store_new(&auth, &s->log, err);
 	return s->keys != NULL;
 }
@@ -106,8 +60,8 @@ static bool start_server(struct service *s, struct error *err)
 	const struct config *c = s->config;
 	struct server_options options = {
 		.port = c->port,
-		.max_connections = c->api.max_concurrent_connections < 0 ? 0 : (size_t)c->api.max_concurrent_connections,
-		.limits = {(size_t)c->api.max_buckets_per_connection, (size_t)c->api.max_parameter_query_results},
+		.max_connections = wiring_limit(c->api.max_concurrent_connections),
+		.limits = {wiring_limit(c->api.max_buckets_per_connection), wiring_limit(c->api.max_parameter_query_results)},
 		.probes = c->probes.use_http || c->probes.use_legacy,
 		.admin_tokens = c->api.tokens.items,
 		.admin_token_count = c->api.tokens.count,
@@ -170,7 +124,7 @@ int service_start(struct service *s)
 {
 	struct error err = {.code = ""};
 	if (s->config->has_source) {
-		make_source_config(s->config, &s->source_config);
+		s->source_config = wiring_source_config(s->config);
 		s->source = source_new(&s->source_config, &s->log);
 	}
 	if (!open_keys(s, &err) || !open_storage(s, &err))

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "config/ip_range.h"
+#include "base/ip_range.h"
 #include "config/load.h"
 #include "config/uri.h"
 

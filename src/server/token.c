@@ -10,7 +10,8 @@ bool token_verify(struct server *s, struct slice token, struct arena *arena, str
 	struct slice detail = {0};
 	if (key_store_verify(s->options.keys, token, clock_wall_ms() / 1000, arena, out, &detail, err))
 		return true;
-	log_error(s->options.log, "Request failed [%s] %s {\"tokenDetails\":\"%.*s\"}", err->code, err->message, SLICE_ARG(detail));
+	log_error(s->options.log, "Request failed [%s] %s {\"tokenDetails\":\"%.*s\"}", err->code, err->message,
+	          SLICE_ARG(detail));
 	return false;
 }
 
@@ -26,7 +27,8 @@ bool token_check(struct exchange *x)
 	return false;
 }
 
-void token_log_fields(struct buf *b, const struct verified_token *t, const struct sync_request *request, struct slice agent, bool bson)
+void token_log_fields(struct buf *b, const struct verified_token *t, const struct sync_request *request, struct slice agent,
+                      bool bson)
 {
 	buf_lit(b, "\"user_id\":");
 	json_append_string(b, t->user_id);

@@ -2,7 +2,6 @@
 #define _GNU_SOURCE /* memfd_create */
 #include "source/postgres/conninfo.h"
 
-#include <arpa/inet.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/ip_range.h"
 
 #define MAX_ADDRESSES 8
 
@@ -65,83 +66,6 @@ static const char *memory_path(struct conninfo *info, int fd)
 	return arena_printf(&info->arena, "/proc/self/fd/%d", fd).p;
 }
 
-/* ---- address ranges ------------------------------------------------------------------------------------------------------- */
-
-struct address {
-	int bits; /* 32 or 128 */
-	unsigned char bytes[16];
-};
-
-static bool address_parse(const char *text, struct address *out)
-{
-	memset(out, 0, sizeof(*out));
-	if (inet_pton(AF_INET, text, out->bytes) == 1) {
-		out->bits = 32;
-		return true;
-	}
-	if (inet_pton(AF_INET6, text, out->bytes) != 1)
-		return false;
-	out->bits = 128;
-	static const unsigned char mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-	if (memcmp(out->bytes, mapped, sizeof(mapped)) == 0) { /* ::ffff:10.0.0.1 is 10.0.0.1 */
-		memmove(out->bytes, out->bytes + 12, 4);
-		out->bits = 32;
-	}
-	return true;
-}
-
-static bool in_range(const struct address *a, const char *cidr)
-{
-	char text[64];
-	snprintf(text, sizeof(text), "%s", cidr);
-	char *slash = strchr(text, '/');
-	if (slash)
-		*slash++ = '\0';
-	struct address net;
-	if (!address_parse(text, &net) || net.bits != a->bits)
-		return false;
-	int prefix = slash ? atoi(slash) : net.bits;
-	if (prefix < 0 || prefix > net.bits)
-		return false;
-	int whole = prefix / 8, rest = prefix % 8;
-	if (memcmp(a->bytes, net.bytes, (size_t)whole) != 0)
-		return false;
-	return rest == 0 || ((a->bytes[whole] ^ net.bytes[whole]) & (0xff << (8 - rest)) & 0xff) == 0;
-}
-
-static bool is_local(const struct address *a)
-{
-	static const char *const four[] = {"0.0.0.0/8",    "10.0.0.0/8",    "100.64.0.0/10",   "127.0.0.0/8",  "169.254.0.0/16",
-	                                   "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",    "192.88.99.0/24", "192.168.0.0/16",
-	                                   "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"};
-	static const char *const six[] = {"2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"};
-	if (a->bits == 32) {
-		for (size_t i = 0; i < sizeof(four) / sizeof(*four); i++)
-			if (in_range(a, four[i]))
-				return true;
-		return false;
-	}
-	if (!in_range(a, "2000::/3")) /* the only public unicast space */
-		return true;
-	for (size_t i = 0; i < sizeof(six) / sizeof(*six); i++)
-		if (in_range(a, six[i]))
-			return true;
-	return false;
-}
-
-bool address_rejected(const char *address, const char *const *ranges, size_t count)
-{
-	struct address a;
-	if (count == 0)
-		return false;
-	if (!address_parse(address, &a))
-		return true;
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(ranges[i], "local") == 0 ? is_local(&a) : in_range(&a, ranges[i]))
-			return true;
-	return false;
-}
-
 /* ---- host ----------------------------------------------------------------------------------------------------------------- */
 
 /*
@@ -165,9 +89,12 @@ static bool add_host(struct conninfo *info, const struct source_config *config, 
 	int count = 0, refused = 0;
 	for (struct addrinfo *a = found; a && count < MAX_ADDRESSES; a = a->ai_next) {
 		char text[NI_MAXHOST];
+		const char *rule;
+		struct ip_address ip;
 		if (getnameinfo(a->ai_addr, a->ai_addrlen, text, sizeof(text), NULL, 0, NI_NUMERICHOST) != 0)
 			continue;
-		if (address_rejected(text, config->reject_ip_ranges, config->reject_ip_range_count)) {
+		if (!ip_from_socket(a->ai_addr, &ip) ||
+		    ip_check(&ip, config->reject_ip_ranges, config->reject_ip_range_count, &rule) != IP_ALLOWED) {
 			refused++;
 			continue;
 		}

@@ -21,7 +21,4 @@ void conninfo_free(struct conninfo *info);
 /* An anonymous file with the text, readable under /proc/self/fd/<fd> by this process only; -1 when text is NULL or on failure. */
 int conninfo_memory_file(const char *name, const char *text);
 
-/* True if the address (text form) lies in one of the ranges: CIDR texts, or "local" for everything that is not public unicast. */
-bool address_rejected(const char *address, const char *const *ranges, size_t count);
-
 #endif

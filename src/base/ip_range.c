@@ -1,28 +1,13 @@
-/*
- * ip_range.h: addresses that the service must not connect to (configuration 2.3 reject_ip_ranges, auth 3.5).
- *
- * Header only, because layers that do not link each other need it. A rule is a CIDR range, or "local": everything that is not public
- * unicast. IPv4-mapped IPv6 addresses are held against IPv4 ranges too.
- */
-#ifndef SYNCLINE_CONFIG_IP_RANGE_H
-#define SYNCLINE_CONFIG_IP_RANGE_H
+/* ip_range.c: see ip_range.h. */
+#include "base/ip_range.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-struct ip_address {
-	bool v6;
-	uint8_t bytes[16]; /* 4 of them for IPv4 */
-};
-
-/* Also the old numeric forms of IPv4 (2130706433, 0x7f.1), which resolvers accept. */
-static inline bool ip_parse(const char *text, struct ip_address *out)
+bool ip_parse(const char *text, struct ip_address *out)
 {
 	struct in_addr v4;
 	memset(out, 0, sizeof(*out));
@@ -36,7 +21,7 @@ static inline bool ip_parse(const char *text, struct ip_address *out)
 	return true;
 }
 
-static inline bool ip_from_socket(const struct sockaddr *address, struct ip_address *out)
+bool ip_from_socket(const struct sockaddr *address, struct ip_address *out)
 {
 	memset(out, 0, sizeof(*out));
 	if (address->sa_family == AF_INET) {
@@ -49,7 +34,7 @@ static inline bool ip_from_socket(const struct sockaddr *address, struct ip_addr
 	return out->v6;
 }
 
-static inline bool ip_prefix_matches(const uint8_t *address, const uint8_t *range, unsigned bits)
+static bool ip_prefix_matches(const uint8_t *address, const uint8_t *range, unsigned bits)
 {
 	if (memcmp(address, range, bits / 8) != 0)
 		return false;
@@ -57,7 +42,7 @@ static inline bool ip_prefix_matches(const uint8_t *address, const uint8_t *rang
 	return rest == 0 || ((address[bits / 8] ^ range[bits / 8]) >> (8 - rest)) == 0;
 }
 
-static inline bool ip_mapped_v4(const struct ip_address *ip, struct ip_address *v4)
+static bool ip_mapped_v4(const struct ip_address *ip, struct ip_address *v4)
 {
 	static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};
 	if (!ip->v6 || memcmp(ip->bytes, mapped, 12) != 0)
@@ -68,7 +53,7 @@ static inline bool ip_mapped_v4(const struct ip_address *ip, struct ip_address *
 }
 
 /* False: the text is not a range. */
-static inline bool ip_in_cidr(const struct ip_address *ip, const char *range, bool *inside)
+static bool ip_in_cidr(const struct ip_address *ip, const char *range, bool *inside)
 {
 	char text[64];
 	const char *slash = strchr(range, '/');
@@ -96,7 +81,7 @@ static inline bool ip_in_cidr(const struct ip_address *ip, const char *range, bo
 }
 
 /* The IANA special-purpose registries (RFC 6890 and updates), and everything of IPv6 outside 2000::/3. */
-static inline bool ip_is_local(const struct ip_address *ip)
+static bool ip_is_local(const struct ip_address *ip)
 {
 	static const char *const v4[] = {
 	        "0.0.0.0/8",       "10.0.0.0/8",    "100.64.0.0/10",   "127.0.0.0/8",     "169.254.0.0/16", "172.16.0.0/12",
@@ -117,10 +102,7 @@ static inline bool ip_is_local(const struct ip_address *ip)
 	return inside;
 }
 
-enum ip_verdict { IP_ALLOWED, IP_REFUSED, IP_BAD_RANGE };
-
-/* *rule: the one that refused it or is malformed. */
-static inline enum ip_verdict ip_check(const struct ip_address *ip, const char *const *ranges, size_t count, const char **rule)
+enum ip_verdict ip_check(const struct ip_address *ip, const char *const *ranges, size_t count, const char **rule)
 {
 	for (size_t i = 0; i < count; i++) {
 		bool inside;
@@ -134,5 +116,3 @@ static inline enum ip_verdict ip_check(const struct ip_address *ip, const char *
 	}
 	return IP_ALLOWED;
 }
-
-#endif
