@@ -15,11 +15,11 @@
 #include "server/state.h"
 #include "server/ws_connection.h"
 
-#define MAX_AHEAD HTTP_MAX_HEAD        /* bytes a client may send ahead of an answer before it is not read any more */
-#define MAX_AHEAD_STREAM 4096          /* a stream's client has nothing to say */
+#define MAX_AHEAD HTTP_MAX_HEAD /* bytes a client may send ahead of an answer before it is not read any more */
+#define MAX_AHEAD_STREAM 4096   /* a stream's client has nothing to say */
 #define MAX_LINGER_BYTES (4 * 1024 * 1024)
 #define LINGER_MS 2000
-#define COPY_BELOW 1024                /* smaller pieces are cheaper to copy than to refer to */
+#define COPY_BELOW 1024 /* smaller pieces are cheaper to copy than to refer to */
 #define MAX_IOV 64
 
 static void advance(struct connection *c);
@@ -242,8 +242,8 @@ static void log_request(struct connection *c, const struct exchange *x)
 	if (!log_on(log, LOG_INFO))
 		return;
 	log_line(log, LOG_INFO, "%.*s %.*s {\"duration_ms\":%.3f,\"route\":\"%s\",\"status\":%d}", SLICE_ARG(x->request.method),
-	         SLICE_ARG(x->request.path), (double)(clock_mono_us() - x->began_us) / 1000.0, x->route ? route_path(x->route) : "",
-	         x->response.status);
+	         SLICE_ARG(x->request.path), (double)(clock_mono_us() - x->began_us) / 1000.0,
+	         x->route ? route_path(x->route) : "", x->response.status);
 }
 
 /* Sends the answer of c->exchange and gets ready for the next request, or for the end. */
@@ -253,11 +253,12 @@ static void answer(struct connection *c, bool unread)
 	struct response *r = &x->response;
 	bool more = c->keep_alive && !r->close && !unread && !c->net->draining;
 	struct buf head = {0};
-	response_head(&head, r, &(struct response_framing){
-	                                .keep_alive = more,
-	                                .minor_0 = x->request.minor_0,
-	                                .date = net_thread_date(c->net),
-	                        });
+	response_head(&head, r,
+	              &(struct response_framing){
+	                      .keep_alive = more,
+	                      .minor_0 = x->request.minor_0,
+	                      .date = net_thread_date(c->net),
+	              });
 	struct piece pieces[2] = {{.p = head.p, .n = head.n}, {.p = r->body.p, .n = x->request.head_method ? 0 : r->body.n}};
 	log_request(c, x);
 	connection_send(c, pieces, pieces[1].n ? 2 : 1);

@@ -22,12 +22,12 @@ struct http_stream;
 struct ws_connection;
 
 enum connection_state {
-	CONNECTION_HEAD,      /* waits for a request head, or is in the middle of one */
+	CONNECTION_HEAD, /* waits for a request head, or is in the middle of one */
 	CONNECTION_BODY,
-	CONNECTION_HANDLING,  /* the exchange is with its handler */
+	CONNECTION_HANDLING, /* the exchange is with its handler */
 	CONNECTION_STREAM,
 	CONNECTION_WEBSOCKET,
-	CONNECTION_FLUSHING,  /* closes when the output is written */
+	CONNECTION_FLUSHING, /* closes when the output is written */
 	CONNECTION_LINGERING, /* answered without reading all: swallows input for a moment, so that the answer is not lost to a reset */
 	CONNECTION_DEAD,
 };
@@ -37,13 +37,13 @@ struct connection {
 	struct net_thread *net;
 	int fd;
 	enum connection_state state;
-	bool linger;           /* FLUSHING becomes LINGERING */
-	bool keep_alive;       /* after the answer in hand */
-	bool read_closed;      /* the client has shut down its sending side */
+	bool linger;      /* FLUSHING becomes LINGERING */
+	bool keep_alive;  /* after the answer in hand */
+	bool read_closed; /* the client has shut down its sending side */
 	struct event read_event, write_event;
-	struct evbuffer *out;  /* NULL: nothing waits */
-	struct buf in;         /* received, not consumed */
-	size_t scanned;        /* bytes of in that hold no end of a head */
+	struct evbuffer *out; /* NULL: nothing waits */
+	struct buf in;        /* received, not consumed */
+	size_t scanned;       /* bytes of in that hold no end of a head */
 	struct timer_entry timer;
 	int64_t body_since_ms;
 	size_t lingered;

@@ -37,13 +37,13 @@ struct exchange {
 	struct http_request request;
 	struct response response;
 	int64_t began_us;
-	bool stream_slot;              /* counts as one of max_concurrent_connections */
-	bool refused;                  /* over that limit: 429 once the body is here */
+	bool stream_slot; /* counts as one of max_concurrent_connections */
+	bool refused;     /* over that limit: 429 once the body is here */
 	/* what handlers keep */
 	struct verified_token token;
 	struct checkpoint_job job;
-	struct sync_request *sync;     /* in the request's arena */
-	struct stream *stream;         /* set when the answer is a stream */
+	struct sync_request *sync; /* in the request's arena */
+	struct stream *stream;     /* set when the answer is a stream */
 };
 
 struct exchange *exchange_new(struct net_thread *n);

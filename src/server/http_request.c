@@ -67,7 +67,8 @@ enum http_result http_find_head(struct slice received, size_t *scanned, size_t *
 		}
 		size_t at = (size_t)(lf - received.p);
 		/* An empty line: LF before it, with or without CR. A bare LF is refused when the head is parsed. */
-		bool empty = at >= 1 && (received.p[at - 1] == '\n' || (at >= 2 && received.p[at - 1] == '\r' && received.p[at - 2] == '\n'));
+		bool empty = at >= 1 && (received.p[at - 1] == '\n' ||
+		                         (at >= 2 && received.p[at - 1] == '\r' && received.p[at - 2] == '\n'));
 		if (empty) {
 			*length = at + 1;
 			return *length > HTTP_MAX_HEAD ? REQUEST_HEAD_LARGE : REQUEST_HEAD;
@@ -307,7 +308,8 @@ static size_t utf8_length(const unsigned char *p, size_t n)
 		if ((p[i] & 0xc0) != 0x80)
 			return 0;
 	/* Overlong forms, surrogates, beyond the last plane. */
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+	    (p[0] == 0xf4 && p[1] > 0x8f))
 		return 0;
 	return k;
 }
@@ -346,7 +348,8 @@ bool http_query(struct http_request *r, struct slice name, struct slice *value, 
 			continue;
 		found = true;
 		buf_clear(&text);
-		*bad = !percent_decode(equals ? slice_drop(member, k.n + 1) : SLICE(""), true, &text) || !utf8_ok(buf_slice(&text));
+		*bad = !percent_decode(equals ? slice_drop(member, k.n + 1) : SLICE(""), true, &text) ||
+		       !utf8_ok(buf_slice(&text));
 	}
 	if (found)
 		*value = arena_copy(&r->arena, text.n ? buf_slice(&text) : SLICE(""));

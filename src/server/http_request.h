@@ -30,27 +30,27 @@ struct http_request {
 	struct slice path, query;    /* of the target; query without '?', p == NULL if there is none */
 	struct http_header *headers;
 	size_t header_count;
-	bool head_method;      /* HEAD: same head as GET, no body */
+	bool head_method; /* HEAD: same head as GET, no body */
 	bool keep_alive;
-	bool minor_0;          /* HTTP/1.0: no chunked answers */
-	bool upgrade;          /* Upgrade header and "Connection: upgrade" */
+	bool minor_0; /* HTTP/1.0: no chunked answers */
+	bool upgrade; /* Upgrade header and "Connection: upgrade" */
 	bool expect_continue;
 	bool chunked;
-	uint64_t body_left;    /* of a Content-Length */
-	bool complete;         /* head and body are here */
+	uint64_t body_left; /* of a Content-Length */
+	bool complete;      /* head and body are here */
 	struct buf body;
 	size_t max_body;
-	bool discard_body;     /* read and forget */
+	bool discard_body; /* read and forget */
 };
 
 enum http_result {
-	REQUEST_MORE,       /* needs more bytes */
-	REQUEST_HEAD,       /* the head is complete */
-	REQUEST_COMPLETE,   /* the body is complete */
-	REQUEST_BAD,        /* not HTTP, or not strictly: 400, close */
-	REQUEST_NO_HOST,    /* 400 with an empty body, close */
-	REQUEST_HEAD_LARGE, /* 431, close */
-	REQUEST_BODY_LARGE, /* 413, close */
+	REQUEST_MORE,        /* needs more bytes */
+	REQUEST_HEAD,        /* the head is complete */
+	REQUEST_COMPLETE,    /* the body is complete */
+	REQUEST_BAD,         /* not HTTP, or not strictly: 400, close */
+	REQUEST_NO_HOST,     /* 400 with an empty body, close */
+	REQUEST_HEAD_LARGE,  /* 431, close */
+	REQUEST_BODY_LARGE,  /* 413, close */
 	REQUEST_EXPECTATION, /* Expect with something else than 100-continue: 417 */
 };
 

@@ -95,7 +95,8 @@ void response_framework(struct response *r, int status, const char *code, const 
 	r->status = status;
 	r->content_type = JSON_TYPE;
 	buf_clear(&r->body);
-	buf_printf(&r->body, "{\"error\":{\"name\":\"FastifyError\",\"code\":\"%s\",\"status\":%d,\"description\":", code, status);
+	buf_printf(&r->body, "{\"error\":{\"name\":\"FastifyError\",\"code\":\"%s\",\"status\":%d,\"description\":", code,
+	           status);
 	json_append_string(&r->body, slice_cstr(description));
 	buf_lit(&r->body, "}}");
 }

@@ -12,7 +12,7 @@
 
 struct http_stream {
 	struct connection *connection;
-	struct stream *stream;     /* NULL: over */
+	struct stream *stream; /* NULL: over */
 	bool head_sent, keep_alive, minor_0, slot;
 	const char *content_type, *content_encoding;
 	int64_t began_us;

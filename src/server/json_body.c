@@ -5,7 +5,8 @@
 
 void response_bad_json(struct response *r)
 {
-	response_framework(r, 400, "FST_ERR_CTP_INVALID_JSON_BODY", "Body is not valid JSON but content-type is set to 'application/json'");
+	response_framework(r, 400, "FST_ERR_CTP_INVALID_JSON_BODY",
+	                   "Body is not valid JSON but content-type is set to 'application/json'");
 }
 
 bool body_json_text(const struct http_request *q, struct slice *text, struct response *r)
@@ -23,7 +24,8 @@ bool body_json_text(const struct http_request *q, struct slice *text, struct res
 		return false;
 	}
 	if (q->body.n == 0) {
-		response_framework(r, 400, "FST_ERR_CTP_EMPTY_JSON_BODY", "Body cannot be empty when content-type is set to 'application/json'");
+		response_framework(r, 400, "FST_ERR_CTP_EMPTY_JSON_BODY",
+		                   "Body cannot be empty when content-type is set to 'application/json'");
 		return false;
 	}
 	*text = buf_slice(&q->body);

@@ -73,10 +73,10 @@ static struct match match_type(struct slice accept, struct slice type)
 	struct match best = {0};
 	struct member m;
 	for (int place = 0; next_member(&accept, &m); place++) {
-		int specificity = slice_eq_nocase(m.name, type)                       ? 3
+		int specificity = slice_eq_nocase(m.name, type)                     ? 3
 		                  : slice_eq_nocase(m.name, SLICE("application/*")) ? 2
 		                  : slice_eq_nocase(m.name, SLICE("*/*"))           ? 1
-		                                                                      : 0;
+		                                                                    : 0;
 		if (m.parameters || specificity <= best.specificity)
 			continue;
 		best = (struct match){m.weight, specificity, place};

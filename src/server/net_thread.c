@@ -82,14 +82,16 @@ const char *net_thread_date(struct net_thread *n)
 	int64_t now = clock_wall_ms() / 1000;
 	if (now != n->date_s) {
 		static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-		static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+		static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+		                                   "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 		struct tm t;
 		time_t seconds = (time_t)now;
 		char clock[16], year[8];
 		gmtime_r(&seconds, &t);
 		strftime(year, sizeof(year), "%Y", &t);
 		strftime(clock, sizeof(clock), "%H:%M:%S", &t);
-		snprintf(n->date, sizeof(n->date), "%s, %02u %s %s %s GMT", days[t.tm_wday], (unsigned)t.tm_mday % 32u, months[t.tm_mon], year, clock);
+		snprintf(n->date, sizeof(n->date), "%s, %02u %s %s %s GMT", days[t.tm_wday], (unsigned)t.tm_mday % 32u,
+		         months[t.tm_mon], year, clock);
 		n->date_s = now;
 	}
 	return n->date;
@@ -160,9 +162,9 @@ bool net_thread_init(struct net_thread *n, struct server *s, int port, struct er
 	if (!n->queue_event || !n->tick_event || event_add(n->queue_event, NULL) != 0 || event_add(n->tick_event, &tick) != 0)
 		return error_set(err, "", "cannot make an event loop");
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = {htonl(INADDR_ANY)}};
-	n->listener = evconnlistener_new_bind(n->base, on_accept, n,
-	                                      LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE | LEV_OPT_REUSEABLE_PORT,
-	                                      BACKLOG, (struct sockaddr *)&a, sizeof(a));
+	n->listener = evconnlistener_new_bind(
+	        n->base, on_accept, n, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE | LEV_OPT_REUSEABLE_PORT,
+	        BACKLOG, (struct sockaddr *)&a, sizeof(a));
 	if (!n->listener)
 		return error_set(err, "", "cannot listen on port %d: %s", port, strerror(errno));
 	evconnlistener_set_error_cb(n->listener, on_accept_error);

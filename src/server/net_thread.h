@@ -36,23 +36,23 @@ struct net_thread {
 	struct evconnlistener *listener;
 	struct event *queue_event, *tick_event;
 	struct timer_wheel wheel;
-	int64_t now_ms;               /* monotonic, as of the last turn of the loop */
+	int64_t now_ms;                 /* monotonic, as of the last turn of the loop */
 	struct connection *connections; /* all that are open */
-	struct connection *dead;      /* closed in this turn of the loop, freed at its end */
+	struct connection *dead;        /* closed in this turn of the loop, freed at its end */
 	size_t connection_count;
-	size_t away;                  /* exchanges and streams that workers or the batcher may hold */
+	size_t away;                     /* exchanges and streams that workers or the batcher may hold */
 	struct timer_entry accept_again; /* after running out of descriptors */
-	bool draining;                /* shutting down: answers close their connections */
+	bool draining;                   /* shutting down: answers close their connections */
 	bool quit;
-	int64_t date_s;               /* second that date is for */
+	int64_t date_s; /* second that date is for */
 	char date[HTTP_DATE_SIZE];
-	char *scratch;                /* NET_SCRATCH bytes for reads */
+	char *scratch; /* NET_SCRATCH bytes for reads */
 	pthread_t thread;
 	bool thread_running;
 
-	pthread_mutex_t lock;         /* of the queue */
+	pthread_mutex_t lock; /* of the queue */
 	struct net_item *first, *last;
-	int queue_fd;                 /* eventfd, written when the queue was empty */
+	int queue_fd; /* eventfd, written when the queue was empty */
 };
 
 /* Binds 0.0.0.0:port (SO_REUSEPORT) and prepares the loop. The thread is not started yet. */

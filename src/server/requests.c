@@ -15,10 +15,10 @@
 
 #define MAX_BATCH 4096
 #define UPKEEP_MS 1000
-#define WAIT_POLL_MS 20          /* how often a waiting JOB_WAIT looks at the served position */
+#define WAIT_POLL_MS 20           /* how often a waiting JOB_WAIT looks at the served position */
 #define LOOK_FOR_WAITING_MS 10000 /* heads that another process left unknown */
-#define STALE_PENDING_MS 5000    /* pending for so long with nothing going on: its marker may have been lost */
-#define STALE_MARKER_MS 10000    /* and not more often than this */
+#define STALE_PENDING_MS 5000     /* pending for so long with nothing going on: its marker may have been lost */
+#define STALE_MARKER_MS 10000     /* and not more often than this */
 
 struct requests {
 	struct requests_options options;
@@ -31,15 +31,15 @@ struct requests {
 	struct checkpoint_job *first, *last; /* not gathered yet */
 	bool connected;                      /* a new connection: look after what waits */
 	bool stopping;
-	struct requests_stats stats;         /* under the lock */
+	struct requests_stats stats; /* under the lock */
 
 	/* the thread's own */
 	struct arena arena;
-	struct checkpoint_request *batch;    /* MAX_BATCH */
-	struct checkpoint_job *waiting;      /* JOB_WAIT */
-	uint64_t checked_generation;         /* connection whose identity was compared */
+	struct checkpoint_request *batch; /* MAX_BATCH */
+	struct checkpoint_job *waiting;   /* JOB_WAIT */
+	uint64_t checked_generation;      /* connection whose identity was compared */
 	bool same_source;
-	int64_t look_ms;                     /* last time that heads were looked for */
+	int64_t look_ms; /* last time that heads were looked for */
 };
 
 /* ---- the source --------------------------------------------------------------------------------------------------------------- */

@@ -24,20 +24,20 @@ enum checkpoint_job_kind {
 
 enum checkpoint_outcome {
 	OUTCOME_DONE,
-	OUTCOME_FAILED,   /* storage failed; logged */
-	OUTCOME_TIMEOUT,  /* JOB_WAIT: not passed in time */
+	OUTCOME_FAILED,  /* storage failed; logged */
+	OUTCOME_TIMEOUT, /* JOB_WAIT: not passed in time */
 };
 
 /* Lies in the object that made the request; belongs to the batcher until done is called. */
 struct checkpoint_job {
 	struct checkpoint_job *next;
 	enum checkpoint_job_kind kind;
-	struct user_key user;     /* JOB_STORE; the bytes must live until done */
-	uint64_t id;              /* 0: generate */
+	struct user_key user;                     /* JOB_STORE; the bytes must live until done */
+	uint64_t id;                              /* 0: generate */
 	void (*done)(struct checkpoint_job *job); /* on the batcher's thread; must not block */
 	/* answers */
 	enum checkpoint_outcome outcome;
-	uint64_t stored_id;       /* JOB_STORE; for JOB_WAIT the op id of the checkpoint */
+	uint64_t stored_id; /* JOB_STORE; for JOB_WAIT the op id of the checkpoint */
 	/* the batcher's own */
 	struct position head;
 	bool head_known;

@@ -73,7 +73,8 @@ static bool read_body(struct exchange *x, const json_t *body)
 		complain(&c, "/client_id: type must be string");
 	const char *complaint = id ? read_id(id, &x->job.id) : NULL;
 	if (client && json_is_string(client)) {
-		x->job.user.client_id = arena_copy(&x->request.arena, slice_make(json_string_value(client), json_string_length(client)));
+		x->job.user.client_id =
+		        arena_copy(&x->request.arena, slice_make(json_string_value(client), json_string_length(client)));
 		check_client_id(&c, x->job.user.client_id);
 	}
 	if (complaint)
@@ -133,13 +134,14 @@ static bool admit(struct exchange *x)
 	if (!token_check(x))
 		return false;
 	if (!storage_checkpoint(x->server->options.storage).valid) {
-		response_error(&x->response, &(struct error_body){
-		                                     .status = 500,
-		                                     .omit_status = true,
-		                                     .code = "PSYNC_S2302",
-		                                     .description = SLICE("Cannot create Write Checkpoint since no sync config is active."),
-		                                     .name = "ServiceError",
-		                             });
+		response_error(&x->response,
+		               &(struct error_body){
+		                       .status = 500,
+		                       .omit_status = true,
+		                       .code = "PSYNC_S2302",
+		                       .description = SLICE("Cannot create Write Checkpoint since no sync config is active."),
+		                       .name = "ServiceError",
+		               });
 		return false;
 	}
 	if (!x->server->options.source) {

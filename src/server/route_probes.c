@@ -10,8 +10,8 @@ static bool answer(struct exchange *x, bool ok, int64_t touched_ms)
 	clock_iso(touched_ms, when);
 	x->response.status = ok ? 200 : 400;
 	x->response.content_type = JSON_TYPE;
-	buf_printf(&x->response.body, "{\"ready\":%s,\"started\":%s,\"touched_at\":\"%s\"}", atomic_load(&s->is_ready) ? "true" : "false",
-	           atomic_load(&s->is_started) ? "true" : "false", when);
+	buf_printf(&x->response.body, "{\"ready\":%s,\"started\":%s,\"touched_at\":\"%s\"}",
+	           atomic_load(&s->is_ready) ? "true" : "false", atomic_load(&s->is_started) ? "true" : "false", when);
 	return true;
 }
 

@@ -24,7 +24,8 @@ static const struct route routes[] = {
 
 static bool method_fits(const struct route *r, struct slice method)
 {
-	return slice_eq(method, slice_cstr(r->method)) || (slice_eq(method, SLICE("HEAD")) && slice_eq(slice_cstr(r->method), SLICE("GET")));
+	return slice_eq(method, slice_cstr(r->method)) ||
+	       (slice_eq(method, SLICE("HEAD")) && slice_eq(slice_cstr(r->method), SLICE("GET")));
 }
 
 const char *route_path(const struct route *r)
@@ -36,7 +37,8 @@ void routes_match(struct exchange *x)
 {
 	for (size_t i = 0; i < sizeof(routes) / sizeof(*routes); i++) {
 		const struct route *r = &routes[i];
-		if (slice_eq(x->request.path, r->path) && method_fits(r, x->request.method) && (!r->probe || x->server->options.probes))
+		if (slice_eq(x->request.path, r->path) && method_fits(r, x->request.method) &&
+		    (!r->probe || x->server->options.probes))
 			x->route = r;
 	}
 	if (!x->route || !x->route->stream)

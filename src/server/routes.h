@@ -15,7 +15,7 @@ bool route_stream(struct exchange *x);             /* route_stream.c */
 bool route_checkpoint_request(struct exchange *x); /* route_checkpoint.c */
 bool route_write_checkpoint2(struct exchange *x);
 bool route_write_checkpoint(struct exchange *x);
-bool route_probe_startup(struct exchange *x);      /* route_probes.c */
+bool route_probe_startup(struct exchange *x); /* route_probes.c */
 bool route_probe_liveness(struct exchange *x);
 bool route_probe_readiness(struct exchange *x);
 

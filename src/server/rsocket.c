@@ -65,7 +65,8 @@ bool rsocket_parse(struct slice message, struct rsocket_frame *f)
 	}
 	if (!ok)
 		return false;
-	if (f->flags & RSOCKET_METADATA && f->type != RSOCKET_KEEPALIVE && f->type != RSOCKET_REQUEST_N && f->type != RSOCKET_CANCEL) {
+	if (f->flags & RSOCKET_METADATA && f->type != RSOCKET_KEEPALIVE && f->type != RSOCKET_REQUEST_N &&
+	    f->type != RSOCKET_CANCEL) {
 		uint32_t n;
 		/* A metadata push is metadata to its end. */
 		bool whole = f->type == RSOCKET_METADATA_PUSH;

@@ -30,7 +30,7 @@ enum rsocket_type {
 
 #define RSOCKET_IGNORE 0x200
 #define RSOCKET_METADATA 0x100
-#define RSOCKET_FOLLOWS 0x80 /* on KEEPALIVE: respond; on SETUP: resume */
+#define RSOCKET_FOLLOWS 0x80  /* on KEEPALIVE: respond; on SETUP: resume */
 #define RSOCKET_COMPLETE 0x40 /* on SETUP: lease */
 #define RSOCKET_NEXT 0x20
 
@@ -47,10 +47,10 @@ enum rsocket_error {
 struct rsocket_frame {
 	uint32_t stream;
 	unsigned type, flags;
-	uint32_t n;                         /* credits: REQUEST_STREAM, REQUEST_CHANNEL, REQUEST_N */
-	uint32_t lifetime_ms;               /* SETUP */
+	uint32_t n;                            /* credits: REQUEST_STREAM, REQUEST_CHANNEL, REQUEST_N */
+	uint32_t lifetime_ms;                  /* SETUP */
 	struct slice metadata_mime, data_mime; /* SETUP */
-	struct slice metadata;              /* p == NULL: none */
+	struct slice metadata;                 /* p == NULL: none */
 	struct slice data;
 };
 

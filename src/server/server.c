@@ -69,7 +69,8 @@ static bool port_is_free(int port, struct error *err)
 		return error_set(err, "", "cannot make a socket: %s", strerror(errno));
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = {htonl(INADDR_ANY)}};
-	bool ok = bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 || error_set(err, "", "cannot listen on port %d: %s", port, strerror(errno));
+	bool ok = bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 ||
+	          error_set(err, "", "cannot listen on port %d: %s", port, strerror(errno));
 	close(fd);
 	return ok;
 }
@@ -90,7 +91,8 @@ static bool start_threads(struct server *s, struct error *err)
 	if (!s->pool || !s->verifiers)
 		return error_set(err, "", "cannot start a thread");
 	s->requests = requests_start(
-	        &(struct requests_options){.storage = s->options.storage, .source = s->options.source, .log = s->options.log}, err);
+	        &(struct requests_options){.storage = s->options.storage, .source = s->options.source, .log = s->options.log},
+	        err);
 	if (!s->requests)
 		return false;
 	storage_subscribe(s->options.storage, session_hub_news, s->hub);

@@ -20,22 +20,22 @@
 struct server;
 
 struct server_options {
-	int port;                /* 0: any free one (tests); server_port tells */
+	int port;                 /* 0: any free one (tests); server_port tells */
 	int net_threads, workers; /* 0: defaults from the number of cores */
-	size_t max_connections;  /* api.parameters.max_concurrent_connections */
-	size_t max_body;         /* bytes; 0: 1 MiB */
-	size_t window_bytes;     /* unsent bytes per stream at which a session stops; 0: default */
+	size_t max_connections;   /* api.parameters.max_concurrent_connections */
+	size_t max_body;          /* bytes; 0: 1 MiB */
+	size_t window_bytes;      /* unsent bytes per stream at which a session stops; 0: default */
 	struct session_limits limits;
-	int head_timeout_ms;     /* 0: 20 s; from a head's first byte to its end */
-	int body_timeout_ms;     /* 0: 30 s without a byte of it; ten times that for the whole */
-	int idle_timeout_ms;     /* 0: 72 s between requests, or for an answer that the client does not take; streams have none */
-	bool probes;             /* the three probe routes exist */
+	int head_timeout_ms; /* 0: 20 s; from a head's first byte to its end */
+	int body_timeout_ms; /* 0: 30 s without a byte of it; ten times that for the whole */
+	int idle_timeout_ms; /* 0: 72 s between requests, or for an answer that the client does not take; streams have none */
+	bool probes;         /* the three probe routes exist */
 	const char *const *admin_tokens;
 	size_t admin_token_count;
 	struct key_store *keys;
-	bool keys_are_local;     /* all keys are static, verification never waits: short requests are then verified on the net thread */
+	bool keys_are_local; /* all keys are static, verification never waits: short requests are then verified on the net thread */
 	struct storage *storage;
-	struct source *source;   /* NULL: no source configured; requests that need it fail with 500 */
+	struct source *source; /* NULL: no source configured; requests that need it fail with 500 */
 	const struct log *log;
 	/* Probe facts, asked on a worker or net thread; must not block (http-api-and-operations 3). */
 	bool (*is_live)(void *ctx, int64_t *touched_at_ms);
@@ -55,8 +55,8 @@ void server_free(struct server *s);
 
 /* For metrics (http-api-and-operations 10) and tests. Any thread. */
 struct server_stats {
-	size_t streams;            /* open now, of both transports */
-	size_t sockets;            /* open WebSockets, with or without streams */
+	size_t streams;                                                 /* open now, of both transports */
+	size_t sockets;                                                 /* open WebSockets, with or without streams */
 	uint64_t operations_synced, data_synced_bytes, data_sent_bytes; /* since the start; sent: after compression */
 	uint64_t checkpoint_requests, request_batches, heads_read, markers_made, source_connects;
 };

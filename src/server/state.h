@@ -17,16 +17,17 @@ struct server {
 	int port;
 	int net_count;
 	struct net_thread *nets;
-	struct worker_pool *pool;      /* session steps */
-	struct worker_pool *verifiers; /* tokens: the same pool, or one of its own when a verification may wait for a key server */
+	struct worker_pool *pool; /* session steps */
+	struct worker_pool
+	        *verifiers; /* tokens: the same pool, or one of its own when a verification may wait for a key server */
 	struct session_hub *hub;
 	struct requests *requests;
 	struct transfer_codings *codings;
 	int64_t started_at_ms;
 	_Atomic bool stopping, is_started, is_ready;
-	_Atomic size_t stream_count;  /* HTTP streams, against max_connections */
-	_Atomic size_t socket_count;  /* WebSocket connections, counted apart */
-	_Atomic size_t open_streams;  /* sessions of both kinds, for metrics */
+	_Atomic size_t stream_count; /* HTTP streams, against max_connections */
+	_Atomic size_t socket_count; /* WebSocket connections, counted apart */
+	_Atomic size_t open_streams; /* sessions of both kinds, for metrics */
 	struct stream_totals totals;
 };
 

@@ -124,8 +124,8 @@ static void step(struct stream *s)
 		return;
 	}
 	int64_t next_ms = 0;
-	enum session_status status =
-	        session_step(s->session, clock_wall_ms(), room < STEP_BYTES ? room : STEP_BYTES, credits, &out, &next_ms, &s->err);
+	enum session_status status = session_step(s->session, clock_wall_ms(), room < STEP_BYTES ? room : STEP_BYTES, credits,
+	                                          &out, &next_ms, &s->err);
 	bool over = status == SESSION_END || status == SESSION_FAILED;
 	if (s->transfer)
 		transfer_encode(s->transfer, &out, status == SESSION_END, status == SESSION_IDLE, clock_mono_ms());
@@ -180,11 +180,12 @@ static void log_end(struct stream *s)
 	if (!s->log_fields)
 		return;
 	log_info(log,
-	         "Sync stream complete {%s,\"close_reason\":\"%s\",\"data_sent_bytes\":%llu,\"data_synced_bytes\":%llu,\"operations_synced\":%llu,"
+	         "Sync stream complete "
+	         "{%s,\"close_reason\":\"%s\",\"data_sent_bytes\":%llu,\"data_synced_bytes\":%llu,\"operations_synced\":%llu,"
 	         "\"stream_ms\":%lld%s%s%s}",
 	         s->log_fields, s->close_reason, (unsigned long long)s->sent_bytes, (unsigned long long)s->stats.bytes_sent,
-	         (unsigned long long)s->stats.operations_sent, (long long)(clock_mono_ms() - s->opened_ms), coding ? ",\"encoding\":\"" : "",
-	         coding ? coding : "", coding ? "\"" : "");
+	         (unsigned long long)s->stats.operations_sent, (long long)(clock_mono_ms() - s->opened_ms),
+	         coding ? ",\"encoding\":\"" : "", coding ? coding : "", coding ? "\"" : "");
 }
 
 static void stream_free(struct stream *s)
@@ -240,9 +241,9 @@ static void deliver(struct net_item *item)
 			struct stream_end end = {.clean = s->clean, .any_output = s->any_output, .err = &s->err};
 			void *owner = s->owner;
 			s->owner = NULL;
-			s->close_reason = !s->clean                                ? "stream error"
+			s->close_reason = !s->clean                           ? "stream error"
 			                  : atomic_load(&s->server->stopping) ? "process shutdown"
-			                                                          : "service closing stream";
+			                                                      : "service closing stream";
 			s->transport->end(owner, &end);
 		}
 		stream_free(s);
@@ -259,7 +260,9 @@ static void deliver(struct net_item *item)
 static void expire(struct stream *s)
 {
 	/* A coding cannot be ended from here, so that body is cut. */
-	struct stream_end end = {.clean = !s->transfer, .any_output = true, .err = &(struct error){.code = "PSYNC_S2103", .message = "JWT has expired"}};
+	struct stream_end end = {.clean = !s->transfer,
+	                         .any_output = true,
+	                         .err = &(struct error){.code = "PSYNC_S2103", .message = "JWT has expired"}};
 	void *owner = s->owner;
 	const struct stream_transport *t = s->transport;
 	s->close_reason = "service closing stream";

@@ -23,8 +23,8 @@ struct server;
 
 /* How a stream's end looks to its transport. */
 struct stream_end {
-	bool clean;              /* else err says why */
-	bool any_output;         /* false: an error status can still be sent */
+	bool clean;      /* else err says why */
+	bool any_output; /* false: an error status can still be sent */
 	const struct error *err;
 };
 
@@ -45,30 +45,30 @@ struct stream {
 	struct server *server;
 	struct net_thread *net;
 	struct session *session;
-	struct transfer *transfer;    /* NULL: identity */
+	struct transfer *transfer; /* NULL: identity */
 	enum line_encoding encoding;
 	const struct stream_transport *transport; /* net thread */
-	void *owner;                  /* net thread; NULL before it is attached (no output comes earlier) and after it was let go */
-	bool any_output;              /* net thread */
-	bool detached;                /* net thread */
+	void *owner;     /* net thread; NULL before it is attached (no output comes earlier) and after it was let go */
+	bool any_output; /* net thread */
+	bool detached;   /* net thread */
 	int64_t opened_ms, expires_at_ms;
 
-	pthread_mutex_t lock;         /* what follows; held for instants only */
-	bool queued;                  /* a step is queued or runs */
-	bool again;                   /* woken meanwhile */
-	bool more;                    /* the session stopped for lack of room or credit */
+	pthread_mutex_t lock; /* what follows; held for instants only */
+	bool queued;          /* a step is queued or runs */
+	bool again;           /* woken meanwhile */
+	bool more;            /* the session stopped for lack of room or credit */
 	bool cancelled, finished, posted;
 	bool clean;
-	struct block **pending;       /* on their way to the net thread */
+	struct block **pending; /* on their way to the net thread */
 	size_t pending_count, pending_cap, pending_bytes;
-	size_t socket_bytes;          /* unsent, as the net thread saw it last */
-	size_t credits;               /* lines; SIZE_MAX: no such limit */
-	int64_t next_ms;              /* wall clock; 0: none */
+	size_t socket_bytes; /* unsent, as the net thread saw it last */
+	size_t credits;      /* lines; SIZE_MAX: no such limit */
+	int64_t next_ms;     /* wall clock; 0: none */
 	struct error err;
-	struct session_stats stats;   /* at the end */
-	uint64_t sent_bytes;          /* after compression */
-	char *log_fields;             /* who it is, as JSON members, for the log; NULL when nothing is logged */
-	const char *close_reason;     /* for the log; net thread */
+	struct session_stats stats; /* at the end */
+	uint64_t sent_bytes;        /* after compression */
+	char *log_fields;           /* who it is, as JSON members, for the log; NULL when nothing is logged */
+	const char *close_reason;   /* for the log; net thread */
 };
 
 /* What happened in all streams, finished or not. */
@@ -78,8 +78,8 @@ struct stream_totals {
 
 /* Any thread. Makes the stream and its session; the caller is taken to run the first step: it calls stream_first_step, once, after
  * having posted whatever attaches the stream. NULL: the error of session_new. */
-struct stream *stream_new(struct server *s, struct net_thread *n, const struct sync_request *request, const struct session_options *options,
-                          size_t credits, struct error *err);
+struct stream *stream_new(struct server *s, struct net_thread *n, const struct sync_request *request,
+                          const struct session_options *options, size_t credits, struct error *err);
 /* Worker thread, before the first step: logs that it has begun. fields: JSON members without braces. */
 void stream_log_start(struct stream *s, struct slice fields);
 /* Worker thread. */

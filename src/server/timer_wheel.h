@@ -21,7 +21,7 @@ struct timer_entry {
 
 struct timer_wheel {
 	struct timer_entry slots[WHEEL_SLOTS]; /* heads of circular lists */
-	int64_t turned; /* ticks done */
+	int64_t turned;                        /* ticks done */
 	size_t count;
 };
 

@@ -14,6 +14,7 @@ bool token_check(struct exchange *x);
 /* The same for a token text that came another way. */
 bool token_verify(struct server *s, struct slice token, struct arena *arena, struct verified_token *out, struct error *err);
 /* "user_id":..,"client_id":..,...: the fields that operators filter stream logs on (http-api-and-operations 8). */
-void token_log_fields(struct buf *b, const struct verified_token *t, const struct sync_request *request, struct slice agent, bool bson);
+void token_log_fields(struct buf *b, const struct verified_token *t, const struct sync_request *request, struct slice agent,
+                      bool bson);
 
 #endif

@@ -27,7 +27,7 @@ struct transfer_codings {
 	struct deflater *deflaters; /* not in use; at most as many as there are workers */
 	ZSTD_CCtx **contexts;       /* not in use */
 	size_t context_count;
-	size_t zstd_left;           /* how many streams may still take one */
+	size_t zstd_left; /* how many streams may still take one */
 };
 
 struct transfer {

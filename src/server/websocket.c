@@ -142,7 +142,8 @@ static enum ws_result end_of_frame(struct ws_decoder *d, enum ws_opcode *opcode,
 	if (is_control(d->opcode)) {
 		*payload = slice_make(d->control, d->control_n);
 		bool bad = d->opcode == WS_CLOSE &&
-		           (d->control_n == 1 || (d->control_n >= 2 && !close_code_ok((unsigned)d->control[0] << 8 | d->control[1])));
+		           (d->control_n == 1 ||
+		            (d->control_n >= 2 && !close_code_ok((unsigned)d->control[0] << 8 | d->control[1])));
 		*code = WS_CODE_PROTOCOL;
 		return bad ? WS_FAULT : WS_CONTROL;
 	}

@@ -31,14 +31,14 @@ bool ws_accept(struct slice key, char out[WS_ACCEPT_SIZE]);
 size_t ws_frame_head(unsigned char out[WS_MAX_HEAD], enum ws_opcode opcode, uint64_t payload);
 
 struct ws_decoder {
-	size_t max_message;     /* bytes of a whole message */
+	size_t max_message; /* bytes of a whole message */
 	unsigned char head[14];
 	size_t head_n, head_need;
 	bool in_payload, final;
-	enum ws_opcode opcode;  /* of the frame in hand */
+	enum ws_opcode opcode;         /* of the frame in hand */
 	enum ws_opcode message_opcode; /* of the fragmented message; 0: none */
 	unsigned char mask[4];
-	uint64_t left, at;      /* payload bytes to come, and how many have come */
+	uint64_t left, at; /* payload bytes to come, and how many have come */
 	struct buf message;
 	unsigned char control[125];
 	size_t control_n;

@@ -218,7 +218,8 @@ void ws_connection_input(struct ws_connection *w, struct slice bytes)
 		else
 			on_frame(w, payload);
 	}
-	if (c->state == CONNECTION_WEBSOCKET && !w->paused && connection_unsent(c) > c->net->server->options.window_bytes + MAX_REPLIES) {
+	if (c->state == CONNECTION_WEBSOCKET && !w->paused &&
+	    connection_unsent(c) > c->net->server->options.window_bytes + MAX_REPLIES) {
 		w->paused = true;
 		event_del(&c->read_event);
 	}
@@ -251,7 +252,8 @@ bool ws_connection_begin(struct connection *c)
 		x->response.extra_headers = "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n";
 		return false;
 	}
-	if (!slice_eq(x->request.method, SLICE("GET")) || !ws_accept(http_header(&x->request, SLICE("sec-websocket-key")), accept)) {
+	if (!slice_eq(x->request.method, SLICE("GET")) ||
+	    !ws_accept(http_header(&x->request, SLICE("sec-websocket-key")), accept)) {
 		response_plain(&x->response, 400, "Bad Request", "Client Error");
 		return false;
 	}
@@ -267,7 +269,10 @@ bool ws_connection_begin(struct connection *c)
 	c->state = CONNECTION_WEBSOCKET;
 	timer_set(&c->net->wheel, &w->lifetime, c->net->now_ms + s->options.head_timeout_ms); /* until the SETUP */
 	struct buf head = {0};
-	buf_printf(&head, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", accept);
+	buf_printf(&head,
+	           "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+	           "%s\r\n\r\n",
+	           accept);
 	connection_send_bytes(c, head.p, head.n);
 	buf_free(&head);
 	if (c->state == CONNECTION_DEAD)

@@ -24,21 +24,21 @@ enum ws_phase {
 	WS_BEFORE_SETUP,
 	WS_VERIFYING, /* the token is with a worker; requests wait */
 	WS_OPEN,
-	WS_ENDED,     /* what still comes in is swallowed */
+	WS_ENDED, /* what still comes in is swallowed */
 };
 
 struct ws_connection {
 	struct connection *connection;
 	struct ws_decoder decoder;
 	enum ws_phase phase;
-	bool counted;               /* in server->socket_count */
+	bool counted; /* in server->socket_count */
 	bool over_limit;
-	bool paused;                /* not read while the client does not take what is sent */
+	bool paused; /* not read while the client does not take what is sent */
 	enum ws_mime metadata_mime, data_mime;
 	struct slice data_mime_text; /* in the arena */
 	int64_t lifetime_ms;
 	struct timer_entry lifetime;
-	struct arena arena;         /* what the SETUP leaves */
+	struct arena arena; /* what the SETUP leaves */
 	struct verified_token token;
 	struct slice user_agent;
 	struct ws_job *verifying;
@@ -51,14 +51,14 @@ struct ws_stream {
 	struct ws_stream *next;
 	struct ws_connection *ws;
 	uint32_t id;
-	bool assembling;            /* more fragments follow */
+	bool assembling; /* more fragments follow */
 	bool has_metadata;
-	struct buf metadata, data;  /* the request; freed once it is handed to a worker */
-	size_t credits;             /* until the stream is there */
-	struct ws_job *opening;     /* with a worker */
-	struct stream *stream;      /* NULL before and after */
-	uint64_t document_left;     /* bytes of the document in hand, when blocks cut it */
-	int64_t written_ms;         /* last line; monotonic */
+	struct buf metadata, data;   /* the request; freed once it is handed to a worker */
+	size_t credits;              /* until the stream is there */
+	struct ws_job *opening;      /* with a worker */
+	struct stream *stream;       /* NULL before and after */
+	uint64_t document_left;      /* bytes of the document in hand, when blocks cut it */
+	int64_t written_ms;          /* last line; monotonic */
 	struct timer_entry complete; /* set: over, but for the COMPLETE */
 };
 
@@ -68,17 +68,17 @@ struct ws_job {
 	struct task task;
 	struct server *server;
 	struct net_thread *net;
-	struct ws_connection *ws;   /* net thread; NULL: gone */
-	struct ws_stream *target;   /* net thread; NULL: cancelled (or the job is the SETUP's) */
+	struct ws_connection *ws; /* net thread; NULL: gone */
+	struct ws_stream *target; /* net thread; NULL: cancelled (or the job is the SETUP's) */
 	struct arena arena;
 	struct slice token_text, user_agent;
 	struct verified_token token;
-	struct buf data;            /* request body */
+	struct buf data; /* request body */
 	enum ws_mime data_mime;
 	size_t credits;
-	struct stream *stream;      /* result of opening */
+	struct stream *stream; /* result of opening */
 	struct error err;
-	struct buf error_text;      /* set: the request is refused with it */
+	struct buf error_text; /* set: the request is refused with it */
 };
 
 /* ---- ws_connection.c ---- */

@@ -183,7 +183,8 @@ static void open_stream(struct task *task)
 	struct buf json = {0};
 	struct sync_request request = {0};
 	struct slice details = {0};
-	if (!ws_to_json(j->data_mime, buf_slice(&j->data), &json) || !sync_request_parse(buf_slice(&json), &j->arena, &request, &details, &j->err)) {
+	if (!ws_to_json(j->data_mime, buf_slice(&j->data), &json) ||
+	    !sync_request_parse(buf_slice(&json), &j->arena, &request, &details, &j->err)) {
 		buf_lit(&j->error_text, "[PSYNC_S2001] Validation failed");
 		if (details.p)
 			buf_printf(&j->error_text, "\n  %.*s", SLICE_ARG(details));

@@ -23,7 +23,8 @@ static void note(struct run *run, struct http_request *r)
 {
 	struct slice value;
 	bool bad, gzip_too;
-	buf_printf(&run->log, "%.*s %.*s %zu headers, body %zu:", SLICE_ARG(r->method), SLICE_ARG(r->path), r->header_count, r->body.n);
+	buf_printf(&run->log, "%.*s %.*s %zu headers, body %zu:", SLICE_ARG(r->method), SLICE_ARG(r->path), r->header_count,
+	           r->body.n);
 	buf_slice_append(&run->log, buf_slice(&r->body));
 	buf_putc(&run->log, http_path_ok(r->path) ? '+' : '-');
 	if (http_query(r, SLICE("client_id"), &value, &bad))

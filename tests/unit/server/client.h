@@ -64,7 +64,8 @@ static inline void reset_fakes(void)
 static struct client client_open(const struct server *s)
 {
 	struct client c = {.fd = socket(AF_INET, SOCK_STREAM, 0)};
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)server_port(s)), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct sockaddr_in a = {
+	        .sin_family = AF_INET, .sin_port = htons((uint16_t)server_port(s)), .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	assert_int_equal(connect(c.fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	return c;
 }
@@ -125,7 +126,8 @@ static void client_expect_at(struct client *c, const char *text, int line)
 	int64_t until = clock_mono_ms() + WAIT_MS;
 	while (!memmem(client_text(c), c->in.n, text, strlen(text))) {
 		if (c->ended || clock_mono_ms() > until)
-			fail_msg("line %d: no \"%s\" in %s: %.2000s", line, text, c->ended ? "(ended)" : "(open)", client_text(c));
+			fail_msg("line %d: no \"%s\" in %s: %.2000s", line, text, c->ended ? "(ended)" : "(open)",
+			         client_text(c));
 		client_read(c, 50);
 	}
 }

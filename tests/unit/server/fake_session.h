@@ -20,8 +20,8 @@ struct session {
 	void *owner;
 	char subject[64], client_id[64];
 	size_t bucket_count;
-	size_t sent;          /* lines of the hub's list */
-	size_t bulk_left;     /* bytes still to make up */
+	size_t sent;      /* lines of the hub's list */
+	size_t bulk_left; /* bytes still to make up */
 	enum line_encoding encoding;
 	int64_t expires_at_ms;
 	bool shutdown;
@@ -42,8 +42,8 @@ static struct {
 		size_t n;
 	} lines[4096];
 	size_t line_count;
-	size_t bulk_bytes, bulk_block;  /* each session makes this many bytes after the lines */
-	const char *new_code, *new_message; /* session_new fails */
+	size_t bulk_bytes, bulk_block;        /* each session makes this many bytes after the lines */
+	const char *new_code, *new_message;   /* session_new fails */
 	const char *step_code, *step_message; /* a step fails once fail_after lines were sent */
 	size_t fail_after;
 	bool no_plan;
@@ -90,8 +90,8 @@ void session_hub_shutdown(struct session_hub *h)
 	fake_wake_all(h, true);
 }
 
-struct session *session_new(struct session_hub *h, const struct sync_request *request, const struct session_options *options, void *owner,
-                            struct error *err)
+struct session *session_new(struct session_hub *h, const struct sync_request *request, const struct session_options *options,
+                            void *owner, struct error *err)
 {
 	if (fake_sync.new_code) {
 		error_set(err, fake_sync.new_code, "%s", fake_sync.new_message);
@@ -156,8 +156,8 @@ static bool fake_put_bulk(struct session *s, struct session_output *out)
 	return s->bulk_left > 0;
 }
 
-enum session_status session_step(struct session *s, int64_t now_ms, size_t max_bytes, size_t max_lines, struct session_output *out,
-                                 int64_t *next_ms, struct error *err)
+enum session_status session_step(struct session *s, int64_t now_ms, size_t max_bytes, size_t max_lines,
+                                 struct session_output *out, int64_t *next_ms, struct error *err)
 {
 	atomic_fetch_add(&fake_sync.steps, 1);
 	*next_ms = s->expires_at_ms;

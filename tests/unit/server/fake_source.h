@@ -14,8 +14,8 @@ struct source_connection {
 };
 
 static struct {
-	_Atomic bool down;      /* cannot connect, and calls fail */
-	_Atomic bool hangs;     /* head reads do not come back until they are cut */
+	_Atomic bool down;  /* cannot connect, and calls fail */
+	_Atomic bool hangs; /* head reads do not come back until they are cut */
 	_Atomic bool marker_fails;
 	_Atomic uint64_t head;
 	_Atomic size_t connects, heads, markers, aborts;
@@ -78,7 +78,8 @@ bool source_identify(struct source_connection *c, struct source_identity *out, s
 	return true;
 }
 
-bool source_head(struct source_connection *c, uint64_t *lsn, struct xid_snapshot *snapshot, struct arena *arena, struct error *err)
+bool source_head(struct source_connection *c, uint64_t *lsn, struct xid_snapshot *snapshot, struct arena *arena,
+                 struct error *err)
 {
 	(void)snapshot, (void)arena;
 	if (!fake_call(c, err))

@@ -144,7 +144,8 @@ size_t storage_pending_requests(struct storage *s, int64_t *oldest_ms)
 	size_t n = 0;
 	pthread_mutex_lock(&fake_storage.lock);
 	for (size_t i = 0; i < fake_storage.user_count; i++)
-		n += fake_storage.users[i].unknown || position_cmp(fake_storage.users[i].head, fake_storage.checkpoint.position) > 0;
+		n += fake_storage.users[i].unknown ||
+		     position_cmp(fake_storage.users[i].head, fake_storage.checkpoint.position) > 0;
 	*oldest_ms = n ? fake_storage.oldest_pending_ms : 0;
 	pthread_mutex_unlock(&fake_storage.lock);
 	return n;

@@ -56,7 +56,8 @@ static struct client call(const char *method, const char *target, const char *he
 static void ask(const char *id, const char *want)
 {
 	char body[200], text[200];
-	snprintf(body, sizeof(body), "{\"client_id\":\"c%s\",\"checkpoint_request_id\":%s,\"more\":{\"a\":1}}", id[0] == '"' ? "t" : id, id);
+	snprintf(body, sizeof(body), "{\"client_id\":\"c%s\",\"checkpoint_request_id\":%s,\"more\":{\"a\":1}}",
+	         id[0] == '"' ? "t" : id, id);
 	struct client c = call("POST", "/sync/checkpoint-request", TOKEN, body);
 	client_expect(&c, "HTTP/1.1 200 OK\r\n");
 	snprintf(text, sizeof(text), "\r\n\r\n{\"data\":{\"checkpoint_request_id\":\"%s\"}}", want);
@@ -80,7 +81,8 @@ static void refuse(const char *body, const char *detail)
 {
 	char want[400];
 	snprintf(want, sizeof(want),
-	         "{\"error\":{\"code\":\"PSYNC_S2001\",\"status\":400,\"description\":\"Validation failed\",\"details\":\"[\\\"%s\\\"]\",\"name\":"
+	         "{\"error\":{\"code\":\"PSYNC_S2001\",\"status\":400,\"description\":\"Validation "
+	         "failed\",\"details\":\"[\\\"%s\\\"]\",\"name\":"
 	         "\"ValidationError\"}}",
 	         detail);
 	expect("POST", "/sync/checkpoint-request", TOKEN, body, 400, want);
@@ -102,8 +104,10 @@ static void ids_are_accepted(void **state)
 static void ids_are_refused(void **state)
 {
 	(void)state;
-	static const char *const out_of_range[] = {"0", "\"0\"", "-1", "\"-1\"", "\"-0\"", "\"9223372036854775808\"", "\"99999999999999999999999\""};
-	static const char *const no_integer[] = {"1.5", "\"+1\"", "\" 7 \"", "\"0x10\"", "\"\"", "\"abc\"", "null", "true", "[]", "{}", "\"-\"", "\"1\\u0000\""};
+	static const char *const out_of_range[] = {
+	        "0", "\"0\"", "-1", "\"-1\"", "\"-0\"", "\"9223372036854775808\"", "\"99999999999999999999999\""};
+	static const char *const no_integer[] = {"1.5",  "\"+1\"", "\" 7 \"", "\"0x10\"", "\"\"",  "\"abc\"",
+	                                         "null", "true",   "[]",      "{}",       "\"-\"", "\"1\\u0000\""};
 	static const char *const unsafe[] = {"9007199254740992", "9223372036854775807", "99999999999999999999999999"};
 	char body[200];
 	for (size_t i = 0; i < sizeof(out_of_range) / sizeof(*out_of_range); i++) {
@@ -140,7 +144,8 @@ static void client_ids_are_checked(void **state)
 	snprintf(body, sizeof(body), "{\"client_id\":\"%s\",\"checkpoint_request_id\":1}", id);
 	expect("POST", "/sync/checkpoint-request", TOKEN, body, 200, "\"1\"");
 	expect("POST", "/sync/checkpoint-request", TOKEN, "{\"client_id\":\"\",\"checkpoint_request_id\":3}", 200, "\"3\"");
-	expect("POST", "/sync/checkpoint-request", TOKEN, "{\"client_id\":\"\xd0\xba/\xf0\x9f\x94\x91'\\\"\",\"checkpoint_request_id\":4}", 200, "\"4\"");
+	expect("POST", "/sync/checkpoint-request", TOKEN,
+	       "{\"client_id\":\"\xd0\xba/\xf0\x9f\x94\x91'\\\"\",\"checkpoint_request_id\":4}", 200, "\"4\"");
 }
 
 static void refusals_come_in_order(void **state)
@@ -158,11 +163,13 @@ static void refusals_come_in_order(void **state)
 	expect("GET", "/write-checkpoint.json", "", NULL, 401, "PSYNC_S2106");
 	fake_storage.checkpoint.valid = false;
 	expect("POST", "/sync/checkpoint-request", TOKEN, good, 500,
-	       "{\"error\":{\"code\":\"PSYNC_S2302\",\"description\":\"Cannot create Write Checkpoint since no sync config is active.\",\"name\":\"ServiceError\"}}");
+	       "{\"error\":{\"code\":\"PSYNC_S2302\",\"description\":\"Cannot create Write Checkpoint since no sync config is "
+	       "active.\",\"name\":\"ServiceError\"}}");
 	fake_storage.checkpoint.valid = true;
 	fake_storage.fail = true;
 	expect("POST", "/sync/checkpoint-request", TOKEN, good, 500,
-	       "{\"error\":{\"code\":\"PSYNC_S2001\",\"status\":500,\"description\":\"Something went wrong\",\"severity\":\"error\",\"name\":\"InternalServerError\"}}");
+	       "{\"error\":{\"code\":\"PSYNC_S2001\",\"status\":500,\"description\":\"Something went "
+	       "wrong\",\"severity\":\"error\",\"name\":\"InternalServerError\"}}");
 }
 
 static void legacy_route_generates(void **state)
@@ -235,7 +242,8 @@ static void a_thousand_at_once_share_a_handful_of_heads(void **state)
 		char body[100], request[400];
 		snprintf(body, sizeof(body), "{\"client_id\":\"c%d\",\"checkpoint_request_id\":%d}", i, i + 1);
 		snprintf(request, sizeof(request),
-		         "POST /sync/checkpoint-request HTTP/1.1\r\nHost: x\r\n" TOKEN "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+		         "POST /sync/checkpoint-request HTTP/1.1\r\nHost: x\r\n" TOKEN
+		         "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
 		         strlen(body), body);
 		client_send(&clients[i], request);
 	}
@@ -381,7 +389,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(another_source_behind_the_address_gives_no_heads, start, stop),
 	        cmocka_unit_test_setup_teardown(a_source_that_went_back_gives_no_heads, start, stop),
 	        cmocka_unit_test_setup_teardown(stopping_cuts_a_hanging_source, start, stop),
-	        cmocka_unit_test_prestate_setup_teardown(clients_may_leave_while_their_request_is_with_the_batcher, start, stop, &local),
+	        cmocka_unit_test_prestate_setup_teardown(clients_may_leave_while_their_request_is_with_the_batcher, start, stop,
+	                                                 &local),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,7 +37,8 @@ static void expect_answer(const char *request, const char *status_line, const ch
 static void probes_answer(void **state)
 {
 	(void)state;
-	expect_answer("GET /probes/liveness HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "{\"ready\":true,\"started\":true,\"touched_at\":\"20");
+	expect_answer("GET /probes/liveness HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n",
+	              "{\"ready\":true,\"started\":true,\"touched_at\":\"20");
 	expect_answer("GET /probes/startup HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", NULL);
 	expect_answer("GET /probes/readiness HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", NULL);
 	server_set_ready(server, true, false);
@@ -47,12 +48,15 @@ static void probes_answer(void **state)
 static void unknown_paths_and_methods_are_404(void **state)
 {
 	(void)state;
-	expect_answer("GET /nope?x=1 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 Not Found\r\n",
-	              "{\"error\":{\"code\":\"PSYNC_S2002\",\"status\":404,\"description\":\"The path does not exist on this server\","
-	              "\"details\":\"The path GET \\\"/nope?x=1\\\" does not exist on this server\",\"severity\":\"info\",\"name\":\"RouteNotFound\"}}");
+	expect_answer(
+	        "GET /nope?x=1 HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 Not Found\r\n",
+	        "{\"error\":{\"code\":\"PSYNC_S2002\",\"status\":404,\"description\":\"The path does not exist on this server\","
+	        "\"details\":\"The path GET \\\"/nope?x=1\\\" does not exist on this "
+	        "server\",\"severity\":\"info\",\"name\":\"RouteNotFound\"}}");
 	static const char *const others[] = {
-	        "GET /sync/stream", "DELETE /sync/stream", "TRACE /sync/stream", "POST /sync/stream/", "POST //sync/stream",
-	        "POST /SYNC/stream", "PUT /sync/checkpoint-request", "POST /write-checkpoint2.json", "HEAD /sync/stream",
+	        "GET /sync/stream",   "DELETE /sync/stream", "TRACE /sync/stream",           "POST /sync/stream/",
+	        "POST //sync/stream", "POST /SYNC/stream",   "PUT /sync/checkpoint-request", "POST /write-checkpoint2.json",
+	        "HEAD /sync/stream",
 	};
 	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
 		char request[200];
@@ -75,12 +79,16 @@ static void head_has_no_body(void **state)
 static void every_answer_has_cors_and_date(void **state)
 {
 	(void)state;
-	expect_answer("GET /nope HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404", "access-control-allow-origin: *\r\naccess-control-expose-headers: Content-Type\r\n");
+	expect_answer("GET /nope HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404",
+	              "access-control-allow-origin: *\r\naccess-control-expose-headers: Content-Type\r\n");
 	expect_answer("GET /nope HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404", "Date: ");
-	expect_answer("OPTIONS /any HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\nAccess-Control-Request-Method: POST\r\n\r\n", "HTTP/1.1 204 ",
-	              "access-control-allow-methods: GET,HEAD,POST\r\naccess-control-allow-headers: Content-Type, Authorization, User-Agent, "
+	expect_answer("OPTIONS /any HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\nAccess-Control-Request-Method: POST\r\n\r\n",
+	              "HTTP/1.1 204 ",
+	              "access-control-allow-methods: GET,HEAD,POST\r\naccess-control-allow-headers: Content-Type, Authorization, "
+	              "User-Agent, "
 	              "X-User-Agent\r\naccess-control-max-age: 3600\r\n");
-	expect_answer("OPTIONS /any HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\nAccess-Control-Request-Method: POST\r\n\r\n", "HTTP/1.1 204 ", "content-length: 0\r\n");
+	expect_answer("OPTIONS /any HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\nAccess-Control-Request-Method: POST\r\n\r\n",
+	              "HTTP/1.1 204 ", "content-length: 0\r\n");
 	expect_answer("OPTIONS /any HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 400 ", "Invalid Preflight Request");
 }
 
@@ -113,10 +121,12 @@ static void malformed_heads_are_refused(void **state)
 	        "POST /sync/stream HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-		expect_answer(bad[i], "HTTP/1.1 400 ", "{\"error\":\"Bad Request\",\"message\":\"Client Error\",\"statusCode\":400}");
+		expect_answer(bad[i], "HTTP/1.1 400 ",
+		              "{\"error\":\"Bad Request\",\"message\":\"Client Error\",\"statusCode\":400}");
 	expect_answer("GET /probes/liveness HTTP/1.1\r\n\r\n", "HTTP/1.1 400 ", "content-length: 0\r\n");
 	expect_answer("GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 400 ",
-	              "{\"error\":\"Bad Request\",\"code\":\"FST_ERR_BAD_URL\",\"message\":\"'/%zz' is not a valid url component\",\"statusCode\":400}");
+	              "{\"error\":\"Bad Request\",\"code\":\"FST_ERR_BAD_URL\",\"message\":\"'/%zz' is not a valid url "
+	              "component\",\"statusCode\":400}");
 	expect_answer("GET /%ff HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 400 ", "FST_ERR_BAD_URL");
 }
 
@@ -128,7 +138,9 @@ static void heads_have_limits(void **state)
 	for (int i = 0; i < 17000; i++)
 		buf_putc(&b, 'x');
 	buf_append(&b, "\r\n\r\n", 5);
-	expect_answer(b.p, "HTTP/1.1 431 ", "{\"error\":\"Request Header Fields Too Large\",\"message\":\"Exceeded maximum allowed HTTP header size\",\"statusCode\":431}");
+	expect_answer(b.p, "HTTP/1.1 431 ",
+	              "{\"error\":\"Request Header Fields Too Large\",\"message\":\"Exceeded maximum allowed HTTP header "
+	              "size\",\"statusCode\":431}");
 	buf_clear(&b);
 	buf_lit(&b, "GET /probes/liveness HTTP/1.1\r\nHost: x\r\n");
 	for (int i = 0; i < 100; i++)
@@ -202,13 +214,16 @@ static void large_bodies_are_refused_without_losing_the_answer(void **state)
 	memset(body, 'x', 2000000);
 	body[2000000] = '\0';
 	struct client c = client_open(server);
-	client_send(&c, "POST /sync/stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2000000\r\n\r\n");
+	client_send(&c,
+	            "POST /sync/stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2000000\r\n\r\n");
 	client_send(&c, body);
 	client_expect(&c, "HTTP/1.1 413 ");
-	client_expect(&c, "{\"error\":{\"name\":\"FastifyError\",\"code\":\"FST_ERR_CTP_BODY_TOO_LARGE\",\"status\":413,\"description\":\"Request body is too large\"}}");
+	client_expect(&c, "{\"error\":{\"name\":\"FastifyError\",\"code\":\"FST_ERR_CTP_BODY_TOO_LARGE\",\"status\":413,"
+	                  "\"description\":\"Request body is too large\"}}");
 	client_close(&c);
 	c = client_open(server);
-	client_send(&c, "POST /sync/stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1e8480\r\n");
+	client_send(&c, "POST /sync/stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: "
+	                "chunked\r\n\r\n1e8480\r\n");
 	client_send(&c, body);
 	client_expect(&c, "HTTP/1.1 413 ");
 	client_close(&c);

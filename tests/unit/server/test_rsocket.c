@@ -94,7 +94,8 @@ static void metadata_of(struct buf *b, struct slice m)
 	buf_slice_append(b, m);
 }
 
-static void send_setup_as(struct client *c, unsigned flags, uint32_t lifetime, const char *mime, const char *data_mime, struct slice metadata)
+static void send_setup_as(struct client *c, unsigned flags, uint32_t lifetime, const char *mime, const char *data_mime,
+                          struct slice metadata)
 {
 	struct buf b = frame_of(0, RSOCKET_SETUP, flags | (metadata.p ? RSOCKET_METADATA : 0));
 	u(&b, 0x00010000, 4);
@@ -150,7 +151,8 @@ static void send_cancel(struct client *c, uint32_t id)
 static struct client open_socket(void)
 {
 	struct client c = client_open(server);
-	client_send(&c, "GET /any/path?x=1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+	client_send(&c, "GET /any/path?x=1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive, "
+	                "Upgrade\r\nSec-WebSocket-Version: 13\r\n"
 	                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: a\r\n"
 	                "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n");
 	client_expect(&c, "\r\n\r\n");
@@ -210,7 +212,8 @@ static void expect_frame_at(struct client *c, uint32_t stream, unsigned type, un
 	buf_slice_append(&want, rest);
 	int opcode = receive(c, &got, WAIT_MS);
 	if (opcode != WS_BINARY || !slice_eq(buf_slice(&got), buf_slice(&want)))
-		fail_msg("line %d: opcode %d, %zu bytes: %.*s", line, opcode, got.n, got.n > 10 ? (int)got.n - 10 : 0, got.n > 10 ? got.p + 10 : "");
+		fail_msg("line %d: opcode %d, %zu bytes: %.*s", line, opcode, got.n, got.n > 10 ? (int)got.n - 10 : 0,
+		         got.n > 10 ? got.p + 10 : "");
 	buf_free(&got);
 	buf_free(&want);
 }
@@ -343,7 +346,10 @@ static void keepalives_are_echoed_and_pings_answered(void **state)
 	send_ws(&c, 0x89, "hello", 5);
 	assert_int_equal(receive(&c, &got, WAIT_MS), WS_PONG);
 	assert_true(slice_eq(buf_slice(&got), SLICE("hello")));
-	send_ws(&c, 0x88, "\x03\xe8" "bye", 5);
+	send_ws(&c, 0x88,
+	        "\x03\xe8"
+	        "bye",
+	        5);
 	expect_close(&c, 1000);
 	buf_free(&got);
 }
@@ -379,7 +385,8 @@ static void refuse_setup(unsigned flags, const char *mime, struct slice metadata
 static void bad_setups_are_rejected(void **state)
 {
 	(void)state;
-	refuse_setup(0, JSON, SLICE("{\"token\":\"Token abc\"}"), 3, "[PSYNC_S2101] Token is not a well-formed JWT. Check the token format.");
+	refuse_setup(0, JSON, SLICE("{\"token\":\"Token abc\"}"), 3,
+	             "[PSYNC_S2101] Token is not a well-formed JWT. Check the token format.");
 	refuse_setup(0, JSON, SLICE("{\"token\":\"Token expired\"}"), 3, "[PSYNC_S2103] JWT has expired");
 	refuse_setup(0, JSON, SLICE("{\"token\":\"\"}"), 3, "[PSYNC_S2106] No token provided");
 	refuse_setup(0, JSON, SLICE("{\"token\":\"good-u1\"}"), 3, "[PSYNC_S2106] No valid token provided");
@@ -388,7 +395,8 @@ static void bad_setups_are_rejected(void **state)
 	refuse_setup(0, JSON, SLICE("nope"), 3, "[PSYNC_S2106] No token provided");
 	refuse_setup(0, BSON, SLICE("{\"token\":\"Token good-u1\"}"), 3, "[PSYNC_S2106] No token provided");
 	refuse_setup(0, JSON, (struct slice){0}, 3, "[PSYNC_S2101] No context meta data provided");
-	refuse_setup(0, "text/plain", SLICE("x"), 3, "[PSYNC_S2004] Unsupported Media Type\n  Expected JSON or BSON request, got text/plain");
+	refuse_setup(0, "text/plain", SLICE("x"), 3,
+	             "[PSYNC_S2004] Unsupported Media Type\n  Expected JSON or BSON request, got text/plain");
 	refuse_setup(RSOCKET_COMPLETE, JSON, SLICE(GOOD), 3, "Lease has to be disabled");
 	struct client c = open_socket();
 	struct buf b = frame_of(0, RSOCKET_SETUP, RSOCKET_FOLLOWS | RSOCKET_METADATA);
@@ -425,7 +433,8 @@ static void bad_requests_leave_the_connection_usable(void **state)
 	line(d);
 	struct client c = open_rsocket();
 	send_request_to(&c, 1, 10, "/nope", "{}");
-	expect_error(&c, 1, 0x201, "[PSYNC_S2002] The path does not exist on this server\n  The path \"/nope\" does not exist on this server");
+	expect_error(&c, 1, 0x201,
+	             "[PSYNC_S2002] The path does not exist on this server\n  The path \"/nope\" does not exist on this server");
 	send_request_to(&c, 3, 10, "/sync/stream", "{\"buckets\":[{\"name\":\"1\"}]}");
 	expect_error(&c, 3, 0x201, "[PSYNC_S2001] Validation failed\n  [\"/buckets/0 must have required property 'after'\"]");
 	send_request_to(&c, 5, 10, "/sync/stream", "nope");
@@ -500,7 +509,10 @@ static void requests_may_come_in_bson(void **state)
 	struct buf b = frame_of(1, RSOCKET_REQUEST_STREAM, RSOCKET_METADATA);
 	u(&b, 10, 4);
 	metadata_of(&b, slice_make("\x1c\0\0\0\x02path\0\x0d\0\0\0/sync/stream\0\0", 28));
-	buf_append(&b, "\x17\0\0\0\x02" "client_id\0\x03\0\0\0b1\0\0", 23);
+	buf_append(&b,
+	           "\x17\0\0\0\x02"
+	           "client_id\0\x03\0\0\0b1\0\0",
+	           23);
 	send_frame(&c, &b);
 	expect_payload(&c, 1, d);
 	assert_string_equal(fake_sync.last_subject, "u2");
@@ -687,12 +699,15 @@ static void a_client_that_only_asks_for_echoes_is_not_read_for_ever(void **state
 static void bad_handshakes_are_refused(void **state)
 {
 	(void)state;
-	struct client c = exchange_text(server, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 8\r\n"
-	                                        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+	struct client c = exchange_text(
+	        server, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 8\r\n"
+	                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
 	assert_non_null(strstr(client_text(&c), "HTTP/1.1 426 "));
 	assert_non_null(strstr(client_text(&c), "Sec-WebSocket-Version: 13\r\n"));
 	client_close(&c);
-	c = exchange_text(server, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\r\n");
+	c = exchange_text(
+	        server,
+	        "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\r\n");
 	assert_non_null(strstr(client_text(&c), "HTTP/1.1 400 "));
 	client_close(&c);
 	/* Another protocol than WebSocket is no upgrade. */

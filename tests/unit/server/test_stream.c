@@ -44,7 +44,8 @@ static int stop(void **state)
 static void post(struct client *c, const char *headers, const char *body)
 {
 	char request[4096];
-	snprintf(request, sizeof(request), "POST /sync/stream HTTP/1.1\r\n%sContent-Length: %zu\r\n\r\n%s", headers, strlen(body), body);
+	snprintf(request, sizeof(request), "POST /sync/stream HTTP/1.1\r\n%sContent-Length: %zu\r\n\r\n%s", headers, strlen(body),
+	         body);
 	client_send(c, request);
 }
 
@@ -81,16 +82,21 @@ static void bad_bodies_are_refused_before_the_token(void **state)
 {
 	(void)state;
 	expect_refusal(NO_TOKEN, "{nope", 400,
-	               "{\"error\":{\"name\":\"FastifyError\",\"code\":\"FST_ERR_CTP_INVALID_JSON_BODY\",\"status\":400,\"description\":\"Body is not valid "
+	               "{\"error\":{\"name\":\"FastifyError\",\"code\":\"FST_ERR_CTP_INVALID_JSON_BODY\",\"status\":400,"
+	               "\"description\":\"Body is not valid "
 	               "JSON but content-type is set to 'application/json'\"}}");
 	expect_refusal(NO_TOKEN, "", 400,
-	               "{\"error\":{\"name\":\"FastifyError\",\"code\":\"FST_ERR_CTP_EMPTY_JSON_BODY\",\"status\":400,\"description\":\"Body cannot be empty "
+	               "{\"error\":{\"name\":\"FastifyError\",\"code\":\"FST_ERR_CTP_EMPTY_JSON_BODY\",\"status\":400,"
+	               "\"description\":\"Body cannot be empty "
 	               "when content-type is set to 'application/json'\"}}");
 	expect_refusal("Host: x\r\nContent-Type: text/plain\r\n", "{}", 415,
-	               "{\"error\":{\"name\":\"FastifyError\",\"code\":\"FST_ERR_CTP_INVALID_MEDIA_TYPE\",\"status\":415,\"description\":\"Unsupported Media Type\"}}");
-	expect_refusal("Host: x\r\nContent-Type: application/x-www-form-urlencoded\r\n", "{}", 415, "FST_ERR_CTP_INVALID_MEDIA_TYPE");
+	               "{\"error\":{\"name\":\"FastifyError\",\"code\":\"FST_ERR_CTP_INVALID_MEDIA_TYPE\",\"status\":415,"
+	               "\"description\":\"Unsupported Media Type\"}}");
+	expect_refusal("Host: x\r\nContent-Type: application/x-www-form-urlencoded\r\n", "{}", 415,
+	               "FST_ERR_CTP_INVALID_MEDIA_TYPE");
 	expect_refusal(NO_TOKEN, "{\"buckets\":1}", 400,
-	               "{\"error\":{\"code\":\"PSYNC_S2001\",\"status\":400,\"description\":\"Validation failed\",\"details\":\"[\\\"/buckets: type must be "
+	               "{\"error\":{\"code\":\"PSYNC_S2001\",\"status\":400,\"description\":\"Validation "
+	               "failed\",\"details\":\"[\\\"/buckets: type must be "
 	               "array\\\"]\",\"name\":\"ValidationError\"}}");
 	assert_int_equal(fake_auth.verified, 0);
 }
@@ -99,13 +105,16 @@ static void bad_tokens_are_401(void **state)
 {
 	(void)state;
 	expect_refusal(NO_TOKEN, "{}", 401,
-	               "{\"error\":{\"code\":\"PSYNC_S2106\",\"status\":401,\"description\":\"Authentication required\",\"name\":\"AuthorizationError\"}}");
+	               "{\"error\":{\"code\":\"PSYNC_S2106\",\"status\":401,\"description\":\"Authentication "
+	               "required\",\"name\":\"AuthorizationError\"}}");
 	expect_refusal(NO_TOKEN "Authorization: Basic abc\r\n", "{}", 401, "PSYNC_S2106");
 	expect_refusal(NO_TOKEN "Authorization: Token xx\r\n", "{}", 401,
-	               "{\"error\":{\"code\":\"PSYNC_S2101\",\"status\":401,\"description\":\"Token is not a well-formed JWT. Check the token format.\","
+	               "{\"error\":{\"code\":\"PSYNC_S2101\",\"status\":401,\"description\":\"Token is not a well-formed JWT. "
+	               "Check the token format.\","
 	               "\"name\":\"AuthorizationError\"}}");
 	expect_refusal(NO_TOKEN "Authorization: Bearer expired\r\n", "{}", 401, "\"description\":\"JWT has expired\"");
-	expect_refusal(NO_TOKEN "Authorization: Bearer audience\r\n", "{}", 401, "\"description\":\"Unexpected \\\"aud\\\" claim value: \\\"other\\\"\"");
+	expect_refusal(NO_TOKEN "Authorization: Bearer audience\r\n", "{}", 401,
+	               "\"description\":\"Unexpected \\\"aud\\\" claim value: \\\"other\\\"\"");
 	assert_int_equal(fake_sync.made, 0);
 }
 
@@ -115,17 +124,20 @@ static void failures_before_the_first_line_have_a_status(void **state)
 	fake_sync.new_code = "PSYNC_S2302";
 	fake_sync.new_message = "internal words";
 	expect_refusal(HEADERS, "{}", 500,
-	               "{\"error\":{\"code\":\"PSYNC_S2302\",\"status\":500,\"description\":\"No sync config available\",\"name\":\"ServiceError\"}}");
+	               "{\"error\":{\"code\":\"PSYNC_S2302\",\"status\":500,\"description\":\"No sync config "
+	               "available\",\"name\":\"ServiceError\"}}");
 	fake_sync.new_code = NULL;
 	fake_sync.step_code = "PSYNC_S2305";
 	fake_sync.step_message = "Too many buckets: 12 (limit of 10)";
 	expect_refusal(HEADERS, "{}", 500,
-	               "{\"error\":{\"code\":\"PSYNC_S2305\",\"description\":\"Too many buckets: 12 (limit of 10)\",\"name\":\"ServiceError\"}}");
+	               "{\"error\":{\"code\":\"PSYNC_S2305\",\"description\":\"Too many buckets: 12 (limit of "
+	               "10)\",\"name\":\"ServiceError\"}}");
 	expect_refusal(HEADERS, "{}", 500, "x-accel-buffering: no\r\n");
 	fake_sync.step_code = "PSYNC_S2404";
 	fake_sync.step_message = "select secret from storage";
 	struct client c = open_stream("{}");
-	client_expect(&c, "{\"error\":{\"code\":\"PSYNC_S2001\",\"status\":500,\"description\":\"Something went wrong\",\"severity\":\"error\",\"name\":\"InternalServerError\"}}");
+	client_expect(&c, "{\"error\":{\"code\":\"PSYNC_S2001\",\"status\":500,\"description\":\"Something went "
+	                  "wrong\",\"severity\":\"error\",\"name\":\"InternalServerError\"}}");
 	assert_null(strstr(client_text(&c), "secret"));
 	/* The connection goes on. */
 	client_forget(&c);

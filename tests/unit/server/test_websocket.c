@@ -49,7 +49,8 @@ static void frame(struct buf *b, int first, const char *payload, size_t n)
 }
 
 /* Feeds in pieces of `step` bytes up to the first result that is not WS_MORE. */
-static enum ws_result feed(struct ws_decoder *d, struct slice all, size_t step, struct buf *got, enum ws_opcode *opcode, int *code)
+static enum ws_result feed(struct ws_decoder *d, struct slice all, size_t step, struct buf *got, enum ws_opcode *opcode,
+                           int *code)
 {
 	while (all.n) {
 		struct slice piece = slice_make(all.p, step < all.n ? step : all.n), payload;
@@ -189,8 +190,8 @@ static void broken_frames_are_faults(void **state)
 
 struct peer {
 	wslay_event_context_ptr context;
-	struct buf to_us;           /* what it wrote */
-	struct slice from_us;       /* what it has yet to read */
+	struct buf to_us;     /* what it wrote */
+	struct slice from_us; /* what it has yet to read */
 	struct buf received;
 	size_t messages;
 	uint8_t last_opcode;
@@ -327,7 +328,8 @@ static void frames_of_the_recordings_parse(void **state)
 {
 	(void)state;
 	struct rsocket_frame f;
-	struct buf b = from_hex("0000000005000001000000004e2000015f90106170706c69636174696f6e2f6a736f6e106170706c69636174696f6e2f6a736f6e0000347b22746f6b65"
+	struct buf b = from_hex("0000000005000001000000004e2000015f90106170706c69636174696f6e2f6a736f6e106170706c69636174696f6e2f"
+	                        "6a736f6e0000347b22746f6b65"
 	                        "6e223a22546f6b656e20616263222c22757365725f6167656e74223a22746573742d636c69656e742f312e30227d");
 	assert_true(rsocket_parse(buf_slice(&b), &f));
 	assert_int_equal(f.type, RSOCKET_SETUP);
@@ -439,7 +441,10 @@ static void bson_becomes_json(void **state)
 		struct buf outer = {0};
 		uint32_t n = (uint32_t)deep.n + 8;
 		buf_append(&outer, &n, 4);
-		buf_append(&outer, "\x03" "a", 3);
+		buf_append(&outer,
+		           "\x03"
+		           "a",
+		           3);
 		buf_slice_append(&outer, buf_slice(&deep));
 		buf_putc(&outer, '\0');
 		buf_free(&deep);
