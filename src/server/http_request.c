@@ -6,6 +6,8 @@
 
 #include "base/alloc.h"
 
+#define KEPT_MEMORY (64 * 1024)
+
 static bool is_token_char(unsigned char c)
 {
 	if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
@@ -41,9 +43,13 @@ void http_request_reset(struct http_request *r)
 {
 	struct arena arena = r->arena;
 	struct buf body = r->body;
-	arena_reset(&arena);
+	/* What one large request needed is not kept by an idle connection. */
+	if (arena.total > KEPT_MEMORY)
+		arena_free(&arena);
+	else
+		arena_reset(&arena);
 	buf_clear(&body);
-	if (body.cap > 64 * 1024)
+	if (body.cap > KEPT_MEMORY)
 		buf_free(&body);
 	*r = (struct http_request){.arena = arena, .body = body};
 }

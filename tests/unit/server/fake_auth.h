@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #include "auth/auth.h"
 #include "base/clock.h"
@@ -11,6 +12,7 @@
 static struct {
 	int64_t lifetime_s;
 	_Atomic size_t verified;
+	_Atomic int delay_ms; /* of tokens "slow": the key server does not answer */
 } fake_auth = {.lifetime_s = 3600};
 
 bool key_store_verify(struct key_store *k, struct slice token, int64_t now_s, struct arena *arena, struct verified_token *out,
@@ -19,6 +21,10 @@ bool key_store_verify(struct key_store *k, struct slice token, int64_t now_s, st
 	(void)k;
 	atomic_fetch_add(&fake_auth.verified, 1);
 	*detail = SLICE("header");
+	if (slice_eq(token, SLICE("slow"))) {
+		nanosleep(&(struct timespec){fake_auth.delay_ms / 1000, fake_auth.delay_ms % 1000 * 1000000L}, NULL);
+		return error_set(err, "PSYNC_S2204", "JWKS request failed");
+	}
 	if (slice_eq(token, SLICE("expired")))
 		return error_set(err, "PSYNC_S2103", "JWT has expired");
 	if (slice_eq(token, SLICE("audience")))

@@ -279,6 +279,29 @@ static void a_hundred_streams_get_every_line(void **state)
 	wait_until(no_sessions);
 }
 
+static void a_silent_key_server_does_not_hold_up_running_streams(void **state)
+{
+	(void)state;
+	fake_line("{\"a\":1}\n");
+	struct client running = open_stream("{}"), waiting[8];
+	client_expect(&running, "{\"a\":1}\n");
+	fake_auth.delay_ms = 500;
+	for (int i = 0; i < 8; i++) {
+		waiting[i] = client_open(server);
+		post(&waiting[i], NO_TOKEN "Authorization: Token slow\r\n", "{}");
+	}
+	poll(NULL, 0, 50);
+	int64_t began = clock_mono_ms();
+	fake_line("{\"b\":2}\n");
+	client_expect(&running, "{\"b\":2}\n");
+	assert_true(clock_mono_ms() - began < 300);
+	for (int i = 0; i < 8; i++) {
+		client_expect(&waiting[i], "PSYNC_S2204");
+		client_close(&waiting[i]);
+	}
+	client_close(&running);
+}
+
 /* ---- ends ------------------------------------------------------------------------------------------------------------------------ */
 
 static void expiry_is_a_clean_end_and_the_connection_goes_on(void **state)
@@ -446,6 +469,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(compression_is_chosen_by_accept_encoding, start, stop),
 	        cmocka_unit_test_setup_teardown(http_1_0_gets_no_chunks, start, stop),
 	        cmocka_unit_test_setup_teardown(a_hundred_streams_get_every_line, start, stop),
+	        cmocka_unit_test_setup_teardown(a_silent_key_server_does_not_hold_up_running_streams, start, stop),
 	        cmocka_unit_test_setup_teardown(expiry_is_a_clean_end_and_the_connection_goes_on, start, stop),
 	        cmocka_unit_test_setup_teardown(a_failure_later_cuts_the_body, start, stop),
 	        cmocka_unit_test_setup_teardown(a_client_that_leaves_stops_the_work, start, stop),
