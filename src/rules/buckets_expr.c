@@ -6,7 +6,7 @@
 #include "base/alloc.h"
 
 /* A match with more parameters or a larger tree is refused; real ones have a handful. */
-#define MAX_PARAMETERS 1000
+#define MAX_PARAMETERS 100
 
 static const struct operand error_operand = {.kind = OPERAND_ERROR};
 
@@ -123,7 +123,7 @@ static uint32_t use_parameter(struct buckets_scope *s, const struct operand *o, 
 		if (slice_eq(s->uses[i]->parameter.key, key) && (same_truth(s->uses[i], truth) || s->mode == MODE_DATA))
 			return (uint32_t)i;
 	if (s->use_count >= MAX_PARAMETERS)
-		query_report_whole(s->q, DIAGNOSTIC_FATAL, "sql_syntax", "too many parameters in one query");
+		query_abandon(s->q, "sql_syntax", NULL, "too many parameters in one query");
 	struct match_use *u = arena_calloc(s->q->c->arena, sizeof(*u));
 	u->parameter = (struct match_parameter){.key = key, .value = o->expr, .truth = truth, .expanding = expanding};
 	s->uses = xgrow(s->uses, s->use_count, &s->use_cap, sizeof(*s->uses));
@@ -176,12 +176,20 @@ static bool has_use(const struct operand_match *m, const struct match_use *u)
 	return false;
 }
 
+/* What a uses and then what only b does; a's list itself if that is nothing, so that long chains stay small. */
 static void unite_uses(struct buckets_scope *s, struct operand_match *out, const struct operand_match *a,
                        const struct operand_match *b)
 {
-	out->uses = arena_array(s->q->c->arena, struct match_use *, a->use_count + b->use_count + 1);
+	size_t more = 0;
+	for (size_t i = 0; i < b->use_count; i++)
+		more += !has_use(a, b->uses[i]);
+	out->uses = a->uses;
+	out->use_count = a->use_count;
+	if (!more)
+		return;
+	out->uses = arena_array(s->q->c->arena, struct match_use *, a->use_count + more);
 	for (size_t i = 0; i < a->use_count; i++)
-		out->uses[out->use_count++] = a->uses[i];
+		out->uses[i] = a->uses[i];
 	for (size_t i = 0; i < b->use_count; i++)
 		if (!has_use(a, b->uses[i]))
 			out->uses[out->use_count++] = b->uses[i];

@@ -10,6 +10,9 @@
 #include "rules/sql_parse.h"
 #include "rules/yaml_tree.h"
 
+/* Bucket sources and lookups of one config. */
+#define MAX_DEFINITIONS 10000
+
 struct compiler {
 	struct plan *plan;
 	struct arena *arena;  /* the plan's */
@@ -24,6 +27,7 @@ struct compiler {
 	/* schema_violation and missing_key are reported last, if nothing else is wrong (sync-config 2). */
 	const char *late[64];
 	size_t late_count;
+	bool too_many_definitions;
 };
 
 /* A text with more faults than this gets no further ones; warnings stop at half of it, so that faults always have room. */
@@ -83,7 +87,8 @@ bool query_has_failed(const struct query *q);
 
 /* Warns of an unquoted name with upper-case letters. */
 void query_check_case(struct query *q, const struct sql_ident *id);
-/* Slot of a column in the row source. */
+/* Slot of a column in the row source; more columns than any table has are a fault. */
+#define MAX_QUERY_COLUMNS 2000
 uint32_t query_column(struct query *q, struct slice name);
 /* Warns if no known table of the query has the column. */
 void query_check_column(struct query *q, struct slice name, struct sql_range range);

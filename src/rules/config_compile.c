@@ -326,6 +326,7 @@ struct plan *plan_compile_known(struct slice yaml, struct slice default_schema, 
 	else
 		read_root(&c, root);
 	arena_free(&c.scratch);
+	d->fatal |= c.too_many_definitions;
 	if (d->fatal) {
 		plan_unref(plan);
 		return NULL;

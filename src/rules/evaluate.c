@@ -524,6 +524,10 @@ static bool expand_functions(struct combinations *c)
 		    !json_each(&argument, c->env->fixed_json_extract, c->env->arena, &c->rows[i], &c->counts[i], c->env->err))
 			return false;
 	}
+	/* One without elements leaves no combination, however many the others have. */
+	for (size_t i = 0; i < source->function_count; i++)
+		if (!c->counts[i])
+			c->counts[0] = 0;
 	return true;
 }
 

@@ -192,16 +192,18 @@ static struct slice definition_content(struct compiler *c, enum definition_kind 
 
 /* Editions 1 and 2 never share, so equal definitions are told apart by the order in which they come. Edition 3 has shared what it
  * takes for equal before; should two contents still be the same text, they must not get one identity either. */
-static void hash_definition(struct compiler *c, struct definition *d)
+static void hash_definition(struct compiler *c, struct plan_definition *d)
 {
 	unsigned occurrence = 1;
+	struct slice content = d->public.content;
+	EVP_Digest(content.p, content.n, d->content_hash, NULL, EVP_sha256(), NULL);
 	for (size_t i = 0; i < c->plan->definition_count; i++)
-		occurrence += slice_eq(c->plan->definitions[i].public.content, d->content);
+		occurrence += memcmp(c->plan->definitions[i].content_hash, d->content_hash, sizeof(d->content_hash)) == 0;
 	struct buf text = {0};
-	buf_slice_append(&text, d->content);
+	buf_slice_append(&text, content);
 	if (occurrence > 1)
 		buf_printf(&text, "occurrence %u\n", occurrence);
-	EVP_Digest(text.p, text.n, d->hash, NULL, EVP_sha256(), NULL);
+	EVP_Digest(text.p, text.n, d->public.hash, NULL, EVP_sha256(), NULL);
 	buf_free(&text);
 }
 
@@ -210,6 +212,13 @@ uint32_t plan_add_definition(struct compiler *c, enum definition_kind kind, stru
 {
 	struct plan *p = c->plan;
 	struct plan_definition d = {.source_count = count};
+	if (p->definition_count >= MAX_DEFINITIONS) {
+		if (p->definition_count == MAX_DEFINITIONS && !c->too_many_definitions)
+			diagnostic_add_raw(c, DIAGNOSTIC_FATAL, "bad_option_value", 0, 10, "the config has too many definitions");
+		c->too_many_definitions = true;
+		return 0;
+	}
+	p->definitions = xgrow(p->definitions, p->definition_count, &c->definition_cap, sizeof(*p->definitions));
 	struct row_source *copy = arena_array(c->arena, struct row_source, count + 1);
 	uint32_t *patterns = arena_array(c->arena, uint32_t, count + 1);
 	for (size_t i = 0; i < count; i++) {
@@ -226,8 +235,7 @@ uint32_t plan_add_definition(struct compiler *c, enum definition_kind kind, stru
 	d.public.name = arena_copy(c->arena, name);
 	d.public.patterns = patterns;
 	d.public.content = definition_content(c, kind, copy, count);
-	hash_definition(c, &d.public);
-	p->definitions = xgrow(p->definitions, p->definition_count, &c->definition_cap, sizeof(*p->definitions));
+	hash_definition(c, &d);
 	p->definitions[p->definition_count] = d;
 	return (uint32_t)p->definition_count++;
 }

@@ -82,6 +82,7 @@ struct plan_definition {
 	struct definition public;
 	const struct row_source *sources;
 	size_t source_count;
+	uint8_t content_hash[32]; /* without the occurrence number */
 };
 
 /* ---- events ----------------------------------------------------------------------------------------------------------- */

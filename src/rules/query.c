@@ -100,6 +100,10 @@ uint32_t query_column(struct query *q, struct slice name)
 	for (size_t i = 0; i < q->column_count; i++)
 		if (slice_eq(q->columns[i], name))
 			return (uint32_t)i;
+	if (q->column_count >= MAX_QUERY_COLUMNS) {
+		query_abandon(q, "sql_syntax", NULL, "the query uses too many columns");
+		return 0;
+	}
 	q->columns = xgrow(q->columns, q->column_count, &q->column_cap, sizeof(*q->columns));
 	q->columns[q->column_count] = arena_copy(q->c->arena, name);
 	return (uint32_t)q->column_count++;

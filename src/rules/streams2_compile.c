@@ -11,7 +11,7 @@
 #include "rules/streams2.h"
 
 #define MAX_TERMS 100
-#define MAX_ATOMS 1000
+#define MAX_ATOMS 100
 
 struct atom {
 	enum { ATOM_ROW, ATOM_REQUEST, ATOM_MATCH } kind;
@@ -42,6 +42,7 @@ struct stream2 {
 	struct query q;
 	struct buckets_scope scope;
 	struct slice name;
+	struct arena terms; /* terms on the way: a long chain copies them at every step */
 	struct stream2_lookup *lookups;
 	size_t lookup_count, lookup_cap;
 	bool is_default;
@@ -60,8 +61,8 @@ static struct terms failed(void)
 
 static struct terms one_atom(struct stream2 *s, struct atom a)
 {
-	struct terms t = {.items = arena_array(&s->c->scratch, struct term, 1), .count = 1};
-	t.items[0] = (struct term){arena_array(&s->c->scratch, struct atom, 1), 1};
+	struct terms t = {.items = arena_array(&s->terms, struct term, 1), .count = 1};
+	t.items[0] = (struct term){arena_array(&s->terms, struct atom, 1), 1};
 	t.items[0].atoms[0] = a;
 	return t;
 }
@@ -276,7 +277,7 @@ static struct terms either(struct stream2 *s, const struct sql_expr *e, const st
 	struct terms out = {.count = a->count + b->count};
 	if (out.count > MAX_TERMS)
 		return too_many(s, e) ? out : failed();
-	out.items = arena_array(&s->c->scratch, struct term, out.count);
+	out.items = arena_array(&s->terms, struct term, out.count);
 	memcpy(out.items, a->items, sizeof(*a->items) * a->count);
 	memcpy(out.items + a->count, b->items, sizeof(*b->items) * b->count);
 	return out;
@@ -287,14 +288,14 @@ static struct terms both(struct stream2 *s, const struct sql_expr *e, const stru
 	struct terms out = {.count = a->count * b->count};
 	if (out.count > MAX_TERMS)
 		return too_many(s, e) ? out : failed();
-	out.items = arena_array(&s->c->scratch, struct term, out.count);
+	out.items = arena_array(&s->terms, struct term, out.count);
 	for (size_t i = 0; i < out.count; i++) {
 		const struct term *x = &a->items[i / b->count], *y = &b->items[i % b->count];
 		struct term *t = &out.items[i];
 		t->count = x->count + y->count;
 		if (t->count > MAX_ATOMS)
 			return too_many(s, e) ? out : failed();
-		t->atoms = arena_array(&s->c->scratch, struct atom, t->count + 1);
+		t->atoms = arena_array(&s->terms, struct atom, t->count + 1);
 		memcpy(t->atoms, x->atoms, sizeof(*x->atoms) * x->count);
 		memcpy(t->atoms + x->count, y->atoms, sizeof(*y->atoms) * y->count);
 	}
@@ -508,7 +509,7 @@ static void compile_query(struct stream2 *s)
 	struct output_column *outputs = arena_array(s->c->arena, struct output_column, select->column_count + 1);
 	size_t count = 0;
 	struct terms t = {.count = 1};
-	t.items = arena_calloc(&s->c->scratch, sizeof(*t.items));
+	t.items = arena_calloc(&s->terms, sizeof(*t.items));
 	if (select->where)
 		t = compile_condition(s, select->where);
 	if (t.failed || !columns(s, outputs, &count) || s->q.abandoned)
@@ -598,6 +599,7 @@ void compile_stream_edition_2(struct compiler *c, struct slice name, struct ynod
 		buckets_scope_free(&s.scope);
 		query_free(&s.q);
 		free(s.lookups);
+		arena_free(&s.terms);
 	}
 	map_check_keys(c, "unknown-key", node, keys);
 }

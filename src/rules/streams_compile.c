@@ -116,6 +116,8 @@ static bool result_column(struct stream_compiler *s, struct query *q, const stru
 static bool result_columns(struct stream_compiler *s, struct query *q, struct scope *scope, struct result *r)
 {
 	const struct sql_select *select = q->st.select;
+	if (select->column_count > SX_MAX_COLUMNS)
+		return refuse(s, q, "unsupported-expression", select->range, "the query has too many columns");
 	for (size_t i = 0; i < select->column_count; i++)
 		if (!result_column(s, q, &select->columns[i], scope, r))
 			return false;
@@ -151,7 +153,15 @@ static bool compile_variants(struct streams_state *st, struct stream_draft *d, s
                              const struct stream_term *terms, size_t count)
 {
 	struct stream_compiler *s = &st->s;
+	size_t column_size = 0;
+	for (size_t i = 0; i < r->count; i++)
+		column_size += r->columns[i].expr ? r->columns[i].expr->size : 1;
 	for (size_t i = 0; i < count; i++) {
+		size_t size = column_size;
+		for (size_t j = 0; j < terms[i].count; j++)
+			size += terms[i].atoms[j]->size;
+		if (!sx_spend(s, q, q->st.select->range, size))
+			return false;
 		struct resolved_variant *v = variant_resolve(s, r->primary, &terms[i]);
 		if (!v)
 			return false;

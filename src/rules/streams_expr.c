@@ -13,6 +13,12 @@ struct sx *sx_fail(struct stream_compiler *s, struct query *q, const char *kind,
 	return NULL;
 }
 
+bool sx_spend(struct stream_compiler *s, struct query *q, struct sql_range range, size_t work)
+{
+	s->work += work;
+	return s->work <= SX_MAX_WORK || sx_fail(s, q, "unsupported-expression", range, "the queries are too large together");
+}
+
 struct sx *sx_new(struct stream_compiler *s, enum sx_kind kind, struct query *q, struct sql_range range, struct sx *const *args,
                   size_t arg_count)
 {
@@ -24,7 +30,7 @@ struct sx *sx_new(struct stream_compiler *s, enum sx_kind kind, struct query *q,
 		size += args[i]->size;
 		height = args[i]->height > height ? args[i]->height : height;
 	}
-	if (size > SX_MAX_SIZE || height >= SX_MAX_HEIGHT || ++s->nodes > SX_MAX_NODES)
+	if (size > SX_MAX_SIZE || height >= SX_MAX_HEIGHT || ++s->nodes > SX_MAX_NODES || s->work > SX_MAX_WORK)
 		return sx_fail(s, q, "unsupported-expression", range, "the expression is too large");
 	struct sx *e = arena_calloc(&s->c->scratch, sizeof(*e));
 	e->kind = kind;

@@ -9,9 +9,12 @@
 
 #include "rules/compile.h"
 
-#define SX_MAX_SIZE 20000
+#define SX_MAX_SIZE 5000
 #define SX_MAX_HEIGHT 2500
-#define SX_MAX_NODES 1000000
+#define SX_MAX_NODES 400000
+/* Nodes are shared, what is made of them for each variant is not: so much of that is allowed, counted in nodes. */
+#define SX_MAX_WORK 1500000
+#define SX_MAX_COLUMNS 2000
 
 enum source_kind { SOURCE_TABLE, SOURCE_EACH };
 
@@ -120,7 +123,7 @@ struct stream_compiler {
 	struct compiler *c;
 	struct stream_ctes *ctes; /* visible in the query at hand */
 	bool quiet;               /* no warnings */
-	size_t nodes;
+	size_t nodes, work;
 };
 
 /* A condition that was collected: resolved, or to be resolved in a scope. */
@@ -130,6 +133,8 @@ struct stream_conditions {
 };
 
 struct sx *sx_fail(struct stream_compiler *s, struct query *q, const char *kind, struct sql_range range, const char *message);
+/* Counts work; false: reported, it was too much. */
+bool sx_spend(struct stream_compiler *s, struct query *q, struct sql_range range, size_t work);
 struct sx *sx_new(struct stream_compiler *s, enum sx_kind kind, struct query *q, struct sql_range range, struct sx *const *args,
                   size_t arg_count);
 struct sx *sx_binary(struct stream_compiler *s, enum sx_op op, struct sx *a, struct sx *b);

@@ -223,6 +223,8 @@ static bool inline_columns(struct stream_compiler *s, struct query *q, const str
                            const struct sql_ident *names, size_t name_count, struct scope *scope, bool ctes,
                            struct scope_item *out)
 {
+	if (select->column_count > SX_MAX_COLUMNS)
+		return sx_fail(s, q, "unsupported-expression", select->range, "the query has too many columns") != NULL;
 	out->column_names = arena_array(&s->c->scratch, struct slice, select->column_count + 1);
 	out->columns = arena_array(&s->c->scratch, struct sx *, select->column_count + 1);
 	for (size_t i = 0; i < select->column_count; i++) {

@@ -20,6 +20,12 @@ struct terms {
 	size_t count;
 };
 
+/* Terms on the way live in an arena of their own: a long chain copies them at every step. */
+struct normalizer {
+	struct stream_compiler *s;
+	struct arena arena;
+};
+
 static bool too_many(struct stream_compiler *s, struct sx *e)
 {
 	sx_fail(s, e->q, "too-many-terms", e->range, "the condition has too many alternatives");
@@ -27,12 +33,12 @@ static bool too_many(struct stream_compiler *s, struct sx *e)
 }
 
 /* a OR b: the terms of both. */
-static bool either(struct stream_compiler *s, struct sx *e, const struct terms *a, const struct terms *b, struct terms *out)
+static bool either(struct normalizer *n, struct sx *e, const struct terms *a, const struct terms *b, struct terms *out)
 {
 	if (a->count + b->count > STREAM_MAX_TERMS)
-		return too_many(s, e);
+		return too_many(n->s, e);
 	out->count = a->count + b->count;
-	out->items = arena_array(&s->c->scratch, struct stream_term, out->count);
+	out->items = arena_array(&n->arena, struct stream_term, out->count);
 	memcpy(out->items, a->items, sizeof(*a->items) * a->count);
 	memcpy(out->items + a->count, b->items, sizeof(*b->items) * b->count);
 	return true;
@@ -45,26 +51,26 @@ static void append_atoms(struct stream_term *to, const struct stream_term *from)
 }
 
 /* AND over members: the product of those with several terms, the first slowest; then the atoms of the plain ones in order. */
-static bool all_of(struct stream_compiler *s, struct sx *e, const struct terms *members, size_t member_count, struct terms *out)
+static bool all_of(struct normalizer *n, struct sx *e, const struct terms *members, size_t member_count, struct terms *out)
 {
-	size_t n = 1, atoms = 0;
+	size_t terms = 1, atoms = 0;
 	for (size_t i = 0; i < member_count; i++) {
-		n *= members[i].count;
-		if (n > STREAM_MAX_TERMS)
-			return too_many(s, e);
+		terms *= members[i].count;
+		if (terms > STREAM_MAX_TERMS)
+			return too_many(n->s, e);
 		size_t most = 0;
 		for (size_t j = 0; j < members[i].count; j++)
 			most = members[i].items[j].count > most ? members[i].items[j].count : most;
 		atoms += most;
 	}
 	if (atoms > STREAM_MAX_CONDITIONS)
-		return too_many(s, e);
-	out->count = n;
-	out->items = arena_array(&s->c->scratch, struct stream_term, n);
-	for (size_t k = 0; k < n; k++) {
+		return too_many(n->s, e);
+	out->count = terms;
+	out->items = arena_array(&n->arena, struct stream_term, terms);
+	for (size_t k = 0; k < terms; k++) {
 		struct stream_term *t = &out->items[k];
-		*t = (struct stream_term){.atoms = arena_array(&s->c->scratch, struct sx *, atoms + 1)};
-		size_t block = n;
+		*t = (struct stream_term){.atoms = arena_array(&n->arena, struct sx *, atoms + 1)};
+		size_t block = terms;
 		for (size_t i = 0; i < member_count; i++) {
 			if (members[i].count < 2)
 				continue;
@@ -78,31 +84,31 @@ static bool all_of(struct stream_compiler *s, struct sx *e, const struct terms *
 	return true;
 }
 
-static bool one_term(struct stream_compiler *s, struct sx *atom, struct terms *out)
+static bool one_term(struct normalizer *n, struct sx *atom, struct terms *out)
 {
 	if (!atom)
 		return false;
 	out->count = 1;
-	out->items = arena_array(&s->c->scratch, struct stream_term, 1);
-	out->items[0] = (struct stream_term){.atoms = arena_array(&s->c->scratch, struct sx *, 1), .count = 1};
+	out->items = arena_array(&n->arena, struct stream_term, 1);
+	out->items[0] = (struct stream_term){.atoms = arena_array(&n->arena, struct sx *, 1), .count = 1};
 	out->items[0].atoms[0] = atom;
 	return true;
 }
 
 /* NOT is pushed to the atoms on the way down. Depth is bounded by the height of expressions. */
-static bool normal_form(struct stream_compiler *s, struct sx *e, bool negated, struct terms *out)
+static bool normal_form(struct normalizer *n, struct sx *e, bool negated, struct terms *out)
 {
 	if (e->kind == SX_UNARY && e->op == SX_NOT)
-		return normal_form(s, e->args[0], !negated, out);
+		return normal_form(n, e->args[0], !negated, out);
 	if (e->kind == SX_BINARY && (e->op == SX_AND || e->op == SX_OR)) {
 		struct terms members[2];
-		if (!normal_form(s, e->args[0], negated, &members[0]) || !normal_form(s, e->args[1], negated, &members[1]))
+		if (!normal_form(n, e->args[0], negated, &members[0]) || !normal_form(n, e->args[1], negated, &members[1]))
 			return false;
 		if ((e->op == SX_OR) != negated)
-			return either(s, e, &members[0], &members[1], out);
-		return all_of(s, e, members, 2, out);
+			return either(n, e, &members[0], &members[1], out);
+		return all_of(n, e, members, 2, out);
 	}
-	return one_term(s, negated ? sx_not(s, e) : e, out);
+	return one_term(n, negated ? sx_not(n->s, e) : e, out);
 }
 
 /* ---- kinds of conditions ---------------------------------------------------------------------------------------------- */
@@ -266,6 +272,14 @@ static bool order_terms(struct stream_compiler *s, const struct terms *in, struc
 	return true;
 }
 
+static bool merge_terms(struct stream_compiler *s, const struct terms *whole, struct stream_term **out, size_t *out_count)
+{
+	for (size_t i = 0; i < whole->count; i++)
+		attach_constants(s, &whole->items[i]);
+	*out = arena_array(&s->c->scratch, struct stream_term, whole->count + 1);
+	return order_terms(s, whole, *out, out_count);
+}
+
 bool stream_terms(struct stream_compiler *s, struct sx *const *where, size_t count, struct stream_term **out, size_t *out_count)
 {
 	*out_count = 0;
@@ -274,14 +288,12 @@ bool stream_terms(struct stream_compiler *s, struct sx *const *where, size_t cou
 		*out_count = 1;
 		return true;
 	}
-	struct terms *members = arena_array(&s->c->scratch, struct terms, count), whole;
-	for (size_t i = 0; i < count; i++)
-		if (!normal_form(s, where[i], false, &members[i]))
-			return false;
-	if (!all_of(s, where[0], members, count, &whole))
-		return false;
-	for (size_t i = 0; i < whole.count; i++)
-		attach_constants(s, &whole.items[i]);
-	*out = arena_array(&s->c->scratch, struct stream_term, whole.count + 1);
-	return order_terms(s, &whole, *out, out_count);
+	struct normalizer n = {.s = s};
+	struct terms *members = arena_array(&n.arena, struct terms, count), whole;
+	bool ok = true;
+	for (size_t i = 0; i < count && ok; i++)
+		ok = normal_form(&n, where[i], false, &members[i]);
+	ok = ok && all_of(&n, where[0], members, count, &whole) && merge_terms(s, &whole, out, out_count);
+	arena_free(&n.arena);
+	return ok;
 }

@@ -152,6 +152,7 @@ static void collect(struct sx *e, const struct sx **out, size_t *count)
 const struct sx *const *sx_leaves(struct stream_compiler *s, struct sx *e, size_t *count)
 {
 	if (!e->leaves) {
+		s->work += e->size / 8 + 1;
 		e->leaves = arena_array(&s->c->scratch, const struct sx *, e->size + 1);
 		collect(e, e->leaves, &e->leaf_count);
 	}
@@ -200,6 +201,7 @@ struct slice sx_signature(struct stream_compiler *s, struct sx *e)
 		if (leaves[i]->kind == SX_OUTPUT)
 			buf_slice_append(&out, source_signature(s, leaves[i]->source));
 	}
+	s->work += out.n / 64 + 1;
 	e->signature = arena_copy(&s->c->scratch, buf_slice(&out));
 	buf_free(&out);
 	return e->signature;

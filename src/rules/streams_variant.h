@@ -7,7 +7,7 @@
 #define STREAM_MAX_TERMS 100
 #define STREAM_MAX_VARIANTS 100
 /* Conditions of one term; more are refused like too many terms. */
-#define STREAM_MAX_CONDITIONS 1000
+#define STREAM_MAX_CONDITIONS 300
 
 /* A term: conditions joined by AND. */
 struct stream_term {

@@ -15,7 +15,7 @@
 #include "base/slice.h"
 
 #define YAML_MAX_TEXT ((size_t)4 << 20)
-#define YAML_MAX_NODES 200000
+#define YAML_MAX_NODES 50000
 #define YAML_MAX_DEPTH 50
 
 enum ynode_kind { YNODE_MAP, YNODE_LIST, YNODE_SCALAR, YNODE_ALIAS };
