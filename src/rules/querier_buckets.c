@@ -8,6 +8,7 @@ struct table_part {
 	struct slice *lookups; /* keys to look up */
 	size_t lookup_count;
 	struct slice *values; /* JSON texts of the columns that come from the request; p == NULL: stored */
+	const char *failure;  /* a column of the request cannot be evaluated: matters once there is a row */
 };
 
 static bool failed(const struct error *inner, struct error *err)
@@ -196,6 +197,8 @@ static bool run_table_part(const struct dynamic_part *base, struct querier *q, s
 		size_t count;
 		if (!resolver_lookup(r, part->query->lookup, part->lookups[i], &objects, &count))
 			return false;
+		if (count && part->failure)
+			return error_set(r->err, "PSYNC_S2001", "a parameter query failed: %s", part->failure);
 		for (size_t j = 0; part->values && j < count; j++)
 			bucket_set_add(out, base->unit->stream->definition, stored_keys(r->arena, part, &objects[j]),
 			               part->query->priority, base->unit->reason);
@@ -247,7 +250,7 @@ static bool prepare_table(struct querier *q, const struct unit *u, const struct 
 	for (size_t i = 0; i < part->lookup_count; i++)
 		part->lookups[i] = lookup_text(&q->arena, query, &v, i);
 	if (!request_values(query, env, &part->values))
-		return false;
+		part->failure = arena_cstr(&q->arena, slice_cstr(env->err->message));
 	querier_add_part(q, &part->base);
 	return true;
 }

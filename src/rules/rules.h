@@ -24,10 +24,10 @@ enum diagnostic_level { DIAGNOSTIC_WARNING, DIAGNOSTIC_FATAL };
 
 struct diagnostic {
 	enum diagnostic_level level;
-	const char *class_name;     /* static: "unknown_key", "sql_syntax", ... (sync-config 6; sync-streams: the [kind]) */
-	struct slice message;       /* for people */
-	size_t start, end;          /* UTF-16 code units from the start of the YAML text, [start, end) */
-	size_t line, column;        /* 1-based, of start; column counts UTF-8 characters */
+	const char *class_name; /* static: "unknown_key", "sql_syntax", ... (sync-config 6; sync-streams: the [kind]) */
+	struct slice message;   /* for people */
+	size_t start, end;      /* UTF-16 code units from the start of the YAML text, [start, end) */
+	size_t line, column;    /* 1-based, of start; column counts UTF-8 characters */
 };
 
 struct diagnostics {
@@ -66,9 +66,9 @@ enum definition_kind { DEFINITION_BUCKETS, DEFINITION_LOOKUP };
 /* A bucket source or a lookup source; the unit of incremental deploys (incremental-deploy 1). */
 struct definition {
 	enum definition_kind kind;
-	struct slice name;     /* bucket name without keys ("by_owner", "todos|0"), or a readable name of the lookup */
-	struct slice content;  /* canonical text of everything that decides its output for a row; equal text means equal output */
-	uint8_t hash[32];      /* SHA-256 of content (and of the occurrence number where editions 1 and 2 demand it) */
+	struct slice name;    /* bucket name without keys ("by_owner", "todos|0"), or a readable name of the lookup */
+	struct slice content; /* canonical text of everything that decides its output for a row; equal text means equal output */
+	uint8_t hash[32];     /* SHA-256 of content (and of the occurrence number where editions 1 and 2 demand it) */
 	const uint32_t *patterns; /* indexes into plan_patterns */
 	size_t pattern_count;
 };
@@ -86,8 +86,8 @@ struct known_table {
 	const struct slice *columns;
 	size_t column_count;
 };
-struct plan *plan_compile_known(struct slice yaml, struct slice default_schema, const struct known_table *known, size_t known_count,
-                                struct diagnostics *d);
+struct plan *plan_compile_known(struct slice yaml, struct slice default_schema, const struct known_table *known,
+                                size_t known_count, struct diagnostics *d);
 
 struct plan *plan_ref(struct plan *p);
 void plan_unref(struct plan *p);
@@ -126,21 +126,21 @@ void bound_table_free(struct bound_table *b);
 bool bound_table_uses_column(const struct bound_table *b, size_t column);
 
 struct row_entry {
-	uint32_t definition;          /* index into the plan */
-	struct slice keys;            /* JSON array as it stands in the bucket name: [] or ["u1",5] */
+	uint32_t definition; /* index into the plan */
+	struct slice keys;   /* JSON array as it stands in the bucket name: [] or ["u1",5] */
 	struct slice object_type, object_id;
-	struct slice data;            /* JSON text; entries with the same columns share the same bytes (compare data.p) */
+	struct slice data; /* JSON text; entries with the same columns share the same bytes (compare data.p) */
 };
 
 struct row_lookup {
 	uint32_t definition;
-	struct slice key;             /* JSON array of the normalised values (sync-config 16.3), without name and query id */
-	struct slice results;         /* JSON array of objects, what a reader gets back */
+	struct slice key;     /* JSON array of the normalised values (sync-config 16.3), without name and query id */
+	struct slice results; /* JSON array of objects, what a reader gets back */
 };
 
 struct row_fault {
 	uint32_t definition;
-	struct slice message;         /* for the log */
+	struct slice message; /* for the log */
 };
 
 struct evaluation {
@@ -161,14 +161,15 @@ struct row_event {
 	struct slice name;
 	struct slice data; /* JSON text; p == NULL: the evaluation failed */
 };
-void bound_events(const struct bound_table *b, const struct value *row, struct arena *arena, struct row_event **out, size_t *count);
+void bound_events(const struct bound_table *b, const struct value *row, struct arena *arena, struct row_event **out,
+                  size_t *count);
 
 /* ---- requests --------------------------------------------------------------------------------------------------------- */
 
 struct subscription_request {
 	struct slice stream;
-	struct slice parameters;  /* JSON object text; p == NULL: none given */
-	int override_priority;    /* -1: none */
+	struct slice parameters; /* JSON object text; p == NULL: none given */
+	int override_priority;   /* -1: none */
 };
 
 struct request_parameters {
@@ -180,7 +181,7 @@ struct request_parameters {
 };
 
 struct bucket_reason {
-	bool is_default;  /* {"default": index into streams}, else {"sub": index into the request's subscriptions} */
+	bool is_default; /* {"default": index into streams}, else {"sub": index into the request's subscriptions} */
 	uint32_t index;
 };
 
@@ -219,12 +220,13 @@ struct resolution {
 	size_t lookup_count;
 };
 
-/* How a querier reads lookups: the result objects (JSON texts) that all source rows have stored under a key, as of the caller's
- * checkpoint. Never asked twice for one key in one resolution. */
+/* How a querier reads lookups: the results (JSON texts) that all source rows have stored under a key, as of the caller's checkpoint.
+ * A text is what one row stored (row_lookup.results, an array of objects) or one object of it. Never asked twice for one key in one
+ * resolution. */
 struct lookup_reader {
 	void *ctx;
-	bool (*read)(void *ctx, uint32_t definition, struct slice key, struct arena *arena, const struct slice **results, size_t *count,
-	             struct error *err);
+	bool (*read)(void *ctx, uint32_t definition, struct slice key, struct arena *arena, const struct slice **results,
+	             size_t *count, struct error *err);
 };
 
 struct resolve_limits {
@@ -241,7 +243,7 @@ void querier_free(struct querier *q);
 /* True if some variant reads lookups, so that querier_resolve can give another result at another checkpoint. */
 bool querier_is_dynamic(const struct querier *q);
 /* The result lives in the arena. False: PSYNC_S2305 (the error's message is the text for the client), or what the reader said. */
-bool querier_resolve(struct querier *q, const struct lookup_reader *reader, const struct resolve_limits *limits, struct arena *arena,
-                     struct resolution *out, struct error *err);
+bool querier_resolve(struct querier *q, const struct lookup_reader *reader, const struct resolve_limits *limits,
+                     struct arena *arena, struct resolution *out, struct error *err);
 
 #endif

@@ -167,7 +167,7 @@ static bool compile_variants(struct streams_state *st, struct stream_draft *d, s
 			return false;
 		struct compiled_variant out = {
 		        .name = arena_printf(s->c->arena, "%.*s|%zu", SLICE_ARG(d->name), d->next_number++)};
-		variant_compile(s, &st->indexes, v, r->primary, r->columns, r->count, &out);
+		variant_compile(s, &st->indexes, v, r->columns, r->count, &out);
 		if (!d->accept && variant_is_dangerous(s, v))
 			query_report(q, DIAGNOSTIC_WARNING, "client-sent-parameter", q->st.select->range,
 			             "the stream gives access by what the client sends, without checking the token");

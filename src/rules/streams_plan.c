@@ -334,10 +334,8 @@ static struct stream_variant *lower_querier(struct stream_compiler *s, const str
 }
 
 void variant_compile(struct stream_compiler *s, struct index_set *indexes, struct resolved_variant *v,
-                     struct stream_source *primary, const struct stream_column *columns, size_t column_count,
-                     struct compiled_variant *out)
+                     const struct stream_column *columns, size_t column_count, struct compiled_variant *out)
 {
-	(void)primary;
 	size_t count;
 	struct resolved_source **order = running_order(s, v, &count);
 	/* Parameter indexes are numbered stage by stage, the deepest first. */

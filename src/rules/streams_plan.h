@@ -37,8 +37,7 @@ struct index_set {
 
 /* The variant's row source; its parameter indexes are made or found. */
 void variant_compile(struct stream_compiler *s, struct index_set *indexes, struct resolved_variant *v,
-                     struct stream_source *primary, const struct stream_column *columns, size_t column_count,
-                     struct compiled_variant *out);
+                     const struct stream_column *columns, size_t column_count, struct compiled_variant *out);
 /* Does the variant give access by what the client sends alone (4.7)? */
 bool variant_is_dangerous(struct stream_compiler *s, const struct resolved_variant *v);
 
