@@ -49,6 +49,22 @@ struct verified_token {
 bool key_store_verify(struct key_store *k, struct slice token, int64_t now_s, struct arena *arena, struct verified_token *out,
                       struct slice *detail, struct error *err);
 
+/* One verification, told step by step to the operator (`syncline auth-check`). Everything is in the arena. */
+struct token_trace {
+	bool valid;
+	struct error err;             /* why not; as key_store_verify tells it */
+	struct slice header, payload; /* JSON texts; n == 0: not readable. Nobody has vouched for them unless valid */
+	struct slice algorithm, kid;  /* of the header; n == 0: none */
+	struct slice key, key_source; /* the key that decided: "<kid: K, kty: T, alg: A>", and where it stands; n == 0: none fitted */
+	const struct slice *known;    /* every key that was looked at, in order, with its source */
+	size_t known_count;
+	const char *const *audience; /* accepted; those of the deciding key's profile */
+	size_t audience_count;
+	double max_lifetime_s;
+};
+/* Does not use the memory of verified tokens; may wait as key_store_verify does. */
+void key_store_trace(struct key_store *k, struct slice token, int64_t now_s, struct arena *arena, struct token_trace *out);
+
 /* Authorization header value -> token (auth.md 1.1). False: none; the error is PSYNC_S2106 "Authentication required". */
 bool auth_header_token(struct slice header, struct slice *token, struct error *err);
 

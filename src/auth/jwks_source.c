@@ -73,11 +73,16 @@ static void finish(struct jwks_source *s, enum jwks_outcome outcome, struct key_
 	pthread_mutex_unlock(&s->lock);
 }
 
+const char *jwks_source_url(const struct jwks_source *s)
+{
+	const char *at = strchr(s->url, '@');
+	return at ? at + 1 : s->url;
+}
+
 /* A URL may carry a password, so it is logged only up to its host and path. */
 static void log_failure(const struct jwks_source *s, const struct error *err, const char *cause)
 {
-	const char *at = strchr(s->url, '@');
-	log_error(s->around->log, "JWKS %s: [%s] %s%s%s", at ? at + 1 : s->url, err->code, err->message, *cause ? ": " : "",
+	log_error(s->around->log, "JWKS %s: [%s] %s%s%s", jwks_source_url(s), err->code, err->message, *cause ? ": " : "",
 	          cause);
 }
 

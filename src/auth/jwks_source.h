@@ -32,6 +32,8 @@ bool jwks_source_use(struct jwks_source *s);
 void jwks_source_wait(struct jwks_source *s, int64_t deadline_ms);
 /* The keys (a reference, or NULL) and whether there is an error. waited: an unfinished fetch is then an error too. */
 struct key_set *jwks_source_keys(struct jwks_source *s, bool waited, bool *has_error, struct error *err);
+/* For messages: without user name and password. */
+const char *jwks_source_url(const struct jwks_source *s);
 void jwks_source_no_key(struct jwks_source *s);
 
 #endif

@@ -324,3 +324,69 @@ bool key_store_verify(struct key_store *k, struct slice text, int64_t now_s, str
 	}
 	return false;
 }
+
+/* ---- for the operator ---- */
+
+static struct slice describe_key(const struct key *key, struct arena *arena)
+{
+	static const char *const types[] = {"RSA", "oct", "EC", "OKP"};
+	struct slice kid = key->kid.p ? key->kid : SLICE("*");
+	return arena_printf(arena, "<kid: %.*s, kty: %s%s%s>", kid.n > 200 ? 200 : (int)kid.n, kid.p, types[key->type],
+	                    key->has_alg ? ", alg: " : "", key->has_alg ? key->alg_name : "");
+}
+
+static void trace_set(struct lookup *l, const struct key_set *set, const char *source, struct arena *arena, struct slice *known,
+                      struct token_trace *out)
+{
+	for (size_t i = 0; set && i < set->count; i++) {
+		const struct key *key = &set->keys[i];
+		const char *name = key->profile == PROFILE_SUPABASE && set == l->k->fixed ? "client_auth.supabase_jwt_secret" : source;
+		struct slice text = describe_key(key, arena);
+		known[out->known_count++] = arena_printf(arena, "%.*s from %s", SLICE_ARG(text), name);
+		if (key != l->key)
+			continue;
+		out->key = text;
+		out->key_source = slice_cstr(name);
+	}
+}
+
+static void trace_keys(struct lookup *l, struct arena *arena, struct token_trace *out)
+{
+	struct key_store *k = l->k;
+	size_t count = k->fixed->count;
+	if (!l->remote && k->source_count)
+		ask_sources(l, arena);
+	for (size_t i = 0; i < k->source_count; i++)
+		count += l->remote[i] ? l->remote[i]->count : 0;
+	struct slice *known = arena_array(arena, struct slice, count + 1);
+	out->known = known;
+	trace_set(l, k->fixed, "client_auth.jwks.keys", arena, known, out);
+	for (size_t i = 0; i < k->source_count; i++)
+		trace_set(l, l->remote[i], jwks_source_url(k->sources[i]), arena, known, out);
+}
+
+void key_store_trace(struct key_store *k, struct slice text, int64_t now_s, struct arena *arena, struct token_trace *out)
+{
+	struct token t = {0};
+	struct error ignored;
+	*out = (struct token_trace){.err = {.code = ""}};
+	struct lookup l = {.k = k, .token = &t, .err = &out->err};
+	enum key_profile profile = PROFILE_DEFAULT;
+	bool parsed = token_parse(text, arena, &t, &out->err);
+	bool ok = parsed && choose_key(&l, arena);
+	trace_keys(&l, arena, out);
+	if (l.key)
+		profile = l.key->profile;
+	release(&l);
+	const struct claim_rules *rules = &k->rules[profile];
+	out->valid = ok && token_read_payload(&t, arena, &out->err) && token_check_claims(&t, rules, now_s, arena, &out->err);
+	if (!t.payload_text.p && parsed)
+		token_read_payload(&t, arena, &ignored);
+	out->header = t.header_text;
+	out->payload = t.payload_text;
+	out->algorithm = parsed ? slice_cstr(algorithm_name(t.alg)) : SLICE("");
+	out->kid = t.kid;
+	out->audience = rules->audience;
+	out->audience_count = rules->audience_count;
+	out->max_lifetime_s = rules->max_lifetime;
+}

@@ -1,5 +1,4 @@
 /* main.c: picks the subcommand. */
-#include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -11,34 +10,51 @@ static const struct command {
 } commands[] = {
 	{"start", cli_start, "run the service"},
 	{"validate", cli_validate, "check a sync config and show its problems"},
+	{"test-connection", cli_test_connection, "connect to source and storage, and end"},
+	{"config", cli_config, "show the effective configuration"},
+	{"auth-check", cli_auth_check, "say why a token is accepted or refused"},
+	{"token", cli_token, "sign a token for development"},
 };
+#define COMMAND_COUNT (sizeof(commands) / sizeof(*commands))
 
 static void usage(FILE *to)
 {
 	fprintf(to, "Usage: syncline COMMAND [OPTIONS]\n\nCommands:\n");
-	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
-		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		fprintf(to, "  %-16s %s\n", commands[i].name, commands[i].help);
 	fprintf(to, "\n'syncline COMMAND --help' says more about one. 'syncline --version' prints the version.\n");
+}
+
+static int run(const char *name, int argc, char **argv)
+{
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		if (strcmp(name, commands[i].name) == 0)
+			return commands[i].run(argc, argv);
+	fprintf(stderr, "syncline: there is no command '%s'; see 'syncline --help'\n", name);
+	return EXIT_USAGE;
+}
+
+static int help(const char *command)
+{
+	char word[] = "--help", *argv[] = {word, NULL};
+	if (command)
+		return run(command, 1, argv);
+	usage(stdout);
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
 	if (argc < 2) {
 		usage(stderr);
-		return 2;
+		return EXIT_USAGE;
 	}
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-		usage(stdout);
-		return 0;
-	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+		return help(argc > 2 ? argv[2] : NULL);
 	if (strcmp(argv[1], "--version") == 0) {
 		printf("syncline %s\n", SYNCLINE_VERSION);
 		return 0;
 	}
-	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
-		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 2, argv + 2);
-	fprintf(stderr, "syncline: there is no command '%s'\n\n", argv[1]);
-	usage(stderr);
-	return 2;
+	config_read_dotenv(NULL); /* what the command line falls back to may stand there (configuration 1.1) */
+	return run(argv[1], argc - 2, argv + 2);
 }

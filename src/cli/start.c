@@ -2,6 +2,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -9,12 +10,10 @@
 #include "cli/service.h"
 
 static const char help[] =
-	"Usage: syncline start [-c powersync.yaml] [-r unified]\n\n"
+	"Usage: syncline start [-r unified] [OPTIONS]\n\n"
 	"Runs the service in the foreground. SIGTERM or SIGINT stops it: streams end cleanly, everything is durable, exit code 0.\n"
-	"Exit code 150: the configuration is bad. Exit code 1: the sync config is not usable (sync_config.exit_on_error).\n\n"
-	"  -c, --config-path PATH     the configuration (default: POWERSYNC_CONFIG_PATH, powersync.yaml)\n"
-	"  -c64, --config-base64 X    the configuration as base64 (POWERSYNC_CONFIG_B64)\n"
-	"  -sync64, --sync-base64 X   the sync config as base64 (POWERSYNC_SYNC_CONFIG_B64)\n"
+	"Exit code 150: the configuration is bad, or something that it names cannot be used (store, port).\n"
+	"Exit code 1: the sync config is not usable (sync_config.exit_on_error), 1 s after the line about it.\n\n"
 	"  -r, --runner-type ROLE     unified (default; PS_RUNNER_TYPE). With the embedded store there is no other role\n";
 
 static bool role_is_known(const char *role)
@@ -85,26 +84,15 @@ int cli_start(int argc, char **argv)
 {
 	struct config_arguments arguments = {0};
 	const char *role = NULL;
-	for (int i = 0; i < argc;) {
-		int used = cli_config_option(&arguments, argc, argv, i);
-		if (used < 0)
-			return 2;
-		if (used == 0 && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
-			fputs(help, stdout);
-			return 0;
-		}
-		if (used == 0 && i + 1 < argc && (strcmp(argv[i], "-r") == 0 || strcmp(argv[i], "--runner-type") == 0)) {
-			role = argv[i + 1];
-			used = 2;
-		}
-		if (used == 0) {
-			fprintf(stderr, "syncline start: unknown option %s\n\n%s", argv[i], help);
-			return 2;
-		}
-		i += used;
-	}
-	if (role && !role_is_known(role)) {
-		fprintf(stderr, "syncline start: role '%s' needs a shared storage; the embedded store runs as 'unified'\n", role);
+	int code;
+	const struct cli_option options[] = {{"-r", "--runner-type", .value = &role}, {.long_name = NULL}};
+	if (!cli_parse(&(struct cli_syntax){.command = "start", .help = help, .options = options, .config = &arguments}, argc, argv, &code))
+		return code;
+	if (!role || !*role)
+		role = getenv("PS_RUNNER_TYPE");
+	if (role && *role && !role_is_known(role)) {
+		fprintf(stderr, "syncline start: %s '%s'; the embedded store runs as 'unified'\n",
+		        strcmp(role, "api") == 0 || strcmp(role, "sync") == 0 ? "a shared storage is needed for the role" : "there is no role", role);
 		return EXIT_BAD_CONFIG;
 	}
 	return run(&arguments);

@@ -8,10 +8,11 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "source/inspect.h"
 
 #define MAX_SYNC_CONFIG (16u * 1024 * 1024)
 
-static char *read_file(const char *path, struct error *err)
+char *sync_config_read_file(const char *path, struct error *err)
 {
 	struct buf text = {0};
 	FILE *f = fopen(path, "rb");
@@ -38,7 +39,7 @@ char *sync_config_read(const struct config *config, struct error *err)
 	err->message[0] = '\0';
 	if (config->sync_config.text.p)
 		return xstrdup(config->sync_config.text);
-	return config->sync_config.path ? read_file(config->sync_config.path, err) : NULL;
+	return config->sync_config.path ? sync_config_read_file(config->sync_config.path, err) : NULL;
 }
 
 const char *sync_config_name(const struct config *config)
@@ -57,4 +58,20 @@ struct plan *sync_config_compile(const char *text, const char *name, const struc
 	}
 	diagnostics_free(&d);
 	return plan;
+}
+
+bool sync_config_known_tables(struct source_connection *c, const char *tag, struct arena *arena, struct known_table **out, size_t *count,
+                              struct error *err)
+{
+	struct schema_table *tables;
+	if (!source_schema(c, arena, &tables, count, err))
+		return false;
+	*out = arena_array(arena, struct known_table, *count + 1);
+	for (size_t i = 0; i < *count; i++) {
+		struct slice *names = arena_array(arena, struct slice, tables[i].column_count + 1);
+		for (size_t j = 0; j < tables[i].column_count; j++)
+			names[j] = tables[i].columns[j].name;
+		(*out)[i] = (struct known_table){slice_cstr(tag), tables[i].schema, tables[i].name, names, tables[i].column_count};
+	}
+	return true;
 }

@@ -55,6 +55,7 @@ struct config_string_list {
 
 struct config_warning {
 	const char *message; /* unknown or unused key: path, line, suggestion */
+	bool unknown;        /* a key that nobody knows: `syncline check` counts it as an error */
 };
 
 struct config {
@@ -99,6 +100,7 @@ struct config {
 		bool block_local_jwks;                      /* also: no IPv6 */
 		bool supabase;
 		const char *supabase_jwt_secret;
+		bool development_tokens; /* `syncline token` may sign with the symmetric keys (an addition of Syncline) */
 		const char *
 		        supabase_jwks_uri; /* derived (auth 2.1); NULL when supabase is off or the source is no Supabase database */
 	} client_auth;

@@ -124,6 +124,7 @@ static bool decode_client_auth(struct config_load *l, const struct node *section
 	else if (secret)
 		findings_warn(&l->findings, secret->line, secret->column,
 		              "client_auth.supabase_jwt_secret has no effect without client_auth.supabase: true");
+	c->client_auth.development_tokens = node_flag(node_get(section, "development_tokens"), false);
 	return decode_keys(l, node_at(section, "jwks.keys"));
 }
 

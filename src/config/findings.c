@@ -55,7 +55,7 @@ void findings_warn(struct findings *d, int line, int column, const char *format,
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	buf_append(&out, text, strlen(text));
-	d->warnings[d->warning_count++].message = arena_cstr(d->arena, buf_slice(&out));
+	d->warnings[d->warning_count++] = (struct config_warning){.message = arena_cstr(d->arena, buf_slice(&out))};
 	buf_free(&out);
 }
 

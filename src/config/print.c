@@ -267,6 +267,7 @@ static void print_client_auth(struct printer *p, const struct config *c)
 	flag(p, "block_local_jwks", c->client_auth.block_local_jwks);
 	flag(p, "supabase", c->client_auth.supabase);
 	secret(p, "supabase_jwt_secret", c->client_auth.supabase_jwt_secret);
+	flag(p, "development_tokens", c->client_auth.development_tokens);
 	close_map(p);
 }
 

@@ -219,8 +219,11 @@ static void warn_unknown(struct check *c, const struct node_member *m, const str
 	if (fields[count].flags & FIELD_OPEN)
 		return;
 	const char *guess = config_suggest(m->key, names, count);
+	size_t before = c->d->warning_count;
 	findings_warn(c->d, m->line, m->column, "%s is not a known key and is ignored%s%s%s", path,
 	              guess ? "; did you mean \"" : "", guess ? guess : "", guess ? "\"?" : "");
+	if (c->d->warning_count > before)
+		c->d->warnings[before].unknown = true;
 }
 
 static const char *join_path(struct check *c, const char *path, struct slice key)

@@ -200,6 +200,7 @@ static const struct field client_auth_fields[] = {
         {.name = "jwks_reject_ip_ranges", .type = FIELD_STRINGS},
         {.name = "supabase", .type = FIELD_BOOLEAN},
         {.name = "supabase_jwt_secret", .type = FIELD_STRING},
+        {.name = "development_tokens", .type = FIELD_BOOLEAN},
         END,
 };
 

@@ -210,7 +210,7 @@ static void name_condition(struct buf *sql, const char *column, struct slice nam
 		buf_putc(sql, ')');
 }
 
-static void pattern_condition(struct buf *sql, const struct source_pattern *p)
+void catalog_pattern_condition(struct buf *sql, const struct source_pattern *p)
 {
 	buf_putc(sql, '(');
 	name_condition(sql, "n.nspname", p->schema, p->schema_wildcard);
@@ -291,7 +291,7 @@ bool source_discover(struct source_connection *c, const struct source_pattern *p
 	buf_lit(&condition, "false");
 	for (size_t i = 0; i < count; i++) {
 		buf_lit(&condition, " OR ");
-		pattern_condition(&condition, &patterns[i]);
+		catalog_pattern_condition(&condition, &patterns[i]);
 	}
 	buf_putc(&condition, '\0');
 	struct catalog_table *found;

@@ -19,6 +19,9 @@ struct catalog_table {
 /* SQL expression over "c" (pg_class) and "n" (pg_namespace): everything that decides how the table is read and streamed, as one text. */
 void catalog_signature_sql(struct buf *sql, int version);
 
+/* Over the same: does the pattern match the table? */
+void catalog_pattern_condition(struct buf *sql, const struct source_pattern *p);
+
 /* The tables for which the SQL condition over c and n holds, by schema and name. */
 bool catalog_tables(struct link *l, const char *condition, struct arena *arena, struct catalog_table **out, size_t *count,
                     struct error *err);
