@@ -9,6 +9,7 @@ static const struct command {
 	const char *help;
 } commands[] = {
 	{"start", cli_start, "run the service"},
+	{"check", cli_check, "test everything that the service needs, before it starts"},
 	{"validate", cli_validate, "check a sync config and show its problems"},
 	{"test-connection", cli_test_connection, "connect to source and storage, and end"},
 	{"config", cli_config, "show the effective configuration"},

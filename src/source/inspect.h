@@ -36,6 +36,17 @@ struct inspected_table {
 bool source_inspect(struct source_connection *c, const struct source_pattern *pattern, struct arena *arena, struct inspected_table **tables,
                     size_t *count, struct error *err);
 
+/* What stands in the way of replicating a table, in the words that operators know (http-api-and-operations 4.1). */
+struct table_problem {
+	bool fatal; /* else a warning */
+	struct slice message;
+};
+#define MAX_TABLE_PROBLEMS 4
+size_t inspected_table_problems(const struct inspected_table *t, struct slice user, struct arena *arena,
+                                struct table_problem out[MAX_TABLE_PROBLEMS]);
+/* For a pattern that matched nothing: a warning. */
+struct slice source_pattern_missing(const struct source_pattern *p, struct arena *arena);
+
 /* The slot, as the server accounts for it. */
 struct source_slot {
 	bool found;
