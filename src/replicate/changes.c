@@ -14,6 +14,9 @@ static bool begin(struct attempt *a, const struct stream_event *e)
 	a->commit_time_ms = e->commit_time_ms;
 	/* What is durable is never applied twice; it is only noted as delivered (interleaved-snapshot 3). */
 	a->skipping = e->final_lsn < a->skip_below;
+	/* What a flush in the middle leaves behind must not show at an earlier boundary. */
+	if (!a->skipping)
+		storage_in_transaction(a->storage, (struct position){a->era, e->final_lsn});
 	return true;
 }
 
@@ -29,9 +32,18 @@ static void end(struct attempt *a, uint64_t lsn)
 	a->skipping = false;
 }
 
+/*
+ * For a table that is being read. A transaction that comes again below the applied position is not applied: when it was, another
+ * sync config may have been maintained, so it cannot be said that the stream brought its rows. No snapshot that lacks it may be used.
+ * (All such transactions come before the first chunk can be applied: its boundary lies above them.)
+ */
 static void touch(struct attempt *a, struct table_state *t, const struct row_key *key, enum touch_kind kind)
 {
-	if (table_logs(t))
+	if (!table_logs(t))
+		return;
+	if (a->skipping)
+		admission_add(&t->admission, a->xid);
+	else
 		touch_log_add(&t->log, a->xid, key->bytes, kind);
 }
 
@@ -132,10 +144,12 @@ static bool truncate_tables(struct attempt *a, const struct stream_event *e, str
 		bool known;
 		uint64_t removed;
 		struct table_state *t = tables_find(a, e->truncated[i], &known);
+		a->xact_touched = true;
 		if (!t)
 			continue;
-		a->xact_touched = true;
-		if (table_logs(t))
+		if (table_logs(t) && a->skipping)
+			admission_add(&t->admission, a->xid);
+		else if (table_logs(t))
 			touch_log_add_all(&t->log, a->xid);
 		if (a->skipping)
 			continue;

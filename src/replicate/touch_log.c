@@ -49,10 +49,16 @@ uint64_t unsettled_confirm_limit(const struct unsettled *u, uint64_t lsn)
 void admission_take(struct admission *a, const struct unsettled *u)
 {
 	admission_free(a);
-	a->count = u->count;
-	a->xids = u->count ? xmalloc(u->count * sizeof(*a->xids)) : NULL;
 	for (size_t i = 0; i < u->count; i++)
-		a->xids[i] = u->items[i].xid;
+		admission_add(a, u->items[i].xid);
+}
+
+void admission_add(struct admission *a, uint64_t xid)
+{
+	if (a->count && a->xids[a->count - 1] == xid)
+		return;
+	a->xids = xgrow(a->xids, a->count, &a->cap, sizeof(*a->xids));
+	a->xids[a->count++] = xid;
 }
 
 void admission_free(struct admission *a)

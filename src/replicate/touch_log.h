@@ -43,11 +43,13 @@ uint64_t unsettled_confirm_limit(const struct unsettled *u, uint64_t lsn);
 /* ---- admission of a table's first snapshot ------------------------------------------------------------------------------ */
 
 struct admission {
-	uint64_t *xids; /* those that were unsettled when the log was switched on */
-	size_t count;
+	uint64_t *xids; /* those that were unsettled when the log was switched on, or came again later without being applied */
+	size_t count, cap;
 };
 
 void admission_take(struct admission *a, const struct unsettled *u);
+/* Adding the xid that was added last once more does nothing. */
+void admission_add(struct admission *a, uint64_t xid);
 void admission_free(struct admission *a);
 bool admission_admits(const struct admission *a, const struct xid_snapshot *s);
 /* Does s see everything that x sees? For the exported snapshot of a new slot. */
