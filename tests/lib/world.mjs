@@ -1,6 +1,6 @@
 // One source database and one service on it: what most tests stand on.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
@@ -13,19 +13,26 @@ const script = path.join(import.meta.dirname ?? path.dirname(new URL(import.meta
 const run = promisify(execFile);
 pg.types.setTypeParser(20, (v) => (Number.isSafeInteger(Number(v)) ? Number(v) : v));
 
+const servers = new Set();
+process.on('exit', () => {
+  for (const folder of servers) execFileSync(script, ['stop', folder]);
+});
+
 /** A Postgres server of the caller's own, for tests that restart or reconfigure it. */
 export class Postgres {
   static async start(...settings) {
     const { stdout } = await run(script, ['start', ...settings]);
     const p = new Postgres();
     [p.folder, p.uri] = stdout.trim().split(' ');
+    servers.add(p.folder);
     return p;
   }
   restart(mode = 'fast') {
     return run(script, ['restart', this.folder, mode]);
   }
-  stop() {
-    return run(script, ['stop', this.folder]);
+  async stop() {
+    await run(script, ['stop', this.folder]);
+    servers.delete(this.folder);
   }
 }
 
