@@ -1,6 +1,7 @@
 /* service.c: wires the layers together. The only place that knows them all. */
 #include "cli/service.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -45,14 +46,27 @@ static bool open_keys(struct service *s, struct error *err)
 static bool is_live(void *ctx, int64_t *touched_at_ms)
 {
 	struct service *s = ctx;
-	struct replicator_status status;
-	if (!s->replicator) {
-		*touched_at_ms = clock_wall_ms();
-		return true;
+	struct replicator_status status = {.touched_at_ms = clock_wall_ms()};
+	/* While a deploy replaces the replicator there is nobody to ask, which is no death. */
+	if (pthread_mutex_trylock(&s->replication_lock) == 0) {
+		if (s->replicator)
+			replicator_status(s->replicator, &status);
+		pthread_mutex_unlock(&s->replication_lock);
 	}
-	replicator_status(s->replicator, &status);
 	*touched_at_ms = status.touched_at_ms;
 	return clock_wall_ms() - status.touched_at_ms < LIVENESS_MS;
+}
+
+static void tell_replication(void *ctx, struct server_replication *out)
+{
+	struct service *s = ctx;
+	struct replicator_status status = {0};
+	pthread_mutex_lock(&s->replication_lock);
+	if (s->replicator)
+		replicator_status(s->replicator, &status);
+	pthread_mutex_unlock(&s->replication_lock);
+	out->keepalive_at_ms = status.connected ? status.touched_at_ms : 0;
+	snprintf(out->last_error, sizeof(out->last_error), "%s", status.connected ? "" : status.last_error);
 }
 
 static bool start_server(struct service *s, struct error *err)
@@ -65,7 +79,9 @@ static bool start_server(struct service *s, struct error *err)
 		.probes = c->probes.use_http || c->probes.use_legacy,
 		.admin_tokens = c->api.tokens.items,
 		.admin_token_count = c->api.tokens.count,
+		.admin = &s->admin,
 		.keys = s->keys,
+		.keys_are_local = !c->client_auth.jwks_uris.count && !(c->client_auth.supabase && c->client_auth.supabase_jwks_uri),
 		.storage = s->storage,
 		.source = s->source,
 		.log = &s->log,
@@ -76,12 +92,14 @@ static bool start_server(struct service *s, struct error *err)
 	return s->server != NULL;
 }
 
+/* replication_lock is held, or there is one thread only. */
 static bool start_replication(struct service *s, struct error *err)
 {
 	if (!s->source || !s->plan)
 		return true;
+	s->replication_source = source_new(&s->source_config, &s->log);
 	struct replicator_options options = {
-		.source = s->source,
+		.source = s->replication_source,
 		.connection_tag = s->source_config.tag,
 		.slot_name_prefix = s->source_config.slot_name_prefix,
 		.heartbeat_interval_s = s->source_config.heartbeat_interval_s,
@@ -90,6 +108,50 @@ static bool start_replication(struct service *s, struct error *err)
 	};
 	s->replicator = replicator_start(&options, s->plan, err);
 	return s->replicator != NULL;
+}
+
+static void stop_replication(struct service *s)
+{
+	replicator_stop(s->replicator);
+	replicator_free(s->replicator);
+	s->replicator = NULL;
+	source_free(s->replication_source);
+	s->replication_source = NULL;
+}
+
+/* The store takes a new plan only from the thread that writes, so the replicator is replaced by one with the plan; the stored data and
+ * the slot stay. */
+static bool deploy(void *ctx, struct plan *plan, struct error *err)
+{
+	struct service *s = ctx;
+	if (!s->source)
+		return error_set(err, "", "No source connection is configured");
+	pthread_mutex_lock(&s->replication_lock);
+	stop_replication(s);
+	plan_unref(s->plan);
+	s->plan = plan_ref(plan);
+	bool ok = start_replication(s, err);
+	pthread_mutex_unlock(&s->replication_lock);
+	return ok;
+}
+
+static void fill_admin(struct service *s)
+{
+	const struct config_postgres *p = &s->config->source;
+	bool v6 = p->hostname && strchr(p->hostname, ':');
+	if (s->source)
+		snprintf(s->source_uri, sizeof(s->source_uri), "postgresql://%s%s%s:%d/%s", v6 ? "[" : "", p->hostname, v6 ? "]" : "", p->port,
+		         p->database);
+	s->admin = (struct server_admin){
+		.source = s->admin_source,
+		.connection_id = s->source ? p->id : "default",
+		.connection_tag = s->source ? p->tag : "default",
+		.source_uri = s->source_uri,
+		.sync_config_configured = s->configured,
+		.replication = tell_replication,
+		.deploy = deploy,
+		.ctx = s,
+	};
 }
 
 /* The configured sync config, compiled. A broken one ends the service if exit_on_error; else what the store has goes on being
@@ -102,7 +164,7 @@ static int load_plan(struct service *s)
 		s->plan = sync_config_compile(text, sync_config_name(s->config), &s->log);
 	else if (err.message[0])
 		log_error(&s->log, "%s", err.message);
-	bool named = text || err.message[0];
+	bool named = s->configured = text || err.message[0];
 	free(text);
 	if (s->plan)
 		return 0;
@@ -111,31 +173,36 @@ static int load_plan(struct service *s)
 		sleep(1);
 		return 1;
 	}
-	struct slice stored = storage_active_plan_text(s->storage);
+	/* The newest: one that was deployed over HTTP may still be in its initial replication. */
+	struct slice stored = storage_pending_plan_text(s->storage);
+	if (!stored.p || named)
+		stored = storage_active_plan_text(s->storage);
 	struct diagnostics d = {0};
 	if (stored.p)
 		s->plan = plan_compile(stored, SLICE("public"), &d);
 	diagnostics_free(&d);
-	log_warn(&s->log, s->plan ? "Going on with the sync config in the store" : "There is no usable sync config: nothing is replicated");
+	log_line(&s->log, named || !s->plan ? LOG_WARN : LOG_INFO, "%s", s->plan ? "Going on with the sync config in the store" : "There is no usable sync config: nothing is replicated");
 	return 0;
 }
 
 int service_start(struct service *s)
 {
+	pthread_mutex_init(&s->replication_lock, NULL);
 	struct error err = {.code = ""};
 	if (s->config->has_source) {
 		s->source_config = wiring_source_config(s->config);
 		s->source = source_new(&s->source_config, &s->log);
+		s->admin_source = source_new(&s->source_config, &s->log);
 	}
 	if (!open_keys(s, &err) || !open_storage(s, &err))
 		return fail(s, EXIT_BAD_CONFIG, &err);
 	int code = load_plan(s);
 	if (code)
 		return code;
+	fill_admin(s);
 	if (!start_server(s, &err) || !start_replication(s, &err))
 		return fail(s, EXIT_BAD_CONFIG, &err);
 	server_set_ready(s->server, true, true);
-	log_info(&s->log, "Listening on port %d", server_port(s->server));
 	return 0;
 }
 
@@ -143,14 +210,13 @@ void service_stop(struct service *s)
 {
 	if (s->server)
 		server_stop(s->server, DRAIN_MS);
-	replicator_stop(s->replicator);
+	stop_replication(s);
 	if (s->server)
 		server_free(s->server);
-	replicator_free(s->replicator);
 	if (s->storage)
 		storage_close(s->storage);
-	if (s->source)
-		source_free(s->source);
+	source_free(s->source);
+	source_free(s->admin_source);
 	if (s->keys)
 		key_store_free(s->keys);
 	plan_unref(s->plan);

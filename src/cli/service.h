@@ -4,6 +4,8 @@
 #ifndef SYNCLINE_CLI_SERVICE_H
 #define SYNCLINE_CLI_SERVICE_H
 
+#include <pthread.h>
+
 #include "auth/auth.h"
 #include "base/log.h"
 #include "config/config.h"
@@ -16,11 +18,17 @@ struct service {
 	struct config *config;
 	struct log log;
 	struct source_config source_config;
-	struct source *source;
+	struct source *source;             /* checkpoint requests */
+	struct source *replication_source; /* the replicator's: interrupted when one is replaced */
+	struct source *admin_source;       /* the admin routes' */
 	struct storage *storage;
 	struct key_store *keys;
-	struct plan *plan; /* the configured sync config; NULL without one */
+	struct plan *plan; /* the sync config to be replicated; NULL without one */
+	pthread_mutex_t replication_lock; /* replicator and replication_source: replaced by a deploy over HTTP */
 	struct replicator *replicator;
+	struct server_admin admin;
+	char source_uri[512]; /* for the admin routes: without user and password */
+	bool configured; /* the configuration names a sync config */
 	struct server *server;
 };
 

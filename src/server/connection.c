@@ -341,7 +341,7 @@ static void dispatch(struct connection *c)
 static void begin_body(struct connection *c)
 {
 	struct exchange *x = c->exchange;
-	size_t limit = c->net->server->options.max_body;
+	size_t limit = routes_body_limit(x);
 	if (!x->request.chunked && x->request.body_left > limit) {
 		reject(c, REQUEST_BODY_LARGE);
 		return;

@@ -51,6 +51,7 @@ void exchange_reset(struct exchange *x)
 	x->refused = false;
 	x->token = (struct verified_token){0};
 	x->job = (struct checkpoint_job){0};
+	memset(&x->admin, 0, sizeof(x->admin));
 	x->sync = NULL;
 }
 

@@ -42,6 +42,11 @@ struct exchange {
 	/* what handlers keep */
 	struct verified_token token;
 	struct checkpoint_job job;
+	struct {
+		void (*run)(struct exchange *x); /* the second half of an admin route */
+		struct slice text;               /* a sync config */
+		bool content;                    /* sync_rules_content */
+	} admin;
 	struct sync_request *sync; /* in the request's arena */
 	struct stream *stream;     /* set when the answer is a stream */
 };

@@ -4,12 +4,15 @@
 #include "server/state.h"
 #include "value/value.h"
 
+#define MAX_YAML_BODY ((size_t)16 << 20)
+
 struct route {
 	const char *method;
 	struct slice path;
 	bool (*handle)(struct exchange *x);
 	bool probe;  /* only there when the probes are switched on */
 	bool stream; /* under the connection limit */
+	bool yaml;   /* takes a sync config, which may be larger than other bodies */
 };
 
 static const struct route routes[] = {
@@ -17,6 +20,12 @@ static const struct route routes[] = {
         {.method = "POST", .path = SLICE_INIT("/sync/checkpoint-request"), .handle = route_checkpoint_request},
         {.method = "GET", .path = SLICE_INIT("/write-checkpoint2.json"), .handle = route_write_checkpoint2},
         {.method = "GET", .path = SLICE_INIT("/write-checkpoint.json"), .handle = route_write_checkpoint},
+        {.method = "POST", .path = SLICE_INIT("/api/admin/v1/diagnostics"), .handle = route_admin_diagnostics},
+        {.method = "POST", .path = SLICE_INIT("/api/admin/v1/schema"), .handle = route_admin_schema},
+        {.method = "POST", .path = SLICE_INIT("/api/admin/v1/validate"), .handle = route_admin_validate},
+        {.method = "POST", .path = SLICE_INIT("/api/sync-rules/v1/deploy"), .handle = route_rules_deploy, .yaml = true},
+        {.method = "POST", .path = SLICE_INIT("/api/sync-rules/v1/validate"), .handle = route_rules_validate, .yaml = true},
+        {.method = "GET", .path = SLICE_INIT("/api/sync-rules/v1/current"), .handle = route_rules_current},
         {.method = "GET", .path = SLICE_INIT("/probes/startup"), .handle = route_probe_startup, .probe = true},
         {.method = "GET", .path = SLICE_INIT("/probes/liveness"), .handle = route_probe_liveness, .probe = true},
         {.method = "GET", .path = SLICE_INIT("/probes/readiness"), .handle = route_probe_readiness, .probe = true},
@@ -31,6 +40,12 @@ static bool method_fits(const struct route *r, struct slice method)
 const char *route_path(const struct route *r)
 {
 	return r->path.p;
+}
+
+size_t routes_body_limit(const struct exchange *x)
+{
+	size_t usual = x->server->options.max_body;
+	return x->route && x->route->yaml && usual < MAX_YAML_BODY ? MAX_YAML_BODY : usual;
 }
 
 void routes_match(struct exchange *x)

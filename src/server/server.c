@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "server/admin_queue.h"
 #include "server/connection.h"
 #include "server/state.h"
 #include "server/stream.h"
@@ -88,7 +89,8 @@ static bool start_threads(struct server *s, struct error *err)
 	}
 	s->pool = worker_pool_new(s->options.workers);
 	s->verifiers = s->options.keys_are_local ? s->pool : worker_pool_new(VERIFIERS);
-	if (!s->pool || !s->verifiers)
+	s->admin = admin_queue_new();
+	if (!s->pool || !s->verifiers || !s->admin)
 		return error_set(err, "", "cannot start a thread");
 	s->requests = requests_start(
 	        &(struct requests_options){.storage = s->options.storage, .source = s->options.source, .log = s->options.log},
@@ -230,6 +232,10 @@ void server_stop(struct server *s, int timeout_ms)
 	/* Whoever still has something of a net thread's gives it back before the thread goes. */
 	if (s->requests)
 		requests_stop(s->requests);
+	if (s->options.admin && s->options.admin->source)
+		source_interrupt(s->options.admin->source);
+	admin_queue_free(s->admin);
+	s->admin = NULL;
 	if (s->verifiers != s->pool)
 		worker_pool_free(s->verifiers); /* before the other: it hands on to it */
 	worker_pool_free(s->pool);

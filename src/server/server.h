@@ -19,6 +19,25 @@
 
 struct server;
 
+/* Replication as the admin routes tell it. */
+struct server_replication {
+	int64_t keepalive_at_ms; /* wall clock when the source was last heard of; 0: never */
+	char last_error[512];    /* "" while all is well */
+};
+
+/* What the admin routes need beside the rest (http-api-and-operations 4); lives as long as the server. */
+struct server_admin {
+	struct source *source; /* one of their own, which the server interrupts when it stops; NULL: none is configured */
+	const char *connection_id, *connection_tag;
+	const char *source_uri; /* postgresql://host:port/database, no user, no password */
+	bool sync_config_configured; /* deploying over HTTP is refused (PSYNC_S4105) */
+	/* Called on admin threads. */
+	void (*replication)(void *ctx, struct server_replication *out);
+	/* Stores the plan as the one to deploy and replicates it; durable when it returns. */
+	bool (*deploy)(void *ctx, struct plan *plan, struct error *err);
+	void *ctx;
+};
+
 struct server_options {
 	int port;                 /* 0: any free one (tests); server_port tells */
 	int net_threads, workers; /* 0: defaults from the number of cores */
@@ -32,6 +51,7 @@ struct server_options {
 	bool probes;         /* the three probe routes exist */
 	const char *const *admin_tokens;
 	size_t admin_token_count;
+	const struct server_admin *admin;
 	struct key_store *keys;
 	bool keys_are_local; /* all keys are static, verification never waits: short requests are then verified on the net thread */
 	struct storage *storage;

@@ -10,6 +10,7 @@
 #include "server/stream.h"
 #include "server/worker_pool.h"
 
+struct admin_queue;
 struct transfer_codings;
 
 struct server {
@@ -20,6 +21,7 @@ struct server {
 	struct worker_pool *pool; /* session steps */
 	struct worker_pool
 	        *verifiers; /* tokens: the same pool, or one of its own when a verification may wait for a key server */
+	struct admin_queue *admin;
 	struct session_hub *hub;
 	struct requests *requests;
 	struct transfer_codings *codings;

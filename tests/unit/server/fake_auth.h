@@ -49,4 +49,12 @@ bool auth_header_token(struct slice header, struct slice *token, struct error *e
 	return error_set(err, "PSYNC_S2106", "Authentication required");
 }
 
+bool auth_is_admin(const char *const *tokens, size_t count, struct slice token)
+{
+	for (size_t i = 0; i < count; i++)
+		if (slice_eq(token, slice_cstr(tokens[i])))
+			return true;
+	return false;
+}
+
 #endif

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "source/inspect.h"
 #include "source/source.h"
 
 struct source_connection {
@@ -97,6 +98,53 @@ bool source_marker(struct source_connection *c, struct error *err)
 		return error_set(err, "", "connection lost");
 	atomic_fetch_add(&fake_source.markers, 1);
 	return true;
+}
+
+/* ---- inspection: a source without tables ---- */
+
+void source_interrupt(struct source *s)
+{
+	(void)s;
+}
+
+bool source_check(struct source_connection *c, struct error *err)
+{
+	return fake_call(c, err);
+}
+
+bool source_facts(struct source_connection *c, struct arena *arena, struct source_facts *out, struct error *err)
+{
+	(void)arena;
+	*out = (struct source_facts){.user = SLICE("someone"), .wal_level = SLICE("logical"), .max_slot_wal_keep_bytes = -1};
+	return fake_call(c, err);
+}
+
+bool source_inspect(struct source_connection *c, const struct source_pattern *pattern, struct arena *arena,
+                    struct inspected_table **tables, size_t *count, struct error *err)
+{
+	(void)pattern;
+	(void)arena;
+	*tables = NULL;
+	*count = 0;
+	return fake_call(c, err);
+}
+
+bool source_slot_facts(struct source_connection *c, const char *slot, struct arena *arena, struct source_slot *out,
+                       struct error *err)
+{
+	(void)slot;
+	(void)arena;
+	*out = (struct source_slot){0};
+	return fake_call(c, err);
+}
+
+bool source_schema(struct source_connection *c, struct arena *arena, struct schema_table **tables, size_t *count,
+                   struct error *err)
+{
+	(void)arena;
+	*tables = NULL;
+	*count = 0;
+	return fake_call(c, err);
 }
 
 #endif

@@ -151,6 +151,24 @@ size_t storage_pending_requests(struct storage *s, int64_t *oldest_ms)
 	return n;
 }
 
+/* No sync config is stored. */
+struct stored_plan *storage_active_plan(struct storage *s)
+{
+	(void)s;
+	return NULL;
+}
+
+struct stored_plan *storage_pending_plan(struct storage *s)
+{
+	(void)s;
+	return NULL;
+}
+
+void stored_plan_unref(struct stored_plan *p)
+{
+	(void)p;
+}
+
 static inline void fake_storage_reset(void)
 {
 	free(fake_storage.users);
