@@ -35,7 +35,7 @@ trap 'exit 143' TERM
 postgres_start "shared_buffers = 512MB" "max_wal_size = 8GB"
 
 if [ -n "${BENCH_SUITE:-}" ]; then
-	BENCH_START="$PWD/$build/syncline start -c {config}" BENCH_PG=$pg_uri BENCH_STORAGE="storage: {type: lmdb, path: $work/{name}}" \
+	BENCH_START="$(realpath "$build")/syncline start -c {config}" BENCH_PG=$pg_uri BENCH_STORAGE="storage: {type: lmdb, path: $work/{name}}" \
 		BENCH_LABEL=syncline BENCH_PORT=$(free_port) bash "$BENCH_SUITE/run.sh" "$@" </dev/null
 	exit
 fi

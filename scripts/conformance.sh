@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # conformance.sh HARNESS [SUITE ...]: runs a conformance harness (a folder with run.mjs) against build/syncline and a throw-away
-# Postgres. Suites and skipped scenarios: tests/conformance/target.template.json. Ends with the harness's "N passed, N failed, N skipped".
+# Postgres. Suites and skipped scenarios: tests/conformance/target.template.json; recorded values that differ on purpose:
+# differences.json. Ends with the harness's "N passed, N failed, N skipped".
 # ONLY='regular expression' picks scenarios; KEEP=1 keeps the work folder.
 set -euo pipefail
 harness=$(cd "${1:?folder of the harness}" && pwd)
@@ -33,10 +34,19 @@ chmod -R u+w "$work/harness"
 scripts/npm-install.sh "$work/harness"
 postgres_start
 
-# The harness finds its modules by following the link, so the packages' own imports work as well.
+# Recorded values that differ on purpose.
+while read -r difference; do
+	for name in $(jq -r '.files[]' <<<"$difference"); do
+		file=$work/harness/expected/$name.json
+		[ -f "$file" ] || continue
+		jq --argjson d "$difference" '.[$d.row] |= (. + ($d.set // {}) | delpaths([$d.remove // [] | .[] | [.]]))' "$file" >"$work/expected"
+		mv "$work/expected" "$file"
+	done
+done < <(jq -c '.[]' tests/conformance/differences.json)
+
 template=tests/conformance/target.template.json
-jq --arg pg "$pg_uri" --arg syncline "$PWD/$build/syncline" --arg work "$work/run" \
-	'.source_uri |= sub("{pg}"; $pg) | (.start, .compact) |= sub("{syncline}"; $syncline) | .work_dir = $work | del(.suites)' $template >"$work/target.json"
+jq --arg pg "$pg_uri" --arg syncline "$(realpath "$build")/syncline" --arg work "$work/run" \
+	'.source_uri |= sub("{pg}"; $pg) | (.start, .compact // empty) |= sub("{syncline}"; $syncline) | .work_dir = $work | del(.suites)' $template >"$work/target.json"
 suites=()
 if [ $# -eq 0 ]; then mapfile -t names < <(jq -r '.suites[]' $template); else names=("$@"); fi
 for name in "${names[@]}"; do suites+=(--suite "$name"); done

@@ -62,7 +62,7 @@ run_node() { # title, files
 	section "$title"
 	if ! prefix=$(scripts/find-node.sh --install); then echo "no Node 20 or newer: counted as a failure"; add 0 1 0; return; fi
 	if ! PATH="$prefix/bin:$PATH" run scripts/npm-install.sh tests; then echo "the npm packages could not be installed: counted as a failure"; add 0 1 0; return; fi
-	PATH="$prefix/bin:$PATH" PG_URI=$pg_uri PG_FOLDER=$pg_folder SYNCLINE="$PWD/$build/syncline" run node --test --test-concurrency=1 \
+	PATH="$prefix/bin:$PATH" PG_URI=$pg_uri PG_FOLDER=$pg_folder SYNCLINE="$(realpath "$build")/syncline" run node --test --test-concurrency=1 \
 		--test-reporter=spec --test-reporter-destination=stdout --test-reporter=tap --test-reporter-destination="$tap" "$@" </dev/null || status=$?
 	local p f s c
 	p=$(awk '/^# pass /{print $3}' "$tap" 2>/dev/null) f=$(awk '/^# fail /{print $3}' "$tap") s=$(awk '/^# skipped /{print $3}' "$tap") c=$(awk '/^# cancelled /{print $3}' "$tap")

@@ -32,8 +32,7 @@ const TABLES = {
 };
 const L = ['id', 'name', 'owner', 'version'];
 const T = ['id', 'list_id', 'title', 'done'];
-// 'ws' joins when the server speaks RSocket over WebSocket.
-const TRANSPORTS = ['http'];
+const TRANSPORTS = ['http', 'ws'];
 const todosOf = (user) => `select * from todos where list_id in (select list_id from members where user_id = '${user}')`;
 
 describe('the Node SDK', { timeout: 240000 }, () => {
