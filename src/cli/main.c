@@ -15,6 +15,7 @@ static const struct command {
 	{"config", cli_config, "show the effective configuration"},
 	{"auth-check", cli_auth_check, "say why a token is accepted or refused"},
 	{"token", cli_token, "sign a token for development"},
+	{"pull", cli_pull, "sync as a client and print the rows"},
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(*commands))
 

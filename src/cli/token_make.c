@@ -13,6 +13,7 @@
 #include "auth/base64url.h"
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "cli/token_make.h"
 
 static const char help[] = "Usage: syncline token --sub USER [OPTIONS]\n\n"
                            "Prints a client token signed with a symmetric key (kty: oct) of client_auth.jwks.keys. The configuration must allow it with\n"
@@ -23,11 +24,6 @@ static const char help[] = "Usage: syncline token --sub USER [OPTIONS]\n\n"
                            "      --lifetime SECONDS     1 to 86400; default 3600\n"
                            "      --claims JSON          an object of further claims, which win over the usual ones\n"
                            "      --json                 the token and its claims as JSON\n";
-
-struct request {
-	const char *sub, *aud, *kid, *lifetime, *claims;
-	bool json;
-};
 
 static void append_base64url(struct buf *out, const void *p, size_t n)
 {
@@ -83,7 +79,7 @@ static bool sign(struct buf *token, const json_t *key, struct error *err)
 }
 
 /* The usual claims, and those of the command line; NULL with *err. */
-static json_t *claims_of(const struct config *c, const struct request *r, struct error *err)
+static json_t *claims_of(const struct config *c, const struct token_request *r, struct error *err)
 {
 	uint64_t lifetime = 3600;
 	json_error_t where;
@@ -111,36 +107,39 @@ static json_t *claims_of(const struct config *c, const struct request *r, struct
 	return NULL;
 }
 
-static bool make(const struct config *c, const struct request *r, struct buf *token, json_t **claims, struct error *err)
+bool token_make(const struct config *c, const struct token_request *r, struct buf *token, json_t **out, struct error *err)
 {
 	if (!c->client_auth.development_tokens)
 		return error_set(err, "", "the configuration does not allow it; for development set client_auth.development_tokens: true");
 	json_t *key = find_key(c, r->kid, err);
-	*claims = key ? claims_of(c, r, err) : NULL;
-	bool ok = *claims != NULL;
+	json_t *claims = key ? claims_of(c, r, err) : NULL;
+	bool ok = claims != NULL;
 	if (ok) {
 		json_t *head = json_pack("{s:O,s:s}", "alg", json_object_get(key, "alg"), "typ", "JWT");
 		if (json_object_get(key, "kid"))
 			json_object_set(head, "kid", json_object_get(key, "kid"));
 		append_part(token, head);
 		buf_putc(token, '.');
-		append_part(token, *claims);
+		append_part(token, claims);
 		json_decref(head);
 		ok = sign(token, key, err);
 	}
 	json_decref(key);
+	if (ok && out)
+		*out = json_incref(claims);
+	json_decref(claims);
 	return ok;
 }
 
-static int run(const struct config *config, const struct request *r)
+static int run(const struct config *config, const struct token_request *r, bool json)
 {
 	struct error err = {.code = ""};
 	struct buf token = {0};
 	json_t *claims = NULL;
 	int code = 0;
-	if (!make(config, r, &token, &claims, &err))
-		code = cli_fail("token", r->json, 1, &err);
-	else if (r->json)
+	if (!token_make(config, r, &token, &claims, &err))
+		code = cli_fail("token", json, 1, &err);
+	else if (json)
 		cli_print_json(json_pack("{s:b,s:o,s:O}", "ok", 1, "token", cli_json_text(buf_slice(&token)), "claims", claims));
 	else
 		printf("%.*s\n", SLICE_ARG(buf_slice(&token)));
@@ -152,11 +151,12 @@ static int run(const struct config *config, const struct request *r)
 int cli_token(int argc, char **argv)
 {
 	struct config_arguments arguments = {0};
-	struct request r = {0};
+	struct token_request r = {0};
+	bool json = false;
 	int code;
 	const struct cli_option options[] = {
 		{.long_name = "--sub", .value = &r.sub},           {.long_name = "--aud", .value = &r.aud},       {.long_name = "--kid", .value = &r.kid},
-		{.long_name = "--lifetime", .value = &r.lifetime}, {.long_name = "--claims", .value = &r.claims}, {.long_name = "--json", .flag = &r.json},
+		{.long_name = "--lifetime", .value = &r.lifetime}, {.long_name = "--claims", .value = &r.claims}, {.long_name = "--json", .flag = &json},
 		{.long_name = NULL},
 	};
 	if (!cli_parse(&(struct cli_syntax){.command = "token", .help = help, .options = options, .config = &arguments}, argc, argv, &code))
@@ -165,10 +165,10 @@ int cli_token(int argc, char **argv)
 		fprintf(stderr, "syncline token: --sub is missing; see 'syncline token --help'\n");
 		return EXIT_USAGE;
 	}
-	struct config *config = cli_load("token", &arguments, r.json, &code);
+	struct config *config = cli_load("token", &arguments, json, &code);
 	if (!config)
 		return code;
-	code = run(config, &r);
+	code = run(config, &r, json);
 	config_free(config);
 	return code;
 }

@@ -1,7 +1,12 @@
 /* route_admin_rules.c: deploying and reading the sync config over HTTP (http-api-and-operations 4.6 to 4.8). */
+#include <time.h>
+
+#include "base/clock.h"
 #include "server/admin.h"
 #include "server/routes.h"
 #include "server/state.h"
+
+#define SLOT_PATIENCE_MS 3000
 
 struct slice admin_stored_text(struct storage *s, bool active, struct arena *arena)
 {
@@ -11,11 +16,17 @@ struct slice admin_stored_text(struct storage *s, bool active, struct arena *are
 	return text;
 }
 
+/* The very first deploy makes the slot, which takes a moment; callers want its name. */
 static void answer_slot(struct exchange *x)
 {
 	struct source_state state = {0};
 	struct error ignored;
-	storage_source_state(x->server->options.storage, &state, &ignored);
+	const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+	for (int64_t until = clock_mono_ms() + SLOT_PATIENCE_MS; clock_mono_ms() < until && !atomic_load(&x->server->stopping); nanosleep(&pause, NULL)) {
+		storage_source_state(x->server->options.storage, &state, &ignored);
+		if (state.slot_name[0])
+			break;
+	}
 	admin_answer(x, json_pack("{s:s}", "slot_name", state.slot_name));
 }
 
