@@ -11,9 +11,9 @@ export DEBIAN_FRONTEND=noninteractive
 
 # The first alternative that is installed, else the first that apt knows, satisfies "a|b".
 build='gcc make cmake ninja-build pkg-config libevent-dev libhttp-parser-dev|libllhttp-dev libpq-dev liblmdb-dev libyaml-dev
-	libjansson-dev libssl-dev libcurl4-openssl-dev|libcurl-dev zlib1g-dev libzstd-dev uthash-dev libpg-query-dev libbson-dev'
+	libjansson-dev libssl-dev libcurl4-openssl-dev|libcurl-dev zlib1g-dev libzstd-dev uthash-dev'
 run='postgresql postgresql-client curl jq openssl'
-test='libcmocka-dev valgrind clang libclang-rt-14-dev|libclang-rt-dev g++ procps git'
+test='libcmocka-dev libwslay-dev valgrind clang libclang-rt-14-dev|libclang-rt-dev g++ procps git'
 lint='cppcheck clang-tidy clang-format'
 node='nodejs npm'
 

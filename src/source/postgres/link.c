@@ -1,14 +1,14 @@
 /* link.c: opens connections and runs queries, every wait bounded. */
-#define _GNU_SOURCE /* RTLD_DEFAULT */
 #include "source/postgres/link.h"
 
-#include <dlfcn.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <fcntl.h>
+
+#include <openssl/ssl.h>
 
 #include "base/clock.h"
 #include "source/postgres/conninfo.h"
@@ -79,15 +79,12 @@ int link_poll(struct link *l, short what, int timeout_ms)
 
 /*
  * Decrypted bytes that OpenSSL still holds: a poll of the socket does not show them, and libpq takes what fits into its buffer (a
- * record has up to 16 KB). libssl is there because of libpq; it is found by name since nothing else here needs it.
+ * record has up to 16 KB).
  */
 static bool tls_holds_bytes(PGconn *pg)
 {
-	void *ssl = PQsslInUse(pg) ? PQgetssl(pg) : NULL;
-	if (!ssl)
-		return false;
-	int (*pending)(const void *) = (int (*)(const void *))dlsym(RTLD_DEFAULT, "SSL_pending");
-	return pending && pending(ssl) > 0;
+	SSL *ssl = PQsslInUse(pg) ? PQgetssl(pg) : NULL;
+	return ssl && SSL_pending(ssl) > 0;
 }
 
 bool link_receive(struct link *l)
