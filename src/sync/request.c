@@ -85,10 +85,10 @@ static void read_bucket(struct validation *v, const struct json_node *n, size_t 
 		report_type(v, path, "object");
 		return;
 	}
-	if (!json_find(n, SLICE("after")))
-		report_missing(v, path, "after");
-	else if (!json_find(n, SLICE("name")))
-		report_missing(v, path, "name");
+	if (!json_find(n, SLICE("after")) || !json_find(n, SLICE("name"))) {
+		report_missing(v, path, json_find(n, SLICE("after")) ? "name" : "after");
+		return;
+	}
 	const struct json_node *name = typed(v, n, SLICE("name"), path, JSON_KIND_STRING, "string");
 	const struct json_node *after = typed(v, n, SLICE("after"), path, JSON_KIND_STRING, "string");
 	if (name)
@@ -202,21 +202,22 @@ static void read_subscription(struct validation *v, const struct json_node *n, s
 	}
 	const struct json_node *parameters = json_find(n, SLICE("parameters"));
 	const struct json_node *priority = json_find(n, SLICE("override_priority"));
-	if (!priority)
-		report_missing(v, path, "override_priority");
-	else if (!parameters)
-		report_missing(v, path, "parameters");
-	else if (!json_find(n, SLICE("stream")))
-		report_missing(v, path, "stream");
+	const char *missing = !priority                         ? "override_priority"
+	                      : !parameters                     ? "parameters"
+	                      : !json_find(n, SLICE("stream")) ? "stream"
+	                                                       : NULL;
+	if (missing) {
+		report_missing(v, path, missing);
+		return;
+	}
 	const struct json_node *stream = typed(v, n, SLICE("stream"), path, JSON_KIND_STRING, "string");
 	if (stream)
 		out->stream = stream->s;
-	if (parameters && parameters->kind == JSON_KIND_OBJECT)
+	if (parameters->kind == JSON_KIND_OBJECT)
 		out->parameters = json_to_text(parameters, JSON_STYLE_PLAIN, v->arena);
-	else if (parameters && parameters->kind != JSON_KIND_NULL)
+	else if (parameters->kind != JSON_KIND_NULL)
 		report_union(v, arena_printf(v->arena, "%.*s/parameters", SLICE_ARG(path)), "object");
-	if (priority)
-		read_override(v, priority, path, out);
+	read_override(v, priority, path, out);
 }
 
 static void read_streams(struct validation *v, const struct json_node *body, struct sync_request *out)
@@ -225,8 +226,10 @@ static void read_streams(struct validation *v, const struct json_node *body, str
 	if (!streams)
 		return;
 	struct slice path = SLICE("/streams");
-	if (!json_find(streams, SLICE("subscriptions")))
+	if (!json_find(streams, SLICE("subscriptions"))) {
 		report_missing(v, path, "subscriptions");
+		return;
+	}
 	out->include_defaults = flag(v, streams, SLICE("include_defaults"), path, true);
 	const struct json_node *list = typed(v, streams, SLICE("subscriptions"), path, JSON_KIND_ARRAY, "array");
 	if (!list || !list->array.count)

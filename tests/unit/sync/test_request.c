@@ -55,6 +55,7 @@ static void test_recorded_refusals(void **state)
 	assert_refused("{\"buckets\":\"x\"}", "[\"/buckets: type must be array\"]");
 	assert_refused("{\"buckets\":{}}", "[\"/buckets: type must be array\"]");
 	assert_refused("{\"buckets\":[{\"name\":\"a\"}]}", "[\"/buckets/0 must have required property 'after'\"]");
+	assert_refused("{\"buckets\":[{\"name\":1}]}", "[\"/buckets/0 must have required property 'after'\"]");
 	assert_refused("{\"buckets\":[{\"name\":\"a\",\"after\":5}]}", "[\"/buckets/0/after: type must be string\"]");
 	assert_refused("{\"buckets\":[{\"name\":5,\"after\":\"1\"}]}", "[\"/buckets/0/name: type must be string\"]");
 	assert_refused("{\"only\":[1]}", "[\"/only/0: type must be string\"]");
