@@ -9,8 +9,8 @@ import { Postgres, World } from '../lib/world.mjs';
 
 const ROUNDS = Number(process.env.KILL_ROUNDS ?? 8);
 const SEED = Number(process.env.KILL_SEED ?? 7);
-const SNAPSHOT_KILLS = Math.max(2, Math.floor(ROUNDS / 3));
-const FIXED = Math.max(120000, SNAPSHOT_KILLS * 60000);
+const SNAPSHOT_KILLS = ROUNDS < 20 ? 2 : 4;
+const FIXED = SNAPSHOT_KILLS === 2 ? 120000 : 200000; // every client of a round holds it in memory
 
 /** `fixed` is large, and compared only where it matters: its checksums are checked at every checkpoint anyway. */
 async function converged(world, client, { fixed = false } = {}) {
