@@ -14,6 +14,18 @@ bool error_set(struct error *e, const char *code, const char *format, ...)
 	e->code = code ? code : "";
 	vsnprintf(e->message, sizeof(e->message), format, args);
 	va_end(args);
+	e->detail[0] = 0;
+	return false;
+}
+
+bool error_detail(struct error *e, const char *format, ...)
+{
+	if (!e)
+		return false;
+	va_list args;
+	va_start(args, format);
+	vsnprintf(e->detail, sizeof(e->detail), format, args);
+	va_end(args);
 	return false;
 }
 

@@ -13,10 +13,13 @@
 struct error {
 	const char *code; /* static text such as "PSYNC_S2101", or "" when the error has no code of its own */
 	char message[1024];
+	char detail[512]; /* for the log alone, beside a message that clients see; mostly empty */
 };
 
 /* Fills *e (which may be NULL) and answers false, so that "return error_set(...)" works. */
 bool error_set(struct error *e, const char *code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Adds a detail to an error that was set. Answers false. */
+bool error_detail(struct error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Puts text in front of the message: "while reading x: ...". Answers false. */
 bool error_prefix(struct error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

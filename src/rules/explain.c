@@ -136,7 +136,11 @@ static void show_compound(struct buf *out, const struct expr *e)
 	} else if (e->kind == EXPR_CASE) {
 		show_case(out, e);
 	} else if (e->kind == EXPR_NOT || e->kind == EXPR_PLUS || e->kind == EXPR_IS_NULL || e->kind == EXPR_CAST) {
-		buf_printf(out, "%s", e->kind == EXPR_NOT ? "NOT " : e->kind == EXPR_PLUS ? "+" : e->kind == EXPR_CAST ? "CAST(" : "");
+		buf_printf(out, "%s",
+		           e->kind == EXPR_NOT    ? "NOT "
+		           : e->kind == EXPR_PLUS ? "+"
+		           : e->kind == EXPR_CAST ? "CAST("
+		                                  : "");
 		show(out, e->args[0]);
 		if (e->kind == EXPR_IS_NULL)
 			buf_printf(out, " IS %sNULL", e->negated ? "NOT " : "");
@@ -337,7 +341,8 @@ static bool elements_exist(struct explanation *x, struct json_each_row **rows, s
 	const struct row_source *s = x->s->source;
 	for (size_t i = 0; i < s->function_count; i++) {
 		struct value v;
-		if (!expr_eval(s->functions[i], &x->env, &v) || !json_each(&v, x->env.fixed_json_extract, x->env.arena, &rows[i], &counts[i], &x->err))
+		if (!expr_eval(s->functions[i], &x->env, &v) ||
+		    !json_each(&v, x->env.fixed_json_extract, x->env.arena, &rows[i], &counts[i], &x->err))
 			return say_error(x, s->functions[i]);
 		if (!counts[i])
 			return say(x, s->functions[i], "has no elements");
@@ -356,7 +361,8 @@ static bool combination_holds(struct explanation *x)
 		if (!expr_eval(s->keys[i], &x->env, &v))
 			return say_error(x, s->keys[i]);
 		if (value_is_null(&v) || v.kind == VALUE_BLOB)
-			return say(x, s->keys[i], v.kind == VALUE_BLOB ? "is binary, which matches nothing" : "is NULL, which matches nothing");
+			return say(x, s->keys[i],
+			           v.kind == VALUE_BLOB ? "is binary, which matches nothing" : "is NULL, which matches nothing");
 	}
 	return true;
 }
@@ -411,7 +417,8 @@ static void show_source(struct buf *out, const struct row_source *s)
 
 /* ---- the whole ---------------------------------------------------------------------------------------------------------------------- */
 
-static struct row_verdict explain(const struct bound_table *b, const struct bound_source *s, const struct value *row, struct arena *arena)
+static struct row_verdict explain(const struct bound_table *b, const struct bound_source *s, const struct value *row,
+                                  struct arena *arena)
 {
 	struct explanation x = {.s = s};
 	struct buf query = {0};
@@ -428,7 +435,8 @@ static struct row_verdict explain(const struct bound_table *b, const struct boun
 	return v;
 }
 
-void bound_explain(const struct bound_table *b, const struct value *row, struct arena *arena, struct row_verdict **out, size_t *count)
+void bound_explain(const struct bound_table *b, const struct value *row, struct arena *arena, struct row_verdict **out,
+                   size_t *count)
 {
 	*out = arena_array(arena, struct row_verdict, b->bucket_count + b->lookup_count + 1);
 	*count = 0;

@@ -17,6 +17,7 @@ struct row_verdict {
 };
 
 /* One verdict for each query of the plan that reads the table of b; in the arena. */
-void bound_explain(const struct bound_table *b, const struct value *row, struct arena *arena, struct row_verdict **out, size_t *count);
+void bound_explain(const struct bound_table *b, const struct value *row, struct arena *arena, struct row_verdict **out,
+                   size_t *count);
 
 #endif

@@ -197,8 +197,13 @@ static void hash_definition(struct compiler *c, struct plan_definition *d)
 	unsigned occurrence = 1;
 	struct slice content = d->public.content;
 	EVP_Digest(content.p, content.n, d->content_hash, NULL, EVP_sha256(), NULL);
-	for (size_t i = 0; i < c->plan->definition_count; i++)
-		occurrence += memcmp(c->plan->definitions[i].content_hash, d->content_hash, sizeof(d->content_hash)) == 0;
+	d->same_as = (uint32_t)c->plan->definition_count;
+	for (size_t i = 0; i < c->plan->definition_count; i++) {
+		if (memcmp(c->plan->definitions[i].content_hash, d->content_hash, sizeof(d->content_hash)) != 0)
+			continue;
+		occurrence++;
+		d->same_as = c->plan->definitions[i].same_as;
+	}
 	struct buf text = {0};
 	buf_slice_append(&text, content);
 	if (occurrence > 1)

@@ -83,6 +83,7 @@ struct plan_definition {
 	const struct row_source *sources;
 	size_t source_count;
 	uint8_t content_hash[32]; /* without the occurrence number */
+	uint32_t same_as;         /* the first definition with the same content: what rows give is the same for both */
 };
 
 /* ---- events ----------------------------------------------------------------------------------------------------------- */

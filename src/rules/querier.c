@@ -7,29 +7,9 @@
 
 /* ---- sets of buckets -------------------------------------------------------------------------------------------------- */
 
-static uint64_t hash_key(uint32_t definition, struct slice key)
-{
-	uint64_t h = 14695981039346656037u ^ definition;
-	for (size_t i = 0; i < key.n; i++)
-		h = (h ^ (unsigned char)key.p[i]) * 1099511628211u;
-	return h ^ h >> 29;
-}
-
-static void *grow(struct arena *arena, void *items, size_t count, size_t *cap, size_t size)
-{
-	if (count < *cap)
-		return items;
-	size_t larger = *cap ? *cap * 2 : 8;
-	void *p = arena_alloc(arena, larger * size);
-	if (count)
-		memcpy(p, items, count * size);
-	*cap = larger;
-	return p;
-}
-
 static size_t bucket_slot(const struct bucket_set *s, uint32_t definition, struct slice keys)
 {
-	size_t at = hash_key(definition, keys) & (s->slot_count - 1);
+	size_t at = querier_hash(definition, keys) & (s->slot_count - 1);
 	for (; s->slots[at]; at = (at + 1) & (s->slot_count - 1)) {
 		const struct resolved_bucket *b = &s->items[s->slots[at] - 1].bucket;
 		if (b->definition == definition && slice_eq(b->keys, keys))
@@ -62,7 +42,7 @@ static void add_reason(struct bucket_set *s, struct bucket_draft *d, struct buck
 		if (d->bucket.reasons[i].is_default == reason.is_default && d->bucket.reasons[i].index == reason.index)
 			return;
 	struct bucket_reason *reasons =
-	        grow(s->arena, (void *)d->bucket.reasons, d->bucket.reason_count, &d->reason_cap, sizeof(*reasons));
+	        querier_grow(s->arena, (void *)d->bucket.reasons, d->bucket.reason_count, &d->reason_cap, sizeof(*reasons));
 	reasons[d->bucket.reason_count++] = reason;
 	d->bucket.reasons = reasons;
 }
@@ -71,7 +51,7 @@ void bucket_set_add(struct bucket_set *s, uint32_t definition, struct slice keys
 {
 	struct bucket_draft *d = bucket_set_find(s, definition, keys);
 	if (!d) {
-		s->items = grow(s->arena, s->items, s->count, &s->cap, sizeof(*s->items));
+		s->items = querier_grow(s->arena, s->items, s->count, &s->cap, sizeof(*s->items));
 		d = &s->items[s->count];
 		*d = (struct bucket_draft){.bucket = {.definition = definition, .keys = keys, .priority = priority}};
 		grow_bucket_slots(s);
@@ -81,83 +61,6 @@ void bucket_set_add(struct bucket_set *s, uint32_t definition, struct slice keys
 	if (priority < d->bucket.priority)
 		d->bucket.priority = priority;
 	add_reason(s, d, reason);
-}
-
-/* ---- lookups ---------------------------------------------------------------------------------------------------------- */
-
-bool resolver_too_many(const struct resolver *r)
-{
-	size_t limit = r->limits ? r->limits->max_parameter_results : QUERIER_MAX_COMBINATIONS;
-	return error_set(r->err, "PSYNC_S2305", "Too many parameter query results (limit of %zu)", limit);
-}
-
-static size_t lookup_slot(const struct resolver *r, uint32_t definition, struct slice key)
-{
-	size_t at = hash_key(definition, key) & (r->slot_count - 1);
-	for (; r->slots[at]; at = (at + 1) & (r->slot_count - 1)) {
-		const struct known_lookup *l = &r->lookups[r->slots[at] - 1];
-		if (l->definition == definition && slice_eq(l->key, key))
-			break;
-	}
-	return at;
-}
-
-static void grow_lookup_slots(struct resolver *r)
-{
-	if (r->lookup_count * 2 < r->slot_count)
-		return;
-	r->slot_count = r->slot_count ? r->slot_count * 2 : 16;
-	r->slots = arena_calloc(r->arena, sizeof(*r->slots) * r->slot_count);
-	for (size_t i = 0; i < r->lookup_count; i++)
-		r->slots[lookup_slot(r, r->lookups[i].definition, r->lookups[i].key)] = (uint32_t)i + 1;
-}
-
-/* A result is an object, or the array of objects that one row stored. */
-static bool parse_results(struct resolver *r, const struct slice *texts, size_t count, struct known_lookup *l)
-{
-	struct json_node *nodes = arena_array(r->arena, struct json_node, count + 1);
-	size_t total = 0;
-	for (size_t i = 0; i < count; i++) {
-		if (!json_read(texts[i], JSON_EXACT, r->arena, &nodes[i], r->err))
-			return error_prefix(r->err, "a stored lookup result cannot be read: ");
-		total += nodes[i].kind == JSON_KIND_ARRAY ? nodes[i].array.count : 1;
-	}
-	if (r->limits && total > r->limits->max_parameter_results)
-		return resolver_too_many(r);
-	l->objects = arena_array(r->arena, struct json_node, total + 1);
-	for (size_t i = 0; i < count; i++)
-		if (nodes[i].kind == JSON_KIND_ARRAY)
-			for (size_t j = 0; j < nodes[i].array.count; j++)
-				l->objects[l->count++] = nodes[i].array.items[j];
-		else
-			l->objects[l->count++] = nodes[i];
-	return true;
-}
-
-bool resolver_lookup(struct resolver *r, uint32_t definition, struct slice key, const struct json_node **objects, size_t *count)
-{
-	grow_lookup_slots(r);
-	size_t at = lookup_slot(r, definition, key);
-	if (!r->slots[at]) {
-		struct known_lookup l = {.definition = definition, .key = arena_copy(r->arena, key)};
-		if (r->limits && r->lookup_count >= r->limits->max_parameter_results)
-			return resolver_too_many(r);
-		const struct slice *texts = NULL;
-		size_t n = 0;
-		if (!r->reader->read(r->reader->ctx, definition, l.key, r->arena, &texts, &n, r->err) ||
-		    !parse_results(r, texts, n, &l))
-			return false;
-		r->results += l.count;
-		if (r->limits && r->results > r->limits->max_parameter_results)
-			return resolver_too_many(r);
-		r->lookups = grow(r->arena, r->lookups, r->lookup_count, &r->lookup_cap, sizeof(*r->lookups));
-		r->lookups[r->lookup_count] = l;
-		r->slots[at] = (uint32_t)++r->lookup_count;
-	}
-	const struct known_lookup *l = &r->lookups[r->slots[at] - 1];
-	*objects = l->objects;
-	*count = l->count;
-	return true;
 }
 
 /* ---- units ------------------------------------------------------------------------------------------------------------ */
@@ -188,7 +91,7 @@ void querier_stream_error(struct querier *q, const struct unit *u, const char *m
 		if (s->errors[i].is_default == u->reason.is_default &&
 		    (u->reason.is_default || s->errors[i].subscription == u->reason.index))
 			return;
-	s->errors = grow(&q->arena, s->errors, s->stream.error_count, &s->error_cap, sizeof(*s->errors));
+	s->errors = querier_grow(&q->arena, s->errors, s->stream.error_count, &s->error_cap, sizeof(*s->errors));
 	s->errors[s->stream.error_count++] = (struct resolved_stream_error){
 	        .is_default = u->reason.is_default,
 	        .subscription = u->reason.index,
@@ -236,7 +139,7 @@ static struct unit *new_unit(struct querier *q, const struct plan_stream *s)
 
 static void add_stream(struct querier *q, const struct plan_stream *s)
 {
-	q->streams = grow(&q->arena, q->streams, q->stream_count, &q->stream_cap, sizeof(*q->streams));
+	q->streams = querier_grow(&q->arena, q->streams, q->stream_count, &q->stream_cap, sizeof(*q->streams));
 	q->streams[q->stream_count++] = (struct stream_draft){.stream = {.name = s->name, .is_default = s->is_default}};
 }
 
@@ -355,15 +258,22 @@ bool querier_resolve(struct querier *q, const struct lookup_reader *reader, cons
                      struct arena *arena, struct resolution *out, struct error *err)
 {
 	*out = (struct resolution){0};
-	struct resolver r = {.reader = reader, .limits = limits, .arena = arena, .err = err};
+	struct resolver r = {.plan = q->plan, .reader = reader, .limits = limits, .arena = arena, .err = err};
 	struct bucket_set dynamic = {.arena = arena};
-	for (struct dynamic_part *part = q->parts; part; part = part->next)
-		if (!part->run(part, q, &r, &dynamic))
+	for (struct dynamic_part *part = q->parts; part; part = part->next) {
+		r.stream = part->unit->stream->name;
+		if (!part->run(part, q, &r, &dynamic)) {
+			if (r.exceeded)
+				out->breakdown = resolver_breakdown(&r);
 			return false;
+		}
+	}
 	put_buckets(q, &dynamic, arena, out);
-	if (limits && out->bucket_count > limits->max_buckets)
+	if (limits && out->bucket_count > limits->max_buckets) {
+		out->breakdown = buckets_breakdown(q->plan, arena, out->buckets, out->bucket_count);
 		return error_set(err, "PSYNC_S2305", "Too many buckets: %zu (limit of %zu)", out->bucket_count,
 		                 limits->max_buckets);
+	}
 	copy_buckets(arena, out, out->bucket_count);
 	put_streams(q, arena, out);
 	put_lookups(&r, arena, out);

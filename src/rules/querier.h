@@ -11,8 +11,33 @@
 #include "rules/plan.h"
 #include "rules/request.h"
 
+#include <string.h>
+
 /* Combinations that one variant may give; beyond it the request has too many results, whatever the limits are. */
 #define QUERIER_MAX_COMBINATIONS 100000
+
+/* ---- helpers ---------------------------------------------------------------------------------------------------------- */
+
+static inline uint64_t querier_hash(uint32_t definition, struct slice key)
+{
+	uint64_t h = 14695981039346656037u ^ definition;
+	for (size_t i = 0; i < key.n; i++)
+		h = (h ^ (unsigned char)key.p[i]) * 1099511628211u;
+	return h ^ h >> 29;
+}
+
+/* Room for one more element of an array in the arena. */
+static inline void *querier_grow(struct arena *arena, void *items, size_t count, size_t *cap, size_t size)
+{
+	if (count < *cap)
+		return items;
+	size_t larger = *cap ? *cap * 2 : 8;
+	void *p = arena_alloc(arena, larger * size);
+	if (count)
+		memcpy(p, items, count * size);
+	*cap = larger;
+	return p;
+}
 
 /* ---- sets of buckets -------------------------------------------------------------------------------------------------- */
 
@@ -37,14 +62,24 @@ struct bucket_draft *bucket_set_find(const struct bucket_set *s, uint32_t defini
 
 /* ---- one resolution --------------------------------------------------------------------------------------------------- */
 
+/* What was read under one key. An object counts against the limit at most once, however often it is met. */
 struct known_lookup {
 	uint32_t definition;
 	struct slice key;
 	struct json_node *objects;
+	bool *counted; /* by object; does not move */
+	size_t count;
+};
+
+/* Results counted so far for one stream and lookup, for the breakdown. */
+struct result_tally {
+	struct slice stream;
+	uint32_t definition;
 	size_t count;
 };
 
 struct resolver {
+	const struct plan *plan;
 	const struct lookup_reader *reader;
 	const struct resolve_limits *limits;
 	struct arena *arena;
@@ -53,13 +88,33 @@ struct resolver {
 	size_t lookup_count, lookup_cap;
 	uint32_t *slots;
 	size_t slot_count;
-	size_t results; /* objects read so far */
+	size_t first_of_call; /* lookups before the ones of the query at hand */
+	size_t read;          /* objects read so far, counted or not */
+	size_t results;       /* objects counted so far */
+	struct slice stream;  /* being evaluated */
+	struct result_tally *tallies;
+	size_t tally_count, tally_cap;
+	bool exceeded;
 };
 
-/* The objects stored under a key; asks the reader the first time. */
-bool resolver_lookup(struct resolver *r, uint32_t definition, struct slice key, const struct json_node **objects, size_t *count);
+enum result_counting {
+	COUNT_ALL,
+	COUNT_DISTINCT, /* equal objects of the lookup are one */
+	COUNT_LATER,    /* the caller counts those that matter */
+};
+
+/* A query begins whose number of lookups is limited by itself. */
+void resolver_begin_call(struct resolver *r);
+/* The objects stored under a key; asks the reader the first time. *out is valid until the next call, what it points to for good. */
+bool resolver_lookup(struct resolver *r, uint32_t definition, struct slice key, enum result_counting counting,
+                     const struct known_lookup **out);
+/* Counts one object unless it was counted before. */
+bool resolver_count(struct resolver *r, uint32_t definition, bool *counted);
 /* Fails with the text for too many results. */
-bool resolver_too_many(const struct resolver *r);
+bool resolver_too_many(struct resolver *r);
+/* For the log: the lookups that gave most results; the definitions with most buckets. */
+struct slice resolver_breakdown(const struct resolver *r);
+struct slice buckets_breakdown(const struct plan *plan, struct arena *arena, const struct resolved_bucket *buckets, size_t count);
 
 /* ---- units ------------------------------------------------------------------------------------------------------------ */
 

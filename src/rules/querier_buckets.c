@@ -192,15 +192,15 @@ static bool run_table_part(const struct dynamic_part *base, struct querier *q, s
 	const struct table_part *part = (const struct table_part *)base;
 	if (r->limits && part->lookup_count > r->limits->max_parameter_results)
 		return resolver_too_many(r);
+	resolver_begin_call(r);
 	for (size_t i = 0; i < part->lookup_count; i++) {
-		const struct json_node *objects;
-		size_t count;
-		if (!resolver_lookup(r, part->query->lookup, part->lookups[i], &objects, &count))
+		const struct known_lookup *l;
+		if (!resolver_lookup(r, part->query->lookup, part->lookups[i], COUNT_ALL, &l))
 			return false;
-		if (count && part->failure)
+		if (l->count && part->failure)
 			return error_set(r->err, "PSYNC_S2001", "a parameter query failed: %s", part->failure);
-		for (size_t j = 0; part->values && j < count; j++)
-			bucket_set_add(out, base->unit->stream->definition, stored_keys(r->arena, part, &objects[j]),
+		for (size_t j = 0; part->values && j < l->count; j++)
+			bucket_set_add(out, base->unit->stream->definition, stored_keys(r->arena, part, &l->objects[j]),
 			               part->query->priority, base->unit->reason);
 	}
 	return true;

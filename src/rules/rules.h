@@ -218,6 +218,8 @@ struct resolution {
 	size_t stream_count;
 	struct used_lookup *lookups; /* everything that was asked, each once: a change of one of them means resolve again */
 	size_t lookup_count;
+	struct slice
+	        breakdown; /* after a limit was exceeded: for the log, what the count consists of, the largest first; else empty */
 };
 
 /* How a querier reads lookups: the results (JSON texts) that all source rows have stored under a key, as of the caller's checkpoint.
@@ -229,6 +231,8 @@ struct lookup_reader {
 	             size_t *count, struct error *err);
 };
 
+/* What is counted as a parameter result: each stored object once, however many streams read it through equal lookups; under SELECT
+ * DISTINCT equal objects of a lookup are one; of lookups that are intersected, only the objects that stand in the intersection. */
 struct resolve_limits {
 	size_t max_parameter_results; /* api.parameters.max_parameter_query_results; beyond: PSYNC_S2305 */
 	size_t max_buckets;           /* api.parameters.max_buckets_per_connection; beyond: PSYNC_S2305 */
@@ -242,7 +246,8 @@ struct querier *querier_new(struct plan *p, const struct request_parameters *par
 void querier_free(struct querier *q);
 /* True if some variant reads lookups, so that querier_resolve can give another result at another checkpoint. */
 bool querier_is_dynamic(const struct querier *q);
-/* The result lives in the arena. False: PSYNC_S2305 (the error's message is the text for the client), or what the reader said. */
+/* The result lives in the arena. False: PSYNC_S2305 (the error's message is the text for the client, out->breakdown more for the
+ * operator), or what the reader said; nothing else in *out counts then. */
 bool querier_resolve(struct querier *q, const struct lookup_reader *reader, const struct resolve_limits *limits,
                      struct arena *arena, struct resolution *out, struct error *err);
 

@@ -22,7 +22,9 @@ struct stream_key {
 };
 
 struct stream_lookup {
-	bool each; /* a json_each over request data, else a parameter index */
+	bool each;        /* a json_each over request data, else a parameter index */
+	bool distinct;    /* equal results count as one */
+	bool intersected; /* an output stands in a key with several values: only what is left of it counts */
 	uint32_t output_count;
 	uint32_t slot; /* place of its first output among all outputs of the variant */
 	/* Parameter index. */
@@ -36,6 +38,14 @@ struct stream_lookup {
 	const struct expr *const *outputs;
 };
 
+/* A key with several values; states in which they differ are dropped as soon as the lookups concerned have been joined. */
+struct stream_check {
+	const struct stream_key *key;
+	uint32_t owner; /* the lookup that the key belongs to; UINT32_MAX: the bucket */
+	uint32_t index; /* of the key there */
+	uint32_t last;  /* the last lookup that gives a value of it */
+};
+
 struct stream_variant {
 	uint32_t definition;               /* the bucket source */
 	const struct expr *const *filters; /* request filters */
@@ -47,6 +57,8 @@ struct stream_variant {
 	const uint32_t *slot_last;
 	const struct stream_key *keys;
 	size_t key_count;
+	const struct stream_check *checks;
+	size_t check_count;
 	bool dynamic; /* some lookup is a parameter index */
 };
 

@@ -135,14 +135,14 @@ static bool add_buckets(const struct stream2_variant *v, const struct key_texts 
 
 static bool results_of(struct resolver *r, const struct stream2_lookup *l, struct slice key, struct key_texts *out)
 {
-	const struct json_node *objects;
-	size_t count;
-	if (!resolver_lookup(r, l->definition, key, &objects, &count))
+	const struct known_lookup *known;
+	resolver_begin_call(r);
+	if (!resolver_lookup(r, l->definition, key, COUNT_ALL, &known))
 		return false;
-	out->items = arena_array(r->arena, struct slice, count + 1);
+	out->items = arena_array(r->arena, struct slice, known->count + 1);
 	out->count = 0;
-	for (size_t i = 0; i < count; i++) {
-		const struct json_node *n = json_find(&objects[i], SLICE("result"));
+	for (size_t i = 0; i < known->count; i++) {
+		const struct json_node *n = json_find(&known->objects[i], SLICE("result"));
 		if (n)
 			out->items[out->count++] = json_to_text(n, JSON_STYLE_SHORT_NUMBERS, r->arena);
 	}

@@ -24,6 +24,7 @@ struct stream_source {
 	struct slice schema, name, alias; /* tables; schema and alias optional */
 	bool quoted;                      /* a double quote occurs in the table reference */
 	bool joined;                      /* its FROM has other items */
+	bool distinct;                    /* read under SELECT DISTINCT: rows that give the same count as one result */
 	struct query *q;
 	struct sql_range range;
 	uint32_t pattern;
@@ -123,6 +124,7 @@ struct stream_compiler {
 	struct compiler *c;
 	struct stream_ctes *ctes; /* visible in the query at hand */
 	bool quiet;               /* no warnings */
+	bool distinct;            /* inside the FROM of a SELECT DISTINCT */
 	size_t nodes, work;
 };
 

@@ -249,7 +249,7 @@ static const struct stream_key *lower_keys(struct stream_compiler *s, const stru
 
 static void lower_lookup(struct stream_compiler *s, const struct resolved_source *t, struct stream_lookup *out)
 {
-	*out = (struct stream_lookup){.output_count = (uint32_t)t->output_count};
+	*out = (struct stream_lookup){.output_count = (uint32_t)t->output_count, .distinct = t->source->distinct};
 	if (t->source->kind == SOURCE_TABLE) {
 		out->definition = t->definition;
 		out->keys = lower_keys(s, t);
@@ -304,6 +304,40 @@ static void note_reads(const struct stream_variant *v, const struct stream_key *
 				last[v->lookups[keys[i].values[j].lookup].slot + keys[i].values[j].output] = reader;
 }
 
+static size_t add_checks(struct stream_check *to, struct stream_lookup *lookups, const struct stream_key *keys, size_t key_count,
+                         uint32_t owner)
+{
+	size_t added = 0;
+	for (size_t i = 0; i < key_count; i++) {
+		struct stream_check c = {.key = &keys[i], .owner = owner, .index = (uint32_t)i};
+		bool any = false;
+		for (size_t j = 0; j < keys[i].value_count && keys[i].value_count > 1; j++) {
+			const struct stream_value *v = &keys[i].values[j];
+			if (v->request)
+				continue;
+			any = true;
+			lookups[v->lookup].intersected = true;
+			c.last = v->lookup > c.last ? v->lookup : c.last;
+		}
+		if (any)
+			to[added++] = c;
+	}
+	return added;
+}
+
+static void find_checks(struct arena *arena, struct stream_variant *v, struct stream_lookup *lookups)
+{
+	size_t keys = v->key_count;
+	for (size_t i = 0; i < v->lookup_count; i++)
+		keys += lookups[i].key_count;
+	struct stream_check *checks = arena_array(arena, struct stream_check, keys + 1);
+	for (size_t i = 0; i < v->lookup_count; i++)
+		v->check_count +=
+		        add_checks(checks + v->check_count, lookups, lookups[i].keys, lookups[i].key_count, (uint32_t)i);
+	v->check_count += add_checks(checks + v->check_count, lookups, v->keys, v->key_count, UINT32_MAX);
+	v->checks = checks;
+}
+
 static struct stream_variant *lower_querier(struct stream_compiler *s, const struct resolved_variant *v,
                                             struct resolved_source **order, size_t count)
 {
@@ -330,6 +364,7 @@ static struct stream_variant *lower_querier(struct stream_compiler *s, const str
 		note_reads(out, lookups[i].keys, lookups[i].key_count, (uint32_t)i + 1, last);
 	note_reads(out, out->keys, out->key_count, (uint32_t)count + 1, last);
 	out->slot_last = last;
+	find_checks(arena, out, lookups);
 	return out;
 }
 

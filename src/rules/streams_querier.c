@@ -113,6 +113,7 @@ static bool prepare_keys(const struct stream_key *keys, size_t count, struct eva
 
 struct states {
 	struct value *values; /* slot_count each */
+	bool **counted;       /* of the chosen object of each lookup, for resolver_count; only if the variant has checks */
 	size_t count, cap;
 };
 
@@ -123,7 +124,11 @@ struct join {
 	struct arena *arena;
 	struct error *err;
 	struct buf text;
+	size_t tried; /* pairs of a state and a row */
 };
+
+/* Pairs that may be tried in one variant: most are dropped at once when lookups are intersected. */
+#define MAX_PAIRS ((size_t)100 * QUERIER_MAX_COMBINATIONS)
 
 static const struct value *state_value(const struct join *j, const struct value *state, const struct stream_value *v)
 {
@@ -182,25 +187,64 @@ static bool too_many(struct join *j)
 	return error_set(j->err, "PSYNC_S2305", "Too many parameter query results (limit of %d)", QUERIER_MAX_COMBINATIONS);
 }
 
-static bool add_state(struct join *j, struct states *out, const struct value *base, const struct stream_lookup *l,
-                      const struct value *row)
+/* Do the values of the key that are known after lookup 'index' agree? */
+static bool check_holds(const struct join *j, const struct stream_check *c, const struct value *state, size_t index)
 {
-	size_t slots = j->v->slot_count;
-	if (out->count >= QUERIER_MAX_COMBINATIONS)
-		return too_many(j);
-	if (out->count == out->cap) {
-		size_t cap = out->cap ? out->cap * 2 : 16;
-		struct value *values = arena_array(j->arena, struct value, cap * slots + 1);
-		if (out->count)
-			memcpy(values, out->values, sizeof(*values) * out->count * slots);
-		out->values = values;
-		out->cap = cap;
+	const struct key_values *owner = c->owner == UINT32_MAX ? &j->part->buckets : &j->part->lookups[c->owner];
+	const struct value *first = NULL;
+	bool concerned = false;
+	for (size_t i = 0; i < c->key->value_count; i++)
+		concerned |= !c->key->values[i].request && c->key->values[i].lookup == index;
+	for (size_t i = 0; i < c->key->value_count && concerned; i++) {
+		const struct stream_value *from = &c->key->values[i];
+		if (!from->request && from->lookup > index)
+			continue;
+		const struct value *v = from->request ? &owner->values[c->index][i] : state_value(j, state, from);
+		if (unusable(v) || (first && !same_value(first, v)))
+			return false;
+		first = first ? first : v;
 	}
+	return true;
+}
+
+static void reserve_state(struct join *j, struct states *out)
+{
+	size_t slots = j->v->slot_count, lookups = j->v->check_count ? j->v->lookup_count : 0;
+	if (out->count < out->cap)
+		return;
+	size_t cap = out->cap ? out->cap * 2 : 16;
+	struct value *values = arena_array(j->arena, struct value, cap * slots + 1);
+	bool **counted = arena_array(j->arena, bool *, cap *lookups + 1);
+	if (out->count) {
+		memcpy(values, out->values, sizeof(*values) * out->count * slots);
+		memcpy(counted, out->counted, sizeof(*counted) * out->count * lookups);
+	}
+	out->values = values;
+	out->counted = counted;
+	out->cap = cap;
+}
+
+/* Joins state 'base' of 'in' with a row of lookup 'index'. */
+static bool add_state(struct join *j, struct states *out, const struct states *in, size_t base, size_t index,
+                      const struct value *row, bool *counted)
+{
+	const struct stream_lookup *l = &j->v->lookups[index];
+	size_t slots = j->v->slot_count, lookups = j->v->lookup_count;
+	if (out->count >= QUERIER_MAX_COMBINATIONS || j->tried++ >= MAX_PAIRS)
+		return too_many(j);
+	reserve_state(j, out);
 	struct value *to = out->values + out->count * slots;
 	if (slots)
-		memcpy(to, base, sizeof(*to) * slots);
+		memcpy(to, in->values + base * slots, sizeof(*to) * slots);
 	for (size_t i = 0; i < l->output_count; i++)
 		to[l->slot + i] = row[i];
+	for (size_t i = 0; i < j->v->check_count; i++)
+		if (!check_holds(j, &j->v->checks[i], to, index))
+			return true;
+	if (j->v->check_count) {
+		memcpy(out->counted + out->count * lookups, in->counted + base * lookups, sizeof(*in->counted) * lookups);
+		out->counted[out->count * lookups + index] = counted;
+	}
 	out->count++;
 	return true;
 }
@@ -222,17 +266,19 @@ static bool step_index(struct join *j, size_t index, const struct states *in, st
 {
 	const struct stream_lookup *l = &j->v->lookups[index];
 	const struct key_values *request = &j->part->lookups[index];
+	enum result_counting counting = l->intersected ? COUNT_LATER : l->distinct ? COUNT_DISTINCT : COUNT_ALL;
 	struct value *row = arena_array(j->arena, struct value, l->output_count + 1);
+	resolver_begin_call(j->r);
 	for (size_t i = 0; i < in->count && !request->unusable; i++) {
 		const struct value *state = in->values + i * j->v->slot_count;
-		const struct json_node *objects;
-		size_t count;
+		const struct known_lookup *known;
 		if (!keys_text(j, state, l->keys, l->key_count, request, true))
 			continue;
-		if (!resolver_lookup(j->r, l->definition, buf_slice(&j->text), &objects, &count))
+		if (!resolver_lookup(j->r, l->definition, buf_slice(&j->text), counting, &known))
 			return false;
-		for (size_t k = 0; k < count; k++)
-			if (object_values(j, l, &objects[k], row) && !add_state(j, out, state, l, row))
+		for (size_t k = 0; k < known->count; k++)
+			if (object_values(j, l, &known->objects[k], row) &&
+			    !add_state(j, out, in, i, index, row, &known->counted[k]))
 				return false;
 	}
 	return true;
@@ -244,7 +290,7 @@ static bool step_each(struct join *j, size_t index, const struct states *in, str
 	const struct each_rows *rows = &j->part->rows[index];
 	for (size_t i = 0; i < in->count; i++)
 		for (size_t k = 0; k < rows->count; k++)
-			if (!add_state(j, out, in->values + i * j->v->slot_count, l, rows->values + k * l->output_count))
+			if (!add_state(j, out, in, i, index, rows->values + k * l->output_count, NULL))
 				return false;
 	return true;
 }
@@ -284,21 +330,46 @@ static void project(struct join *j, size_t index, struct states *s)
 		texts[kept] = arena_copy(j->arena, buf_slice(&j->text));
 		if (kept != i && slots)
 			memcpy(s->values + kept * slots, state, sizeof(*state) * slots);
+		if (kept != i && j->v->check_count)
+			memcpy(s->counted + kept * j->v->lookup_count, s->counted + i * j->v->lookup_count,
+			       sizeof(*s->counted) * j->v->lookup_count);
 		table[at] = (uint32_t)++kept;
 	}
 	s->count = kept;
 }
 
+/* Lookups whose intersection is complete: the objects that stand in it count. */
+static bool count_intersected(struct join *j, size_t index, const struct states *s)
+{
+	const struct stream_variant *v = j->v;
+	for (size_t i = 0; i < v->check_count && j->r; i++) {
+		const struct stream_check *c = &v->checks[i];
+		for (size_t k = 0; k < c->key->value_count && c->last == index; k++) {
+			const struct stream_value *from = &c->key->values[k];
+			if (from->request || v->lookups[from->lookup].each)
+				continue;
+			for (size_t n = 0; n < s->count; n++)
+				if (!resolver_count(j->r, v->lookups[from->lookup].definition,
+				                    s->counted[n * v->lookup_count + from->lookup]))
+					return too_many(j);
+		}
+	}
+	return true;
+}
+
 static bool run_join(struct join *j, const struct unit *u, struct bucket_set *out)
 {
 	const struct stream_variant *v = j->v;
-	struct states states = {
-	        .values = arena_calloc(j->arena, sizeof(struct value) * (v->slot_count + 1)), .count = 1, .cap = 1};
+	struct states states = {.count = 1, .cap = 1};
+	states.values = arena_calloc(j->arena, sizeof(*states.values) * (v->slot_count + 1));
+	states.counted = arena_calloc(j->arena, sizeof(*states.counted) * (v->lookup_count + 1));
 	for (size_t i = 0; i < v->lookup_count; i++) {
 		struct states next = {0};
 		if (!(v->lookups[i].each ? step_each(j, i, &states, &next) : step_index(j, i, &states, &next)))
 			return false;
 		project(j, i, &next);
+		if (!count_intersected(j, i, &next))
+			return false;
 		states = next;
 	}
 	for (size_t i = 0; i < states.count && !j->part->buckets.unusable; i++) {

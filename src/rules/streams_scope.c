@@ -114,6 +114,7 @@ static struct stream_source *table_source(struct stream_compiler *s, struct quer
 	        .alias = from->alias.name,
 	        .quoted = memchr(text.p, '"', text.n) != NULL,
 	        .joined = joined,
+	        .distinct = s->distinct,
 	        .q = q,
 	        .range = from->full_range,
 	};
@@ -184,6 +185,14 @@ static bool add_item(struct stream_compiler *s, struct query *q, const struct sq
 	return true;
 }
 
+static bool is_distinct(const struct sql_select *select)
+{
+	for (size_t i = 0; i < select->clause_count; i++)
+		if (select->clauses[i].kind == SQL_CLAUSE_DISTINCT)
+			return true;
+	return false;
+}
+
 /* Where an ON condition has to go among the collected ones. */
 struct pending_on {
 	const struct sql_expr *on;
@@ -198,12 +207,17 @@ struct scope *scope_from_select(struct stream_compiler *s, struct query *q, cons
 	struct stream_conditions collected = {0};
 	struct pending_on *pending = arena_array(&s->c->scratch, struct pending_on, select->from_count + 1);
 	size_t pending_count = 0;
+	bool distinct = s->distinct;
+	s->distinct |= is_distinct(select);
 	for (size_t i = 0; i < select->from_count; i++) {
-		if (!add_item(s, q, select, &select->from[i], scope, ctes, &collected))
+		if (!add_item(s, q, select, &select->from[i], scope, ctes, &collected)) {
+			s->distinct = distinct;
 			return NULL;
+		}
 		if (select->from[i].on)
 			pending[pending_count++] = (struct pending_on){select->from[i].on, collected.count};
 	}
+	s->distinct = distinct;
 	/* ON conditions see all of FROM. */
 	size_t at = 0;
 	for (size_t i = 0; i < pending_count; i++) {

@@ -59,7 +59,8 @@ static void open_stream(struct task *task)
 	};
 	struct stream *stream = stream_new(s, x->net, x->sync, &options, SIZE_MAX, &err);
 	if (!stream) {
-		log_error(s->options.log, "Request failed [%s] %s", err.code, err.message);
+		log_error(s->options.log, "Request failed [%s] %s%s%s", err.code, err.message, err.detail[0] ? ": " : "",
+		          err.detail);
 		stream_error_response(&x->response, &err);
 		exchange_finish(x);
 		return;

@@ -176,7 +176,8 @@ static void log_end(struct stream *s)
 	const struct log *log = s->server->options.log;
 	const char *coding = content_coding_name(transfer_coding(s->transfer));
 	if (s->finished && !s->clean)
-		log_error(log, "Sync stream failed [%s] %s", s->err.code, s->err.message);
+		log_error(log, "Sync stream failed [%s] %s%s%s", s->err.code, s->err.message, s->err.detail[0] ? ": " : "",
+		          s->err.detail);
 	if (!s->log_fields)
 		return;
 	log_info(log,

@@ -200,7 +200,8 @@ static void open_stream(struct task *task)
 		};
 		j->stream = stream_new(j->server, j->net, &request, &options, j->credits, &j->err);
 		if (!j->stream) {
-			log_error(j->server->options.log, "Request failed [%s] %s", j->err.code, j->err.message);
+			log_error(j->server->options.log, "Request failed [%s] %s%s%s", j->err.code, j->err.message,
+			          j->err.detail[0] ? ": " : "", j->err.detail);
 			stream_error_text(&j->error_text, &j->err);
 		} else {
 			struct buf b = {0};

@@ -127,8 +127,11 @@ static bool resolve(struct step *t, struct draft *d)
 	struct lookup_context context = {t, d->view.checkpoint.op_id};
 	struct lookup_reader reader = {&context, read_lookup};
 	struct resolve_limits limits = {s->limits.max_parameter_results, s->limits.max_buckets};
-	if (!querier_resolve(s->querier, &reader, &limits, arena, &d->resolution, t->err))
+	if (!querier_resolve(s->querier, &reader, &limits, arena, &d->resolution, t->err)) {
+		if (d->resolution.breakdown.n)
+			error_detail(t->err, "%.*s", SLICE_ARG(d->resolution.breakdown));
 		return false;
+	}
 	d->resolved = true;
 	d->count = d->resolution.bucket_count;
 	d->candidates = arena_calloc(arena, sizeof(*d->candidates) * (d->count + 1));
