@@ -16,6 +16,8 @@ static const struct command {
 	{"auth-check", cli_auth_check, "say why a token is accepted or refused"},
 	{"token", cli_token, "sign a token for development"},
 	{"pull", cli_pull, "sync as a client and print the rows"},
+	{"migrate", cli_migrate, "bring the store to this version's format"},
+	{"teardown", cli_teardown, "drop the slot and delete all stored data"},
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(*commands))
 

@@ -1,0 +1,100 @@
+/* teardown.c: ends an installation: drops its replication slot and deletes the embedded store. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/storage_folder.h"
+#include "cli/wiring.h"
+
+static const char help[] = "Usage: syncline teardown TEARDOWN [OPTIONS]\n\n"
+                           "Drops the replication slot and deletes all stored data. The word TEARDOWN must stand there as it is. Stop the service\n"
+                           "first. A slot that cannot be dropped is a warning: drop it by hand, or it holds back WAL for ever.\n"
+                           "Exit code 0: done; 1: it failed; 150: the word is missing.\n";
+
+/* A name that is stored before its slot is complete carries a mark in front. */
+static const char *plain_name(const char *slot)
+{
+	return slot + (*slot == '!');
+}
+
+static void drop_slot(const struct config *config, const char *slot, const struct log *log)
+{
+	struct error err = {.code = ""};
+	if (!*slot || !config->has_source)
+		return;
+	struct source_config sc = wiring_source_config(config);
+	struct source *source = source_new(&sc, log);
+	struct source_connection *c = source_connect(source, &err);
+	if (c && source_slot_drop(c, slot, &err))
+		log_info(log, "Dropped the replication slot %s", slot);
+	else
+		log_warn(log, "Cannot drop the replication slot %s: %s", slot, err.message);
+	source_disconnect(c);
+	source_free(source);
+}
+
+/* The folder itself goes only if nothing else is in it. */
+static bool delete_files(const char *folder, struct error *err)
+{
+	static const char *const names[] = {"data.mdb", "data.mdb-lock", "requests.mdb", "requests.mdb-lock", "lock"};
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		char path[4200];
+		snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
+		if (unlink(path) != 0 && errno != ENOENT)
+			return error_set(err, "", "cannot delete %s: %s", path, strerror(errno));
+	}
+	rmdir(folder);
+	return true;
+}
+
+static bool teardown(const struct config *config, const struct log *log, struct error *err)
+{
+	long pid;
+	uint64_t space;
+	struct source_state state = {0};
+	struct storage_options options = wiring_storage_options(config, log);
+	if (strcmp(config->storage.type, "lmdb") != 0)
+		return error_set(err, "", "storage.type '%s' is not supported by this version", config->storage.type);
+	enum folder_state folder = storage_folder_state(config, &pid, &space, err);
+	if (folder == FOLDER_BAD)
+		return false;
+	if (folder == FOLDER_ABSENT) {
+		log_info(log, "There is no store in %s", config->storage.path);
+		return true;
+	}
+	struct storage *storage = storage_open_lmdb(&options, err); /* refused (PSYNC_S1003) while a service holds it */
+	if (!storage)
+		return false;
+	bool ok = storage_source_state(storage, &state, err);
+	storage_close(storage);
+	if (!ok)
+		return false;
+	drop_slot(config, plain_name(state.slot_name), log);
+	if (!delete_files(config->storage.path, err))
+		return false;
+	log_info(log, "Deleted the store in %s", config->storage.path);
+	return true;
+}
+
+int cli_teardown(int argc, char **argv)
+{
+	struct config_arguments arguments = {0};
+	const char *word = "";
+	int code;
+	if (!cli_parse(&(struct cli_syntax){.command = "teardown", .help = help, .config = &arguments, .arguments = &word, .most = 1}, argc, argv, &code))
+		return code;
+	struct error err = {.code = ""};
+	if (strcmp(word, "TEARDOWN") != 0) {
+		error_set(&err, "PSYNC_S0102", "this deletes all stored data: say so with the word TEARDOWN");
+		return cli_fail("teardown", false, EXIT_BAD_CONFIG, &err);
+	}
+	struct config *config = cli_load("teardown", &arguments, false, &code);
+	if (!config)
+		return 1; /* unlike elsewhere (configuration 1.6) */
+	struct log log = {.level = LOG_INFO, .json = config->logging.json, .fd = STDOUT_FILENO};
+	code = teardown(config, &log, &err) ? 0 : cli_fail("teardown", false, 1, &err);
+	config_free(config);
+	return code;
+}
