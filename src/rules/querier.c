@@ -249,9 +249,9 @@ static void put_streams(const struct querier *q, struct arena *arena, struct res
 static void put_lookups(const struct resolver *r, struct arena *arena, struct resolution *out)
 {
 	out->lookups = arena_array(arena, struct used_lookup, r->lookup_count + 1);
-	out->lookup_count = r->lookup_count;
 	for (size_t i = 0; i < r->lookup_count; i++)
-		out->lookups[i] = (struct used_lookup){r->lookups[i].definition, r->lookups[i].key};
+		if (r->lookups[i].asked)
+			out->lookups[out->lookup_count++] = (struct used_lookup){r->lookups[i].definition, r->lookups[i].key};
 }
 
 bool querier_resolve(struct querier *q, const struct lookup_reader *reader, const struct resolve_limits *limits,

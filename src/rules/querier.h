@@ -69,6 +69,7 @@ struct known_lookup {
 	struct json_node *objects;
 	bool *counted; /* by object; does not move */
 	size_t count;
+	bool asked; /* by a query; else it was only read in place of an equal one */
 };
 
 /* Results counted so far for one stream and lookup, for the breakdown. */

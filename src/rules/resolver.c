@@ -128,6 +128,8 @@ static bool parse_results(struct resolver *r, const struct slice *texts, size_t 
 	return true;
 }
 
+static bool find_or_read(struct resolver *r, uint32_t definition, struct slice key, struct known_lookup **out);
+
 static bool read_lookup(struct resolver *r, uint32_t definition, struct slice key, struct known_lookup *out)
 {
 	const struct slice *texts = NULL;
@@ -137,9 +139,9 @@ static bool read_lookup(struct resolver *r, uint32_t definition, struct slice ke
 		return resolver_too_many(r);
 	uint32_t same = r->plan->definitions[definition].same_as;
 	if (same != definition) {
-		const struct known_lookup *l;
+		struct known_lookup *l;
 		size_t before = r->lookup_count;
-		if (!resolver_lookup(r, same, key, COUNT_LATER, &l))
+		if (!find_or_read(r, same, key, &l))
 			return false;
 		r->first_of_call += r->lookup_count - before;
 		out->objects = l->objects;
@@ -151,8 +153,8 @@ static bool read_lookup(struct resolver *r, uint32_t definition, struct slice ke
 	       parse_results(r, texts, n, out);
 }
 
-bool resolver_lookup(struct resolver *r, uint32_t definition, struct slice key, enum result_counting counting,
-                     const struct known_lookup **out)
+/* Answers the entry of the table; calls itself at most once, for the definition that this one is the same as. */
+static bool find_or_read(struct resolver *r, uint32_t definition, struct slice key, struct known_lookup **out)
 {
 	grow_lookup_slots(r);
 	size_t at = lookup_slot(r, definition, key);
@@ -166,7 +168,17 @@ bool resolver_lookup(struct resolver *r, uint32_t definition, struct slice key, 
 		r->lookups[r->lookup_count] = l;
 		r->slots[at] = (uint32_t)++r->lookup_count;
 	}
-	const struct known_lookup *l = &r->lookups[r->slots[at] - 1];
+	*out = &r->lookups[r->slots[at] - 1];
+	return true;
+}
+
+bool resolver_lookup(struct resolver *r, uint32_t definition, struct slice key, enum result_counting counting,
+                     const struct known_lookup **out)
+{
+	struct known_lookup *l;
+	if (!find_or_read(r, definition, key, &l))
+		return false;
+	l->asked = true;
 	*out = l;
 	if (counting == COUNT_ALL && !count_all(r, l))
 		return false;

@@ -134,11 +134,19 @@ static void check_definitions(struct case_run *run, json_t *expect, const struct
 
 /* ---- rows --------------------------------------------------------------------------------------------------------------- */
 
+/* A row in a bucket. */
+struct delivery {
+	uint32_t definition;
+	struct slice keys, id;
+};
+
 struct streams_run {
 	struct case_run *run;
 	struct plan *plan;
 	const char *prefix;
 	struct lookup_store store;
+	struct delivery *deliveries;
+	size_t delivery_count, delivery_cap;
 };
 
 /* {"a": typed, ...} as JSON text. */
@@ -291,6 +299,15 @@ static void check_lookups(struct streams_run *c, json_t *wanted, const struct ev
 			         SLICE_ARG(got->lookups[j].key), SLICE_ARG(got->lookups[j].results));
 }
 
+static void store_delivery(struct streams_run *c, const struct evaluation *e)
+{
+	for (size_t i = 0; i < e->entry_count; i++) {
+		c->deliveries = xgrow(c->deliveries, c->delivery_count, &c->delivery_cap, sizeof(*c->deliveries));
+		c->deliveries[c->delivery_count++] =
+		        (struct delivery){e->entries[i].definition, e->entries[i].keys, e->entries[i].object_id};
+	}
+}
+
 static void check_row(struct streams_run *c, json_t *row)
 {
 	struct case_row r = read_row(c->run, json_object_get(row, "record"));
@@ -325,6 +342,7 @@ static void check_row(struct streams_run *c, json_t *row)
 		         whole_number(json_object_get(row, "data_errors")), whole_number(json_object_get(row, "lookup_errors")),
 		         data, lookups, SLICE_ARG(message));
 	store_lookups(&c->store, &got);
+	store_delivery(c, &got);
 	bound_table_free(b);
 }
 
@@ -478,10 +496,44 @@ static bool nothing_stored(void *ctx, uint32_t definition, struct slice key, str
 	return true;
 }
 
+static bool gives(const struct resolution *r, const struct delivery *d)
+{
+	for (size_t i = 0; i < r->bucket_count; i++)
+		if (r->buckets[i].definition == d->definition && slice_eq(r->buckets[i].keys, d->keys))
+			return true;
+	return false;
+}
+
+static bool lists_text(json_t *list, struct slice text)
+{
+	size_t i;
+	json_t *e;
+	json_array_foreach(list, i, e) if (slice_eq(string_slice(e), text)) return true;
+	return false;
+}
+
+/* The rows that the SQL gives to the request, no more and no less (sync-streams 9, Syncline). */
+static void check_delivered(struct streams_run *c, json_t *wanted, const struct resolution *got)
+{
+	size_t i;
+	json_t *e;
+	for (size_t k = 0; k < c->delivery_count; k++)
+		if (gives(got, &c->deliveries[k]) && !lists_text(wanted, c->deliveries[k].id))
+			complain(c->run, "row %.*s is delivered, but not by the SQL", SLICE_ARG(c->deliveries[k].id));
+	json_array_foreach(wanted, i, e)
+	{
+		bool found = false;
+		for (size_t k = 0; k < c->delivery_count && !found; k++)
+			found = slice_eq(c->deliveries[k].id, string_slice(e)) && gives(got, &c->deliveries[k]);
+		if (!found)
+			complain(c->run, "row %s is not delivered", json_string_value(e));
+	}
+}
+
 static void check_request(struct streams_run *c, json_t *request, bool fewer_allowed)
 {
 	struct request_parameters params = read_request(c, request);
-	json_t *expect = json_object_get(request, "expect");
+	json_t *expect = json_object_get(request, "expect"), *rows = json_object_get(request, "delivered");
 	struct error err = {0};
 	struct resolution got = {0}, fixed = {0};
 	struct lookup_reader reader = {.ctx = &c->store, .read = store_read}, none = {.read = nothing_stored};
@@ -502,7 +554,9 @@ static void check_request(struct streams_run *c, json_t *request, bool fewer_all
 			complain(c->run, "dynamic is %d", querier_is_dynamic(q));
 		check_static(c, expect, &fixed);
 		check_streams(c, json_object_get(expect, "streams"), &got);
-		check_buckets(c, expect, &got, &fixed, fewer_allowed);
+		check_buckets(c, expect, &got, &fixed, fewer_allowed || rows);
+		if (rows)
+			check_delivered(c, rows, &got);
 	}
 	if (c->run->report.n != before)
 		complain(c->run, "for the token %.*s", SLICE_ARG(params.token_payload));
@@ -584,6 +638,7 @@ static enum verdict run_case(struct case_run *run, const char *file, json_t *c)
 		json_array_foreach(json_object_get(c, "requests"), i, item)
 		        check_request(&r, item, strcmp(text_of(c, "name"), "cte-twice") == 0);
 		free(r.store.items);
+		free(r.deliveries);
 	}
 	if (run->report.n)
 		complain(run, "in:\n%s", text_of(c, "config"));

@@ -139,6 +139,27 @@ static void expanding_parameters_look_up_each_element(void **state)
 	plan_unref(p);
 }
 
+/* A bare parameter is a condition of its own, also beside a comparison with the same value: nobody gets rows of others by it. */
+static void a_bare_parameter_does_not_widen_a_comparison(void **state)
+{
+	(void)state;
+	struct plan *p =
+	        plan_of("bucket_definitions:\n  d:\n    parameters: SELECT id FROM m WHERE token_parameters.u AND owner = "
+	                "token_parameters.u\n    data: [SELECT * FROM t WHERE m = bucket.id]\n");
+	struct fixture_store store = {.count = 0};
+	store_row(&store, p, "m", ROW("id", "m1", "owner", "#1"));
+	store_row(&store, p, "m", ROW("id", "m2", "owner", "#2"));
+	store_row(&store, p, "m", ROW("id", "m0", "owner", "#0"));
+	assert_buckets(p, (struct fixture_request){.token = "{\"parameters\":{\"u\":1}}"}, &store, "d[\"m1\"]:3");
+	assert_buckets(p, (struct fixture_request){.token = "{\"parameters\":{\"u\":2}}"}, &store, "d[\"m2\"]:3");
+	assert_buckets(p, (struct fixture_request){.token = "{\"parameters\":{\"u\":0}}"}, &store, "");
+	arena_free(&store.arena);
+	plan_unref(p);
+	assert_refused("bucket_definitions:\n  d:\n    parameters: SELECT id FROM m WHERE token_parameters.u OR owner = "
+	               "token_parameters.u\n    data: [SELECT * FROM t WHERE m = bucket.id]\n",
+	               "or_parameters_differ");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -149,6 +170,7 @@ int main(void)
 	        cmocka_unit_test(a_failing_parameter_query_fails_the_request),
 	        cmocka_unit_test(nesting_of_parameters_is_limited),
 	        cmocka_unit_test(expanding_parameters_look_up_each_element),
+	        cmocka_unit_test(a_bare_parameter_does_not_widen_a_comparison),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
