@@ -97,6 +97,11 @@ export class Stream {
     }
     this.lines.push(line.data ? { data: { bucket: line.data.bucket, n: line.data.data.length } } : line);
     for (const f of [...this.waiters]) f();
+    // A stream that is followed for long, and whose lines nobody waits for.
+    if (this.lines.length > 4000) {
+      const old = this.lines.splice(0, 2000).length;
+      this.cursor = Math.max(0, this.cursor - old);
+    }
   }
 
   /** The next line (from the cursor on) for which `pred` holds. Fails as soon as `onLine` threw. */

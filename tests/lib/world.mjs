@@ -135,7 +135,7 @@ export class RawClient {
   }
 
   async connect() {
-    this.stream?.close();
+    this.close();
     this.stream = await this.world.stream({
       user: this.user,
       body: { buckets: this.fold.positions(), client_id: this.id, ...this.body },
@@ -192,8 +192,10 @@ export class RawClient {
     assert.equal(differences.length, 0, `${type} of ${this.id} differs from SQL in ${differences.length} rows:\n${differences.slice(0, 5).join('\n')}`);
   }
 
+  /** The world forgets the stream, and so what the client holds. */
   close() {
     this.stream?.close();
+    this.world.streams.delete(this.stream);
   }
 }
 
