@@ -20,6 +20,11 @@ bool log_level_parse(struct slice name, enum log_level *out)
 	return false;
 }
 
+const char *log_level_name(enum log_level level)
+{
+	return names[level];
+}
+
 static void append_json_text(struct buf *b, const char *s)
 {
 	buf_putc(b, '"');

@@ -21,6 +21,7 @@ struct log {
 
 /* Name in the configuration; false if there is no such level. */
 bool log_level_parse(struct slice name, enum log_level *out);
+const char *log_level_name(enum log_level level);
 
 static inline bool log_on(const struct log *log, enum log_level level)
 {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "cli/probe_files.h"
 #include "cli/sync_config.h"
 #include "cli/wiring.h"
 
@@ -203,11 +204,14 @@ int service_start(struct service *s)
 	if (!start_server(s, &err) || !start_replication(s, &err))
 		return fail(s, EXIT_BAD_CONFIG, &err);
 	server_set_ready(s->server, true, true);
+	if (s->config->probes.use_filesystem || s->config->probes.use_legacy)
+		s->probe_files = probe_files_start(is_live, s);
 	return 0;
 }
 
 void service_stop(struct service *s)
 {
+	probe_files_stop(s->probe_files);
 	if (s->server)
 		server_stop(s->server, DRAIN_MS);
 	stop_replication(s);

@@ -30,6 +30,7 @@ struct service {
 	char source_uri[512]; /* for the admin routes: without user and password */
 	bool configured; /* the configuration names a sync config */
 	struct server *server;
+	struct probe_files *probe_files; /* NULL: not asked for */
 };
 
 /* Starts everything that the configuration asks for; s->config and s->log are set. Answers 0, or the exit code after logging why;

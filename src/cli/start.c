@@ -67,8 +67,9 @@ static int run(const struct config_arguments *arguments)
 		          *err.code ? "] " : "", err.message);
 		return EXIT_BAD_CONFIG;
 	}
-	s.log.level = s.config->logging.level;
 	s.log.json = s.config->logging.json;
+	log_info(&s.log, "Configured logger with level \"%s\" and format \"%s\"", log_level_name(s.config->logging.level), s.log.json ? "json" : "text");
+	s.log.level = s.config->logging.level;
 	for (size_t i = 0; i < s.config->warning_count; i++)
 		log_warn(&s.log, "%s", s.config->warnings[i].message);
 	int code = service_start(&s);
