@@ -70,6 +70,11 @@ static void tell_replication(void *ctx, struct server_replication *out)
 	snprintf(out->last_error, sizeof(out->last_error), "%s", status.connected ? "" : status.last_error);
 }
 
+static int write_timeout_ms(double seconds)
+{
+	return seconds > 1e6 ? 1000000000 : seconds > 0 ? (int)(seconds * 1000) : 0;
+}
+
 static bool start_server(struct service *s, struct error *err)
 {
 	const struct config *c = s->config;
@@ -77,6 +82,9 @@ static bool start_server(struct service *s, struct error *err)
 		.port = c->port,
 		.max_connections = wiring_limit(c->api.max_concurrent_connections),
 		.limits = {wiring_limit(c->api.max_buckets_per_connection), wiring_limit(c->api.max_parameter_query_results)},
+		.tls_certificate = c->tls.certificate,
+		.tls_private_key = c->tls.private_key,
+		.write_timeout_ms = write_timeout_ms(c->api.stream_write_timeout_seconds),
 		.probes = c->probes.use_http || c->probes.use_legacy,
 		.admin_tokens = c->api.tokens.items,
 		.admin_token_count = c->api.tokens.count,

@@ -113,7 +113,13 @@ struct config {
 		double max_parameter_query_results;           /* 1000 */
 		int64_t checkpoint_request_retention_minutes; /* 60 */
 		int64_t bucket_count_cache_ttl_minutes;       /* 60 */
+		double stream_write_timeout_seconds;          /* 0: none (an addition of Syncline) */
 	} api;
+
+	/* TLS on the listening port (an addition of Syncline): PEM files; both NULL: plain. */
+	struct {
+		const char *certificate, *private_key;
+	} tls;
 
 	int prometheus_port; /* 0: off */
 	bool disable_auto_migration;

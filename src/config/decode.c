@@ -47,6 +47,13 @@ static bool decode_sync_config(struct config_load *l, const struct node *root)
 	return true;
 }
 
+/* Beside the configuration file, like the other paths. */
+static const char *decode_path(struct config_load *l, const struct node *n)
+{
+	const char *base = l->directory ? l->directory : l->arguments->working_directory, *text = node_text(n, NULL);
+	return text && base ? path_resolve(&l->config->arena, base, text) : text;
+}
+
 static void append_json_text(struct buf *out, struct slice s)
 {
 	buf_putc(out, '"');
@@ -151,6 +158,7 @@ static bool decode_api(struct config_load *l, const struct node *section)
 	c->api.max_data_fetch_concurrency = node_number(node_get(p, "max_data_fetch_concurrency"), 10);
 	c->api.max_buckets_per_connection = node_number(node_get(p, "max_buckets_per_connection"), 1000);
 	c->api.max_parameter_query_results = node_number(node_get(p, "max_parameter_query_results"), 1000);
+	c->api.stream_write_timeout_seconds = node_number(node_get(p, "stream_write_timeout_seconds"), 0);
 	return whole_minutes(l, p, "checkpoint_request_retention_minutes", &c->api.checkpoint_request_retention_minutes) &&
 	       whole_minutes(l, p, "bucket_count_cache_ttl_minutes", &c->api.bucket_count_cache_ttl_minutes);
 }
@@ -260,6 +268,8 @@ bool decode_config(struct config_load *l, const struct node *root)
 	struct config *c = l->config;
 	const struct node *telemetry = node_get(root, "telemetry");
 	c->port = decode_port(node_get(root, "port"), 8080);
+	c->tls.certificate = decode_path(l, node_at(root, "tls.certificate"));
+	c->tls.private_key = decode_path(l, node_at(root, "tls.private_key"));
 	c->prometheus_port = decode_port(node_get(telemetry, "prometheus_port"), 0);
 	c->disable_telemetry_sharing = node_flag(node_get(telemetry, "disable_telemetry_sharing"), false);
 	c->disable_auto_migration = node_flag(node_at(root, "migrations.disable_auto_migration"), false);

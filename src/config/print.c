@@ -282,6 +282,7 @@ static void print_api(struct printer *p, const struct config *c)
 	number(p, "max_parameter_query_results", c->api.max_parameter_query_results);
 	number(p, "checkpoint_request_retention_minutes", (double)c->api.checkpoint_request_retention_minutes);
 	number(p, "bucket_count_cache_ttl_minutes", (double)c->api.bucket_count_cache_ttl_minutes);
+	number(p, "stream_write_timeout_seconds", c->api.stream_write_timeout_seconds);
 	close_map(p);
 	close_map(p);
 }
@@ -329,6 +330,12 @@ void config_print(const struct config *c, bool json, struct buf *out)
 	print_source(&p, c);
 	print_storage(&p, c);
 	number(&p, "port", c->port);
+	if (c->tls.certificate) {
+		open_map(&p, "tls");
+		text(&p, "certificate", c->tls.certificate);
+		text(&p, "private_key", c->tls.private_key);
+		close_map(&p);
+	}
 	print_sync_config(&p, c);
 	print_client_auth(&p, c);
 	print_api(&p, c);

@@ -211,6 +211,7 @@ static const struct field api_parameter_fields[] = {
         {.name = "max_parameter_query_results", .type = FIELD_NUMBER},
         {.name = "checkpoint_request_retention_minutes", .type = FIELD_NUMBER},
         {.name = "bucket_count_cache_ttl_minutes", .type = FIELD_NUMBER},
+        {.name = "stream_write_timeout_seconds", .type = FIELD_NUMBER},
         END,
 };
 
@@ -244,10 +245,17 @@ static const struct field logging_fields[] = {
 };
 static const struct field system_fields[] = {{.name = "logging", .type = FIELD_MAP, .members = logging_fields}, END};
 
+static const struct field tls_fields[] = {
+        {.name = "certificate", .type = FIELD_STRING, .flags = FIELD_REQUIRED},
+        {.name = "private_key", .type = FIELD_STRING, .flags = FIELD_REQUIRED},
+        END,
+};
+
 const struct field config_fields[] = {
         {.name = "replication", .type = FIELD_MAP, .members = replication_fields},
         {.name = "storage", .type = FIELD_MAP, .members_of = storage_members},
         {.name = "port", .type = FIELD_PORT},
+        {.name = "tls", .type = FIELD_MAP, .members = tls_fields},
         {.name = "sync_config", .type = FIELD_MAP, .members = sync_config_fields},
         {.name = "sync_rules", .type = FIELD_MAP, .members = sync_config_fields},
         {.name = "client_auth", .type = FIELD_MAP, .members = client_auth_fields},

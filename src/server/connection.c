@@ -1,9 +1,12 @@
 /* connection.c: the life of one socket. */
 #include "server/connection.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <event2/buffer.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -13,6 +16,7 @@
 #include "server/http_stream.h"
 #include "server/routes.h"
 #include "server/state.h"
+#include "server/tls.h"
 #include "server/ws_connection.h"
 
 #define MAX_AHEAD HTTP_MAX_HEAD /* bytes a client may send ahead of an answer before it is not read any more */
@@ -21,6 +25,7 @@
 #define LINGER_MS 2000
 #define COPY_BELOW 1024 /* smaller pieces are cheaper to copy than to refer to */
 #define MAX_IOV 64
+#define RECORDS_PER_TURN 16 /* of TLS that one connection writes before others have their turn */
 
 static void advance(struct connection *c);
 
@@ -45,6 +50,8 @@ void connection_close(struct connection *c)
 	event_del(&c->read_event);
 	event_del(&c->write_event);
 	timer_clear(&n->wheel, &c->timer);
+	tls_free(c->tls);
+	c->tls = NULL;
 	close(c->fd);
 	if (c->stream)
 		http_stream_leave(c->stream);
@@ -109,8 +116,36 @@ size_t connection_unsent(const struct connection *c)
 	return c->out ? evbuffer_get_length(c->out) : 0;
 }
 
+void connection_describe(const struct connection *c, struct connection_view *out)
+{
+	struct sockaddr_in a = {0};
+	socklen_t size = sizeof(a);
+	int queued = 0;
+	char address[INET_ADDRSTRLEN] = "";
+	*out = (struct connection_view){
+	        .kind = c->state == CONNECTION_STREAM ? "stream" : c->state == CONNECTION_WEBSOCKET ? "websocket" : "request",
+	        .tls = c->tls != NULL,
+	        .unsent_bytes = connection_unsent(c),
+	        .stream_fields = c->stream ? http_stream_fields(c->stream) : c->ws ? ws_connection_fields(c->ws) : NULL,
+	};
+	if (getpeername(c->fd, (struct sockaddr *)&a, &size) == 0 && inet_ntop(AF_INET, &a.sin_addr, address, sizeof(address)))
+		snprintf(out->peer, sizeof(out->peer), "%s:%d", address, ntohs(a.sin_port));
+	if (ioctl(c->fd, SIOCOUTQ, &queued) == 0 && queued > 0)
+		out->unacknowledged_bytes = (size_t)queued;
+}
+
+/* A stream's client that takes nothing of what waits is cut at some time, if that is asked for. */
+static void expect_progress(struct connection *c)
+{
+	int ms = c->net->server->options.write_timeout_ms;
+	if (ms > 0 && (c->state == CONNECTION_STREAM || c->state == CONNECTION_WEBSOCKET))
+		set_timer(c, ms);
+}
+
 static void after_flush(struct connection *c)
 {
+	if (c->tls)
+		tls_goodbye(c->tls);
 	if (c->linger) {
 		c->state = CONNECTION_LINGERING;
 		shutdown(c->fd, SHUT_WR);
@@ -135,14 +170,37 @@ void connection_finish(struct connection *c, bool linger)
 		set_timer(c, c->net->server->options.idle_timeout_ms);
 }
 
+/* Some records out of what waits. A record that got EAGAIN is put together again next time, from the same bytes. */
+static ssize_t write_records(struct connection *c)
+{
+	ssize_t sum = 0;
+	for (int i = 0; i < RECORDS_PER_TURN && evbuffer_get_length(c->out); i++) {
+		ev_ssize_t k = evbuffer_copyout(c->out, c->net->record, TLS_RECORD);
+		ssize_t n = tls_write(c->tls, c->net->record, (size_t)k);
+		if (n < 0)
+			return sum || errno == EAGAIN ? sum : -1;
+		evbuffer_drain(c->out, (size_t)n);
+		sum += n;
+	}
+	return sum;
+}
+
+static void on_read(evutil_socket_t fd, short what, void *arg);
+
 static void on_write(evutil_socket_t fd, short what, void *arg)
 {
-	(void)what;
 	struct connection *c = arg;
 	c->net->now_ms = clock_mono_ms();
-	if (!c->out)
+	if (c->tls && !tls_is_open(c->tls)) {
+		event_del(&c->write_event);
+		on_read(fd, what, arg);
 		return;
-	int n = evbuffer_write(c->out, fd);
+	}
+	if (!c->out) {
+		event_del(&c->write_event);
+		return;
+	}
+	ssize_t n = c->tls ? write_records(c) : evbuffer_write(c->out, fd);
 	if (n < 0 && errno != EAGAIN && errno != EINTR) {
 		connection_close(c);
 		return;
@@ -156,8 +214,12 @@ static void on_write(evutil_socket_t fd, short what, void *arg)
 			after_flush(c);
 			return;
 		}
+		if (c->state == CONNECTION_STREAM || c->state == CONNECTION_WEBSOCKET)
+			timer_clear(&c->net->wheel, &c->timer);
 	} else if (c->state == CONNECTION_FLUSHING && n > 0) {
 		set_timer(c, c->net->server->options.idle_timeout_ms);
+	} else if (n > 0) {
+		expect_progress(c);
 	}
 	if (c->stream)
 		http_stream_drained(c->stream, left);
@@ -180,6 +242,7 @@ static void keep(struct connection *c, const struct piece *piece, size_t skip)
 	if (!c->out) {
 		c->out = evbuffer_new();
 		event_add(&c->write_event, NULL);
+		expect_progress(c);
 	}
 	if (piece->block && n >= COPY_BELOW && evbuffer_add_reference(c->out, p, n, block_done, piece->block) == 0)
 		return;
@@ -189,9 +252,26 @@ static void keep(struct connection *c, const struct piece *piece, size_t skip)
 		block_unref(piece->block);
 }
 
+/* One record of what the pieces hold first. */
+static ssize_t send_record(struct connection *c, const struct piece *pieces, size_t count)
+{
+	char *record = c->net->record;
+	size_t n = 0;
+	for (size_t i = 0; i < count && n < TLS_RECORD; i++) {
+		size_t k = pieces[i].n < TLS_RECORD - n ? pieces[i].n : TLS_RECORD - n;
+		memcpy(record + n, pieces[i].p, k);
+		n += k;
+	}
+	return tls_write(c->tls, record, n);
+}
+
 /* How much of the pieces the socket takes now; -1: it is broken. */
 static ssize_t send_now(struct connection *c, const struct piece *pieces, size_t count)
 {
+	if (c->tls) {
+		ssize_t taken = send_record(c, pieces, count);
+		return taken < 0 && errno == EAGAIN ? 0 : taken;
+	}
 	struct iovec iov[MAX_IOV];
 	struct msghdr message = {.msg_iov = iov, .msg_iovlen = count < MAX_IOV ? count : MAX_IOV};
 	for (size_t i = 0; i < message.msg_iovlen; i++)
@@ -503,8 +583,10 @@ static void on_read(evutil_socket_t fd, short what, void *arg)
 	struct connection *c = arg;
 	struct net_thread *net = c->net;
 	net->now_ms = clock_mono_ms();
-	ssize_t n = recv(fd, net->scratch, NET_SCRATCH, MSG_DONTWAIT);
-	if (n > 0)
+	ssize_t n = c->tls ? tls_read(c->tls, net->scratch, NET_SCRATCH) : recv(fd, net->scratch, NET_SCRATCH, MSG_DONTWAIT);
+	if (n < 0 && c->tls && errno == EAGAIN && tls_wants_write(c->tls))
+		event_add(&c->write_event, NULL);
+	else if (n > 0)
 		on_bytes(c, net->scratch, (size_t)n);
 	else if (n == 0)
 		on_end_of_input(c);
@@ -532,6 +614,11 @@ void connection_accept(struct net_thread *n, int fd)
 	c->net = n;
 	c->fd = fd;
 	c->timer.fire = on_timer;
+	if (n->server->tls && !(c->tls = tls_accept(n->server->tls, fd))) {
+		close(fd);
+		free(c);
+		return;
+	}
 	event_assign(&c->read_event, n->base, fd, EV_READ | EV_PERSIST, on_read, c);
 	event_assign(&c->write_event, n->base, fd, EV_WRITE | EV_PERSIST, on_write, c);
 	c->next = n->connections;

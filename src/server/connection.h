@@ -19,6 +19,7 @@
 
 struct evbuffer;
 struct http_stream;
+struct tls;
 struct ws_connection;
 
 enum connection_state {
@@ -41,6 +42,7 @@ struct connection {
 	bool keep_alive;  /* after the answer in hand */
 	bool read_closed; /* the client has shut down its sending side */
 	struct event read_event, write_event;
+	struct tls *tls;      /* NULL: plain */
 	struct evbuffer *out; /* NULL: nothing waits */
 	struct buf in;        /* received, not consumed */
 	size_t scanned;       /* bytes of in that hold no end of a head */
@@ -69,6 +71,8 @@ struct piece {
 void connection_send(struct connection *c, struct piece *pieces, size_t count);
 void connection_send_bytes(struct connection *c, const void *p, size_t n);
 size_t connection_unsent(const struct connection *c);
+struct connection_view;
+void connection_describe(const struct connection *c, struct connection_view *out);
 
 /* The exchange has come back with a whole answer. */
 void connection_answer(struct connection *c);

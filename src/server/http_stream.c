@@ -156,3 +156,8 @@ void http_stream_drained(struct http_stream *h, size_t left)
 	if (h->stream)
 		stream_drained(h->stream, left);
 }
+
+const char *http_stream_fields(const struct http_stream *h)
+{
+	return h->stream ? h->stream->log_fields : NULL;
+}

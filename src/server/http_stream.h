@@ -16,4 +16,7 @@ void http_stream_begin(struct connection *c);
 void http_stream_leave(struct http_stream *h);
 void http_stream_drained(struct http_stream *h, size_t unsent);
 
+/* Who it is, as JSON members; NULL: not known. */
+const char *http_stream_fields(const struct http_stream *h);
+
 #endif

@@ -19,9 +19,15 @@
 #include "base/log.h"
 #include "server/connection.h"
 #include "server/state.h"
+#include "server/tls.h"
 
 #define BACKLOG 4096 /* libevent's own default of 128 makes mass reconnects wait for SYN retries (net.core.somaxconn caps it) */
 #define ACCEPT_PAUSE_MS 200
+
+/* A client that vanished (a phone without a network) is noticed within two minutes, also on a stream that has nothing to say. */
+#define KEEPALIVE_IDLE_S 60
+#define KEEPALIVE_INTERVAL_S 15
+#define KEEPALIVE_PROBES 4
 
 /* ---- queue ------------------------------------------------------------------------------------------------------------------ */
 
@@ -99,12 +105,20 @@ const char *net_thread_date(struct net_thread *n)
 
 /* ---- accepting -------------------------------------------------------------------------------------------------------------- */
 
+static void set_option(int fd, int level, int option, int value)
+{
+	setsockopt(fd, level, option, &value, sizeof(value));
+}
+
 static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *address, int length, void *arg)
 {
 	(void)l, (void)address, (void)length;
 	struct net_thread *n = arg;
-	int on = 1;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
+	set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
+	set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
 	n->now_ms = clock_mono_ms();
 	connection_accept(n, fd);
 }
@@ -152,6 +166,7 @@ bool net_thread_init(struct net_thread *n, struct server *s, int port, struct er
 	n->accept_again.fire = accept_again;
 	n->now_ms = clock_mono_ms();
 	n->scratch = xmalloc(NET_SCRATCH);
+	n->record = s->tls ? xmalloc(TLS_RECORD) : NULL;
 	n->base = event_base_new();
 	n->queue_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (!n->base || n->queue_fd < 0)
@@ -217,5 +232,6 @@ void net_thread_free(struct net_thread *n)
 	if (n->queue_fd >= 0)
 		close(n->queue_fd);
 	free(n->scratch);
+	free(n->record);
 	pthread_mutex_destroy(&n->lock);
 }

@@ -47,6 +47,7 @@ struct net_thread {
 	int64_t date_s; /* second that date is for */
 	char date[HTTP_DATE_SIZE];
 	char *scratch; /* NET_SCRATCH bytes for reads */
+	char *record;  /* TLS_RECORD bytes in which a write is put together; NULL: plain */
 	pthread_t thread;
 	bool thread_running;
 

@@ -21,6 +21,7 @@ static const struct route routes[] = {
         {.method = "GET", .path = SLICE_INIT("/write-checkpoint2.json"), .handle = route_write_checkpoint2},
         {.method = "GET", .path = SLICE_INIT("/write-checkpoint.json"), .handle = route_write_checkpoint},
         {.method = "POST", .path = SLICE_INIT("/api/admin/v1/diagnostics"), .handle = route_admin_diagnostics},
+        {.method = "GET", .path = SLICE_INIT("/api/admin/v1/connections"), .handle = route_admin_connections},
         {.method = "POST", .path = SLICE_INIT("/api/admin/v1/schema"), .handle = route_admin_schema},
         {.method = "POST", .path = SLICE_INIT("/api/admin/v1/validate"), .handle = route_admin_validate},
         {.method = "POST", .path = SLICE_INIT("/api/sync-rules/v1/deploy"), .handle = route_rules_deploy, .yaml = true},

@@ -16,6 +16,7 @@
 #include "server/connection.h"
 #include "server/state.h"
 #include "server/stream.h"
+#include "server/tls.h"
 #include "server/transfer.h"
 
 #define DEFAULT_BODY (1024 * 1024)
@@ -117,6 +118,11 @@ struct server *server_start(const struct server_options *options, struct error *
 	raise_descriptor_limit();
 	s->hub = session_hub_new(options->storage, stream_wake, NULL);
 	s->codings = transfer_codings_new(ZSTD_CONTEXTS);
+	if (s->options.tls_certificate &&
+	    !(s->tls = tls_context_new(s->options.tls_certificate, s->options.tls_private_key, err))) {
+		server_free(s);
+		return NULL;
+	}
 	if (!start_threads(s, err)) {
 		server_free(s);
 		return NULL;
@@ -160,7 +166,8 @@ void server_get_stats(struct server *s, struct server_stats *out)
 struct order {
 	struct net_item item;
 	struct net_thread *net;
-	void (*act)(struct net_thread *n);
+	void (*act)(struct net_thread *n, void *ctx);
+	void *ctx;
 	_Atomic bool done;
 	_Atomic bool empty; /* no connection, nothing away */
 };
@@ -168,7 +175,7 @@ struct order {
 static void carry_out(struct net_item *item)
 {
 	struct order *o = (struct order *)item;
-	o->act(o->net);
+	o->act(o->net, o->ctx);
 	atomic_store(&o->empty, !o->net->connections && o->net->away == 0);
 	atomic_store(&o->done, true);
 }
@@ -178,42 +185,65 @@ static void sleep_ms(int ms)
 	nanosleep(&(struct timespec){ms / 1000, (ms % 1000) * 1000000L}, NULL);
 }
 
-/* Runs act on every net thread; true if all of them were empty after it. */
-static bool on_all(struct server *s, void (*act)(struct net_thread *n))
+/* Runs act on every net thread, one after the other; true if each of them was empty after it. */
+static bool on_all(struct server *s, void (*act)(struct net_thread *n, void *ctx), void *ctx)
 {
 	bool empty = true;
-	struct order *orders = xcalloc((size_t)s->net_count + 1, sizeof(*orders));
 	for (int i = 0; i < s->net_count; i++) {
-		orders[i].item.run = carry_out;
-		orders[i].net = &s->nets[i];
-		orders[i].act = act;
+		struct order o = {.item.run = carry_out, .net = &s->nets[i], .act = act, .ctx = ctx};
 		if (s->nets[i].thread_running)
-			net_post(&s->nets[i], &orders[i].item);
+			net_post(&s->nets[i], &o.item);
 		else
-			carry_out(&orders[i].item);
-	}
-	for (int i = 0; i < s->net_count; i++) {
-		while (!atomic_load(&orders[i].done))
+			carry_out(&o.item);
+		while (!atomic_load(&o.done))
 			sleep_ms(1);
-		empty &= atomic_load(&orders[i].empty);
+		empty &= atomic_load(&o.empty);
 	}
-	free(orders);
 	return empty;
 }
 
-static void stop_accepting(struct net_thread *n)
+struct visit {
+	void (*see)(void *ctx, const struct connection_view *view);
+	void *ctx;
+};
+
+static void visit_connections(struct net_thread *n, void *visit)
 {
+	const struct visit *v = visit;
+	for (const struct connection *c = n->connections; c; c = c->next) {
+		struct connection_view view;
+		connection_describe(c, &view);
+		v->see(v->ctx, &view);
+	}
+}
+
+void server_each_connection(struct server *s, void (*see)(void *ctx, const struct connection_view *view), void *ctx)
+{
+	struct visit v = {see, ctx};
+	on_all(s, visit_connections, &v);
+}
+
+static void stop_accepting(struct net_thread *n, void *ctx)
+{
+	(void)ctx;
 	net_thread_stop_accepting(n);
 	connection_drain_all(n);
 }
 
-static void nothing(struct net_thread *n)
+static void nothing(struct net_thread *n, void *ctx)
 {
-	(void)n;
+	(void)n, (void)ctx;
 }
 
-static void leave_loop(struct net_thread *n)
+static void close_connections(struct net_thread *n, void *ctx)
 {
+	(void)ctx;
+	connection_close_all(n);
+}
+
+static void leave_loop(struct net_thread *n, void *ctx)
+{
+	(void)ctx;
 	n->quit = true;
 }
 
@@ -222,13 +252,13 @@ void server_stop(struct server *s, int timeout_ms)
 	if (atomic_exchange(&s->stopping, true))
 		return;
 	int64_t deadline = clock_mono_ms() + timeout_ms;
-	on_all(s, stop_accepting);
+	on_all(s, stop_accepting, NULL);
 	session_hub_shutdown(s->hub);
 	bool empty;
-	while (!(empty = on_all(s, nothing)) && clock_mono_ms() < deadline)
+	while (!(empty = on_all(s, nothing, NULL)) && clock_mono_ms() < deadline)
 		sleep_ms(5);
 	if (!empty)
-		on_all(s, connection_close_all);
+		on_all(s, close_connections, NULL);
 	/* Whoever still has something of a net thread's gives it back before the thread goes. */
 	if (s->requests)
 		requests_stop(s->requests);
@@ -241,7 +271,7 @@ void server_stop(struct server *s, int timeout_ms)
 	worker_pool_free(s->pool);
 	s->pool = s->verifiers = NULL;
 	storage_subscribe(s->options.storage, NULL, NULL);
-	on_all(s, leave_loop);
+	on_all(s, leave_loop, NULL);
 	for (int i = 0; i < s->net_count; i++)
 		net_thread_join(&s->nets[i]);
 }
@@ -256,6 +286,7 @@ void server_free(struct server *s)
 	requests_free(s->requests);
 	session_hub_free(s->hub);
 	transfer_codings_free(s->codings);
+	tls_context_free(s->tls);
 	free(s->nets);
 	free(s);
 }

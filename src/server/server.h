@@ -48,6 +48,8 @@ struct server_options {
 	int head_timeout_ms; /* 0: 20 s; from a head's first byte to its end */
 	int body_timeout_ms; /* 0: 30 s without a byte of it; ten times that for the whole */
 	int idle_timeout_ms; /* 0: 72 s between requests, or for an answer that the client does not take; streams have none */
+	int write_timeout_ms; /* 0: none; a stream whose client takes nothing of what waits for so long is cut */
+	const char *tls_certificate, *tls_private_key; /* PEM files; NULL: plain */
 	bool probes;         /* the three probe routes exist */
 	const char *const *admin_tokens;
 	size_t admin_token_count;
@@ -81,5 +83,17 @@ struct server_stats {
 	uint64_t checkpoint_requests, request_batches, heads_read, markers_made, source_connects;
 };
 void server_get_stats(struct server *s, struct server_stats *out);
+
+/* One open connection, for finding slow and stuck readers. */
+struct connection_view {
+	char peer[64];        /* address and port */
+	const char *kind;     /* "request" (or idle between requests), "stream" or "websocket" */
+	bool tls;
+	size_t unsent_bytes;         /* waiting here, because the kernel takes no more */
+	size_t unacknowledged_bytes; /* taken by the kernel, not acknowledged by the peer's */
+	const char *stream_fields;   /* who the stream's user is: JSON members, as in the log; NULL: not known. During the call */
+};
+/* Calls see for each, on the net threads, one after the other; it must be short. Any thread but these; not after server_stop. */
+void server_each_connection(struct server *s, void (*see)(void *ctx, const struct connection_view *view), void *ctx);
 
 #endif

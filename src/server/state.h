@@ -11,6 +11,7 @@
 #include "server/worker_pool.h"
 
 struct admin_queue;
+struct tls_context;
 struct transfer_codings;
 
 struct server {
@@ -25,6 +26,7 @@ struct server {
 	struct session_hub *hub;
 	struct requests *requests;
 	struct transfer_codings *codings;
+	struct tls_context *tls; /* NULL: plain */
 	int64_t started_at_ms;
 	_Atomic bool stopping, is_started, is_ready;
 	_Atomic size_t stream_count; /* HTTP streams, against max_connections */

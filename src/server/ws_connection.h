@@ -25,4 +25,7 @@ void ws_connection_free(struct ws_connection *w);
 /* Shutting down: closes with 1001 once no stream is left. */
 void ws_connection_drain(struct ws_connection *w);
 
+/* Who the first of its streams is, as JSON members; NULL: not known. */
+const char *ws_connection_fields(const struct ws_connection *w);
+
 #endif

@@ -392,3 +392,11 @@ void ws_stream_frame(struct ws_connection *w, const struct rsocket_frame *f)
 	else if (f->type == RSOCKET_REQUEST_RESPONSE || f->type == RSOCKET_REQUEST_CHANNEL)
 		ws_send_error(w, f->stream, RSOCKET_REJECTED, SLICE("No available handler found"));
 }
+
+const char *ws_connection_fields(const struct ws_connection *w)
+{
+	for (const struct ws_stream *s = w->streams; s; s = s->next)
+		if (s->stream && s->stream->log_fields)
+			return s->stream->log_fields;
+	return NULL;
+}

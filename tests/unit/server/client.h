@@ -121,7 +121,7 @@ static const char *client_text(struct client *c)
 }
 
 /* Waits until the text has arrived; fails the test if it does not. */
-static void client_expect_at(struct client *c, const char *text, int line)
+static inline void client_expect_at(struct client *c, const char *text, int line)
 {
 	int64_t until = clock_mono_ms() + WAIT_MS;
 	while (!memmem(client_text(c), c->in.n, text, strlen(text))) {
