@@ -2,6 +2,7 @@
 #include "rules/expr.h"
 
 #include "rules/request.h"
+#include "rules/revisions.h"
 
 #define MAX_INLINE_ARGS 8
 
@@ -241,10 +242,6 @@ struct expr *expr_literal(struct arena *arena, struct value v)
 
 /* ---- printing --------------------------------------------------------------------------------------------------------- */
 
-/* Raise a number when a fix changes what the family gives for any input: definitions that use it are then filled again. */
-#define REVISION_FUNCTIONS 1
-#define REVISION_OPERATORS 1
-
 static void print_literal(struct buf *out, const struct value *v)
 {
 	switch (v->kind) {
@@ -288,6 +285,27 @@ static const char *request_source_name(enum request_source s)
 	return names[s];
 }
 
+static int revision_of(const struct expr *e)
+{
+	static const int operators[] = {
+	        [EXPR_NOT] = REVISION_LOGIC,       [EXPR_AND] = REVISION_LOGIC,
+	        [EXPR_OR] = REVISION_LOGIC,        [EXPR_IS_NULL] = REVISION_NULL_TEST,
+	        [EXPR_IS] = REVISION_IS,           [EXPR_COMPARE] = REVISION_COMPARE,
+	        [EXPR_BETWEEN] = REVISION_BETWEEN, [EXPR_ARITH] = REVISION_ARITHMETIC,
+	        [EXPR_PLUS] = REVISION_ARITHMETIC, [EXPR_CONCAT] = REVISION_CONCAT,
+	        [EXPR_IN_JSON] = REVISION_IN_JSON, [EXPR_IN_LIST] = REVISION_IN_LIST,
+	        [EXPR_CASE] = REVISION_CASE,       [EXPR_ARROW] = REVISION_ARROW,
+	        [EXPR_FAIL] = REVISION_FAIL,
+	};
+	static const int casts[] = {
+	        [CAST_TEXT] = REVISION_CAST_TEXT,       [CAST_INTEGER] = REVISION_CAST_INTEGER, [CAST_REAL] = REVISION_CAST_REAL,
+	        [CAST_NUMERIC] = REVISION_CAST_NUMERIC, [CAST_BLOB] = REVISION_CAST_BLOB,
+	};
+	if (e->kind == EXPR_CALL)
+		return e->function->revision;
+	return e->kind == EXPR_CAST ? casts[e->cast] : operators[e->kind];
+}
+
 static void print_head(struct buf *out, const struct expr *e)
 {
 	static const char *const compares[] = {"=", "!=", "<", "<=", ">", ">="};
@@ -317,12 +335,12 @@ static void print_head(struct buf *out, const struct expr *e)
 		buf_printf(out, "case%s%s", e->has_operand ? "-operand" : "", e->has_else ? "-else" : "");
 		break;
 	case EXPR_CALL:
-		buf_printf(out, "%.*s@%d", SLICE_ARG(e->function->name), REVISION_FUNCTIONS);
-		return;
+		buf_slice_append(out, e->function->name);
+		break;
 	default:
 		buf_printf(out, "%s", plain[e->kind]);
 	}
-	buf_printf(out, "@%d", REVISION_OPERATORS);
+	buf_printf(out, "@%d", revision_of(e));
 }
 
 void expr_print(struct buf *out, const struct expr *e)

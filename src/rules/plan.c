@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "rules/compile.h"
+#include "rules/revisions.h"
 
 /* ---- patterns --------------------------------------------------------------------------------------------------------- */
 
@@ -66,6 +67,8 @@ void match_print(struct buf *out, const struct match *m, const uint32_t *number)
 {
 	static const char *const names[] = {"always", "if", "equal", "contains", "inside", "each", "bare", "and", "or"};
 	buf_printf(out, "(%s", names[m->kind]);
+	if (m->kind == MATCH_CONTAINS || m->kind == MATCH_EACH)
+		buf_printf(out, "@%d", m->kind == MATCH_EACH ? REVISION_JSON_EACH : REVISION_MATCH_ARRAY);
 	switch (m->kind) {
 	case MATCH_EQUAL:
 	case MATCH_CONTAINS:
@@ -141,6 +144,8 @@ void row_source_finish(struct compiler *c, struct row_source *s)
 	print_pattern(&out, &c->plan->patterns[s->pattern]);
 	if (s->match)
 		print_match(&out, s);
+	if (s->function_count)
+		buf_printf(&out, " json_each@%d", REVISION_JSON_EACH);
 	print_exprs(&out, "each", s->functions, s->function_count);
 	print_exprs(&out, "filter", s->filters, s->filter_count);
 	print_exprs(&out, "key", s->keys, s->keys ? s->key_count : 0);
@@ -159,6 +164,9 @@ static void print_options(struct buf *out, const struct plan_options *o)
 {
 	buf_printf(out, "iso8601=%d digits=%d custom_types=%d fixed_json=%d\n", o->timestamps_iso8601,
 	           o->timestamps_iso8601 ? o->timestamp_digits : -1, o->custom_postgres_types, o->fixed_json_extract);
+	buf_printf(out, "types@%d time@%d custom@%d logic@%d data@%d id@%d key@%d\n", REVISION_TYPES, REVISION_TYPES_TIME,
+	           o->custom_postgres_types ? REVISION_TYPES_CUSTOM : 0, REVISION_LOGIC, REVISION_DATA, REVISION_ID,
+	           REVISION_KEY);
 }
 
 static int compare_slices(const void *a, const void *b)

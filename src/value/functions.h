@@ -20,6 +20,8 @@ struct sql_function {
 	struct slice name;
 	uint8_t min_args, max_args; /* allowed in streams; SQL_FUNCTION_ANY_COUNT: no upper bound */
 	bool in_streams;            /* available in edition 3 (json_valid is not) */
+	/* Raised when a fix changes a result: definitions that call the function are then filled again (incremental-deploy 1). */
+	uint16_t revision;
 	/* False: evaluation error of that row or request. The result may be VALUE_ABSENT (ifnull, iif: 11.1). */
 	bool (*call)(struct function_context *ctx, const struct value *args, size_t n, struct value *out, struct error *err);
 };

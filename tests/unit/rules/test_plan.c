@@ -1,4 +1,7 @@
 /* test_plan.c: what a compiled plan tells about itself, and what identifies a definition. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include "rules/plan_fixture.h"
 
 static bool same_hash(struct plan *a, uint32_t i, struct plan *b, uint32_t j)
@@ -162,6 +165,31 @@ static void the_dump_names_everything(void **state)
 	plan_unref(p);
 }
 
+static bool content_has(struct plan *p, uint32_t definition, const char *text)
+{
+	struct slice content = plan_definition(p, definition)->content;
+	return memmem(content.p, content.n, text, strlen(text)) != NULL;
+}
+
+/* A fix of datetime() must refill the definitions that call it, and no others. */
+static void contents_name_the_revisions_of_what_they_use(void **state)
+{
+	(void)state;
+	struct plan *p = plan_of("config: {edition: 3}\nstreams:\n  a: {query: \"SELECT id, datetime(at) AS at FROM t\"}\n"
+	                         "  b: {query: \"SELECT id, a::text AS a FROM t WHERE b > 1 AND c ->> 'x' = 'y'\"}\n"
+	                         "  c: {query: \"SELECT * FROM t WHERE auth.user_id() IN tags\"}\n");
+	assert_true(content_has(p, 0, "datetime@1 "));
+	assert_false(content_has(p, 1, "datetime"));
+	assert_true(content_has(p, 1, "cast-text@1 "));
+	assert_true(content_has(p, 1, ">@1 "));
+	assert_true(content_has(p, 1, "->>@1 "));
+	assert_true(content_has(p, 2, "json_each@1 "));
+	assert_false(content_has(p, 0, "json_each"));
+	for (uint32_t i = 0; i < 3; i++)
+		assert_true(content_has(p, i, "types@1 time@1 custom@1 logic@1 data@1 id@1 key@1\n"));
+	plan_unref(p);
+}
+
 /* Compiling goes on after a fault to report the others, but the query with the fault is not put into the plan: its columns, conditions
  * and parameters may be half made. */
 static void a_faulty_query_does_not_reach_the_plan(void **state)
@@ -226,6 +254,7 @@ int main(void)
 	        cmocka_unit_test(references_keep_a_plan_alive),
 	        cmocka_unit_test(the_dump_names_everything),
 	        cmocka_unit_test(a_faulty_query_does_not_reach_the_plan),
+	        cmocka_unit_test(contents_name_the_revisions_of_what_they_use),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
