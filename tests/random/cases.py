@@ -334,6 +334,12 @@ def delivered(primary, atoms, tables, request):
     return out
 
 
+def merged_elements(atoms):
+    """Do two conditions look into the same array? Their keys are one (sync-streams 4.6), so both must hold for one element: less than the SQL says."""
+    signatures = [S.func_sig(s) for s in sources(atoms) if s.kind == "func"]
+    return len(signatures) != len(set(map(repr, signatures)))
+
+
 def json_text(x):
     return S.json_write(S.doubles(x))
 
@@ -364,8 +370,8 @@ def streams_case(rnd, n):
     for s in sorted(engine.streams, key=lambda s: s.name):  # as in the file
         terms[s.name] = captured[at:at + s.counter]
         at += s.counter
-    if at != len(captured):
-        return case
+    if at != len(captured) or any(merged_elements(atoms) for _, atoms in captured):
+        return None
     tables = {"t": [], "m": [], "h": []}
     for r in case["rows"]:
         tables[r["table"]].append({k: S.from_typed(v) for k, v in r["record"].items()})
@@ -376,6 +382,8 @@ def streams_case(rnd, n):
             request["delivered"] = delivered_to(engine, terms, tables, request)
         except S.EvalError:
             pass
+    # The model may name more buckets than the SQL (sync-streams 9): without the rows there is nothing to hold against it.
+    case["requests"] = [r for r in case["requests"] if "delivered" in r or "fails" in r["expect"] or not r["expect"]["has_dynamic"]]
     return case
 
 
