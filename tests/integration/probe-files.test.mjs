@@ -9,7 +9,7 @@ import { eventually } from '../lib/util.mjs';
 async function run(healthcheck, body) {
   const s = new Service({ dir: temporaryFolder('probes'), config: { replication: undefined, sync_config: undefined, healthcheck } });
   await s.start();
-  await eventually(() => /Listening on port/.test(s.log), { what: () => `the start:\n${s.tail()}` });
+  await eventually(() => /Running on port/.test(s.log), { what: () => `the start:\n${s.tail()}` });
   try {
     await body(path.join(s.dir, '.probes'), s);
   } finally {
