@@ -32,6 +32,8 @@ void admin_failed(struct exchange *x, const struct error *err);
 void admin_refused(struct exchange *x, int status, const char *code, const char *description, const char *details);
 
 json_t *admin_text(struct slice s);
+/* The slot's name, without the mark that a slot carries while it is being made. */
+const char *admin_slot_name(const struct source_state *state);
 /* The active or the pending sync config, in the arena; p == NULL: none. */
 struct slice admin_stored_text(struct storage *s, bool active, struct arena *arena);
 

@@ -213,7 +213,7 @@ static json_t *stream_object(struct server *s, struct admin_source *a, enum repo
 	if (stage != REPORT_PROPOSED)
 		storage_source_state(s->options.storage, &state, &ignored);
 	json_t *o = json_pack("{s:s,s:s,s:s,s:b}", "id", s->options.admin->connection_id, "tag", s->options.admin->connection_tag, "slot_name",
-	                      state.slot_name, "initial_replication_done", stage == REPORT_ACTIVE);
+	                      admin_slot_name(&state), "initial_replication_done", stage == REPORT_ACTIVE);
 	if (stage == REPORT_ACTIVE && c.valid) {
 		char lsn[LSN_TEXT_SIZE];
 		lsn_format(c.position.lsn, lsn);
@@ -222,7 +222,7 @@ static json_t *stream_object(struct server *s, struct admin_source *a, enum repo
 	if (stage != REPORT_PROPOSED)
 		set_time(o, "last_keepalive_ts", r->keepalive_at_ms);
 	if (stage == REPORT_ACTIVE) {
-		add_slot(a, state.slot_name, o, errors);
+		add_slot(a, admin_slot_name(&state), o, errors);
 		add_lag(r, c.valid, errors);
 	}
 	json_object_set_new(o, "tables", json_array());

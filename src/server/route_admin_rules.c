@@ -16,6 +16,11 @@ struct slice admin_stored_text(struct storage *s, bool active, struct arena *are
 	return text;
 }
 
+const char *admin_slot_name(const struct source_state *state)
+{
+	return state->slot_name + (state->slot_name[0] == '!');
+}
+
 /* The very first deploy makes the slot, which takes a moment; callers want its name. */
 static void answer_slot(struct exchange *x)
 {
@@ -24,10 +29,10 @@ static void answer_slot(struct exchange *x)
 	const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
 	for (int64_t until = clock_mono_ms() + SLOT_PATIENCE_MS; clock_mono_ms() < until && !atomic_load(&x->server->stopping); nanosleep(&pause, NULL)) {
 		storage_source_state(x->server->options.storage, &state, &ignored);
-		if (state.slot_name[0])
+		if (*admin_slot_name(&state) && admin_slot_name(&state) == state.slot_name)
 			break;
 	}
-	admin_answer(x, json_pack("{s:s}", "slot_name", state.slot_name));
+	admin_answer(x, json_pack("{s:s}", "slot_name", admin_slot_name(&state)));
 }
 
 /* ---- deploy ----------------------------------------------------------------------------------------------------------------------- */
@@ -103,7 +108,7 @@ static void run_current(struct exchange *x)
 	}
 	storage_source_state(storage, &state, &ignored);
 	admin_source_open(&a, x->server, &arena);
-	json_t *current = one(x, &a, active, state.slot_name), *next = pending.p ? one(x, &a, pending, state.slot_name) : json_null();
+	json_t *current = one(x, &a, active, admin_slot_name(&state)), *next = pending.p ? one(x, &a, pending, admin_slot_name(&state)) : json_null();
 	admin_answer_pretty(x, json_pack("{s:{s:o,s:o}}", "data", "current", current, "next", next));
 	admin_source_close(&a);
 	arena_free(&arena);
