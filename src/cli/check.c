@@ -16,23 +16,26 @@
 
 #define LITTLE_SPACE ((uint64_t)1 << 30)
 
-static const char help[] = "Usage: syncline check [--json] [OPTIONS]\n\n"
-                           "Tests everything that the service needs and changes nothing: the configuration (an unknown key is an error here),\n"
-                           "the keys and their URLs, the store's folder, the ports, the sync config, and the source: reachability, version,\n"
-                           "wal_level, rights, slots left, publication, each table's replica identity, and the sync config against the schema.\n"
-                           "It may run beside the service. Exit code 0: no errors (warnings do not count); 1: errors; 150: the configuration\n"
-                           "cannot be read.\n\n"
-                           "      --json                 as JSON\n";
+static const char help[] =
+        "Usage: syncline check [--json] [OPTIONS]\n\n"
+        "Tests everything that the service needs and changes nothing: the configuration (an unknown key is an error here),\n"
+        "the keys and their URLs, the store's folder, the ports, the sync config, and the source: reachability, version,\n"
+        "wal_level, rights, slots left, publication, each table's replica identity, and the sync config against the schema.\n"
+        "It may run beside the service. Exit code 0: no errors (warnings do not count); 1: errors; 150: the configuration\n"
+        "cannot be read.\n\n"
+        "      --json                 as JSON\n";
 
 static void check_configuration(struct check_list *l, const struct config *c)
 {
 	check_add(l, CHECK_OK, "configuration", NULL, "%s is readable", c->path ? c->path : "the base64 text");
 	for (size_t i = 0; i < c->warning_count; i++)
-		check_add(l, c->warnings[i].unknown ? CHECK_ERROR : CHECK_WARNING, "configuration", NULL, "%s", c->warnings[i].message);
+		check_add(l, c->warnings[i].unknown ? CHECK_ERROR : CHECK_WARNING, "configuration", NULL, "%s",
+		          c->warnings[i].message);
 	if (!c->api.tokens.count)
 		check_add(l, CHECK_NOTE, "configuration", NULL, "api.tokens is empty: the admin routes are closed");
 	if (c->client_auth.development_tokens)
-		check_add(l, CHECK_WARNING, "configuration", "leave it out in production", "client_auth.development_tokens is on");
+		check_add(l, CHECK_WARNING, "configuration", "leave it out in production",
+		          "client_auth.development_tokens is on");
 }
 
 /* A well-formed token that nobody signed: asks every source for its keys. */
@@ -43,10 +46,11 @@ static void check_remote_keys(struct check_list *l, const struct config *c, stru
 	struct token_trace trace;
 	key_store_trace(keys, slice_cstr(probe), clock_wall_ms() / 1000, &arena, &trace);
 	if (strcmp(trace.err.code, "PSYNC_S2101") != 0)
-		check_add(l, CHECK_ERROR, "keys", "the URL must answer 200 with a JWKS within 3 s; see the log line above", "[%s] %s", trace.err.code,
-		          trace.err.message);
+		check_add(l, CHECK_ERROR, "keys", "the URL must answer 200 with a JWKS within 3 s; see the log line above",
+		          "[%s] %s", trace.err.code, trace.err.message);
 	else if (!trace.known_count)
-		check_add(l, CHECK_ERROR, "keys", "set client_auth.jwks_uri, client_auth.jwks.keys or client_auth.supabase", "there are no keys: nobody can sync");
+		check_add(l, CHECK_ERROR, "keys", "set client_auth.jwks_uri, client_auth.jwks.keys or client_auth.supabase",
+		          "there are no keys: nobody can sync");
 	else
 		check_add(l, CHECK_OK, "keys", NULL, "%zu keys, %zu URLs", trace.known_count,
 		          c->client_auth.jwks_uris.count + (c->client_auth.supabase && c->client_auth.supabase_jwks_uri ? 1 : 0));
@@ -60,12 +64,14 @@ static void check_keys(struct check_list *l, const struct config *c)
 	struct auth_config auth = wiring_auth_config(c);
 	struct key_store *keys = key_store_new(&auth, &log, &err);
 	if (!keys) {
-		check_add(l, CHECK_ERROR, "keys", NULL, "%s%s%s%s", *err.code ? "[" : "", err.code, *err.code ? "] " : "", err.message);
+		check_add(l, CHECK_ERROR, "keys", NULL, "%s%s%s%s", *err.code ? "[" : "", err.code, *err.code ? "] " : "",
+		          err.message);
 		return;
 	}
 	check_remote_keys(l, c, keys);
 	if (!c->client_auth.audience.count && !c->client_auth.supabase)
-		check_add(l, CHECK_ERROR, "keys", "list the accepted \"aud\" values in client_auth.audience", "client_auth.audience is empty: no token is accepted");
+		check_add(l, CHECK_ERROR, "keys", "list the accepted \"aud\" values in client_auth.audience",
+		          "client_auth.audience is empty: no token is accepted");
 	key_store_free(keys);
 }
 
@@ -75,25 +81,30 @@ static bool check_storage(struct check_list *l, const struct config *c)
 	long pid;
 	uint64_t space;
 	if (strcmp(c->storage.type, "lmdb") != 0) {
-		check_add(l, CHECK_ERROR, "storage", "use 'lmdb', or leave the section out", "storage.type '%s' is not supported by this version", c->storage.type);
+		check_add(l, CHECK_ERROR, "storage", "use 'lmdb', or leave the section out",
+		          "storage.type '%s' is not supported by this version", c->storage.type);
 		return false;
 	}
 	enum folder_state state = storage_folder_state(c, &pid, &space, &err);
 	if (state == FOLDER_BAD)
 		check_add(l, CHECK_ERROR, "storage", NULL, "%s", err.message);
 	else if (state == FOLDER_IN_USE)
-		check_add(l, CHECK_NOTE, "storage", NULL, "%s is in use by process %ld: a second service would be refused", c->storage.path, pid);
+		check_add(l, CHECK_NOTE, "storage", NULL, "%s is in use by process %ld: a second service would be refused",
+		          c->storage.path, pid);
 	else
-		check_add(l, CHECK_OK, "storage", NULL, "%s %s", c->storage.path, state == FOLDER_ABSENT ? "will be made" : "is there and free");
+		check_add(l, CHECK_OK, "storage", NULL, "%s %s", c->storage.path,
+		          state == FOLDER_ABSENT ? "will be made" : "is there and free");
 	if (state != FOLDER_BAD && space < LITTLE_SPACE)
-		check_add(l, CHECK_WARNING, "storage", NULL, "only %llu MB are left on its disk", (unsigned long long)(space >> 20));
+		check_add(l, CHECK_WARNING, "storage", NULL, "only %llu MB are left on its disk",
+		          (unsigned long long)(space >> 20));
 	return state == FOLDER_IN_USE;
 }
 
 /* running: a service holds the store, so its ports are taken as they should be. */
 static void check_port(struct check_list *l, const char *key, int port, bool running)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_ANY)};
+	struct sockaddr_in address = {
+	        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_ANY)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
 	if (port < 1 || port > 65535) {
 		check_add(l, CHECK_ERROR, "ports", NULL, "%s: %d is no port", key, port);
@@ -123,11 +134,12 @@ static char *check_sync_config(struct check_list *l, const struct config *c)
 	struct diagnostics d = {0};
 	struct plan *plan = plan_compile(slice_cstr(text), SLICE("public"), &d);
 	for (size_t i = 0; i < d.count; i++)
-		check_add(l, d.items[i].level == DIAGNOSTIC_FATAL ? CHECK_ERROR : CHECK_WARNING, "sync config", NULL, "%s:%zu:%zu: %.*s",
-		          sync_config_name(c), d.items[i].line, d.items[i].column, SLICE_ARG(d.items[i].message));
+		check_add(l, d.items[i].level == DIAGNOSTIC_FATAL ? CHECK_ERROR : CHECK_WARNING, "sync config", NULL,
+		          "%s:%zu:%zu: %.*s", sync_config_name(c), d.items[i].line, d.items[i].column,
+		          SLICE_ARG(d.items[i].message));
 	if (plan)
-		check_add(l, CHECK_OK, "sync config", NULL, "%s: %zu definitions, %zu tables or table patterns", sync_config_name(c),
-		          plan_definition_count(plan), plan_pattern_count(plan));
+		check_add(l, CHECK_OK, "sync config", NULL, "%s: %zu definitions, %zu tables or table patterns",
+		          sync_config_name(c), plan_definition_count(plan), plan_pattern_count(plan));
 	diagnostics_free(&d);
 	if (!plan) {
 		free(text);
@@ -143,7 +155,8 @@ int cli_check(int argc, char **argv)
 	bool json = false;
 	int code;
 	const struct cli_option options[] = {{.long_name = "--json", .flag = &json}, {.long_name = NULL}};
-	if (!cli_parse(&(struct cli_syntax){.command = "check", .help = help, .options = options, .config = &arguments}, argc, argv, &code))
+	if (!cli_parse(&(struct cli_syntax){.command = "check", .help = help, .options = options, .config = &arguments}, argc,
+	               argv, &code))
 		return code;
 	struct config *c = cli_load("check", &arguments, json, &code);
 	if (!c)

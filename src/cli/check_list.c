@@ -20,10 +20,10 @@ void check_add(struct check_list *l, enum check_status status, const char *subje
 	va_end(args);
 	l->items = xgrow(l->items, l->count, &l->cap, sizeof(*l->items));
 	l->items[l->count++] = (struct check_item){
-		.status = status,
-		.subject = subject,
-		.text = arena_cstr(&l->arena, slice_cstr(text)),
-		.fix = fix ? arena_cstr(&l->arena, slice_cstr(fix)) : NULL,
+	        .status = status,
+	        .subject = subject,
+	        .text = arena_cstr(&l->arena, slice_cstr(text)),
+	        .fix = fix ? arena_cstr(&l->arena, slice_cstr(fix)) : NULL,
 	};
 	l->errors += status == CHECK_ERROR;
 	l->warnings += status == CHECK_WARNING;
@@ -33,14 +33,15 @@ static void print_json(const struct check_list *l)
 {
 	json_t *items = json_array();
 	for (size_t i = 0; i < l->count; i++) {
-		json_t *item = json_pack("{s:s,s:s,s:o}", "subject", l->items[i].subject, "status", status_names[l->items[i].status], "message",
-		                         cli_json_text(slice_cstr(l->items[i].text)));
+		json_t *item =
+		        json_pack("{s:s,s:s,s:o}", "subject", l->items[i].subject, "status", status_names[l->items[i].status],
+		                  "message", cli_json_text(slice_cstr(l->items[i].text)));
 		if (l->items[i].fix)
 			json_object_set_new(item, "fix", cli_json_text(slice_cstr(l->items[i].fix)));
 		json_array_append_new(items, item);
 	}
-	cli_print_json(json_pack("{s:b,s:I,s:I,s:o}", "ok", l->errors == 0, "errors", (json_int_t)l->errors, "warnings", (json_int_t)l->warnings,
-	                         "checks", items));
+	cli_print_json(json_pack("{s:b,s:I,s:I,s:o}", "ok", l->errors == 0, "errors", (json_int_t)l->errors, "warnings",
+	                         (json_int_t)l->warnings, "checks", items));
 }
 
 static void print_text(const struct check_list *l)

@@ -25,7 +25,7 @@ struct check_list {
 
 /* fix: what to do, NULL if the text says it; both are copied. */
 void check_add(struct check_list *l, enum check_status status, const char *subject, const char *fix, const char *format, ...)
-	__attribute__((format(printf, 5, 6)));
+        __attribute__((format(printf, 5, 6)));
 void check_list_print(const struct check_list *l, bool json);
 void check_list_free(struct check_list *l);
 

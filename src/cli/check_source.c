@@ -14,27 +14,32 @@
 static void check_settings(struct check_list *l, const struct source_facts *f)
 {
 	if (f->version < OLDEST_VERSION)
-		check_add(l, CHECK_ERROR, SUBJECT, NULL, "PostgreSQL 11 or newer is needed, this server is version %d", f->version / 10000);
+		check_add(l, CHECK_ERROR, SUBJECT, NULL, "PostgreSQL 11 or newer is needed, this server is version %d",
+		          f->version / 10000);
 	if (f->standby)
 		check_add(l, CHECK_ERROR, SUBJECT, "connect to the primary", "the server is a standby");
 	if (!slice_eq(f->wal_level, SLICE("logical")))
-		check_add(l, CHECK_ERROR, SUBJECT, "ALTER SYSTEM SET wal_level = logical; then restart the server", "wal_level is '%.*s', it must be 'logical'",
-		          SLICE_ARG(f->wal_level));
+		check_add(l, CHECK_ERROR, SUBJECT, "ALTER SYSTEM SET wal_level = logical; then restart the server",
+		          "wal_level is '%.*s', it must be 'logical'", SLICE_ARG(f->wal_level));
 	else
 		check_add(l, CHECK_OK, SUBJECT, NULL, "wal_level is logical");
 	if (f->max_slot_wal_keep_bytes >= 0)
-		check_add(l, CHECK_NOTE, SUBJECT, NULL, "max_slot_wal_keep_size is %lld MB: a service that is away while more WAL is written loses its slot and reads all tables again",
+		check_add(l, CHECK_NOTE, SUBJECT, NULL,
+		          "max_slot_wal_keep_size is %lld MB: a service that is away while more WAL is written loses its slot "
+		          "and reads all tables again",
 		          (long long)(f->max_slot_wal_keep_bytes >> 20));
 }
 
 static void check_rights(struct check_list *l, const struct source_facts *f)
 {
 	char fix[300];
-	snprintf(fix, sizeof(fix), "ALTER ROLE \"%.*s\" REPLICATION (managed services have a role of their own for it)", f->user.n > 100 ? 100 : (int)f->user.n, f->user.p);
+	snprintf(fix, sizeof(fix), "ALTER ROLE \"%.*s\" REPLICATION (managed services have a role of their own for it)",
+	         f->user.n > 100 ? 100 : (int)f->user.n, f->user.p);
 	if (f->superuser || f->may_replicate)
 		check_add(l, CHECK_OK, SUBJECT, NULL, "the role %.*s may replicate", SLICE_ARG(f->user));
 	else /* rds_replication and the like grant it without the attribute */
-		check_add(l, CHECK_WARNING, SUBJECT, fix, "the role %.*s does not have the attribute REPLICATION", SLICE_ARG(f->user));
+		check_add(l, CHECK_WARNING, SUBJECT, fix, "the role %.*s does not have the attribute REPLICATION",
+		          SLICE_ARG(f->user));
 }
 
 /* The service needs one of each, unless it runs and has them already. */
@@ -43,10 +48,11 @@ static void check_room(struct check_list *l, const char *what, const char *setti
 	char fix[200];
 	snprintf(fix, sizeof(fix), "raise %s and restart the server, or drop what is not used any more", setting);
 	if (used >= most)
-		check_add(l, CHECK_WARNING, SUBJECT, fix, "no %s is left: %llu of %llu are used (one may be this service's own)", what, (unsigned long long)used,
-		          (unsigned long long)most);
+		check_add(l, CHECK_WARNING, SUBJECT, fix, "no %s is left: %llu of %llu are used (one may be this service's own)",
+		          what, (unsigned long long)used, (unsigned long long)most);
 	else
-		check_add(l, CHECK_OK, SUBJECT, NULL, "%llu of %llu %ss are left", (unsigned long long)(most - used), (unsigned long long)most, what);
+		check_add(l, CHECK_OK, SUBJECT, NULL, "%llu of %llu %ss are left", (unsigned long long)(most - used),
+		          (unsigned long long)most, what);
 }
 
 static void check_publication(struct check_list *l, const struct source_facts *f)
@@ -55,16 +61,19 @@ static void check_publication(struct check_list *l, const struct source_facts *f
 		check_add(l, CHECK_ERROR, SUBJECT, "CREATE PUBLICATION " SOURCE_PUBLICATION " FOR ALL TABLES",
 		          "[PSYNC_S1141] the publication '" SOURCE_PUBLICATION "' does not exist");
 	else if (!f->publication_whole)
-		check_add(l, CHECK_ERROR, SUBJECT, "ALTER PUBLICATION " SOURCE_PUBLICATION " SET (publish = 'insert, update, delete, truncate')",
+		check_add(l, CHECK_ERROR, SUBJECT,
+		          "ALTER PUBLICATION " SOURCE_PUBLICATION " SET (publish = 'insert, update, delete, truncate')",
 		          "[PSYNC_S1142] the publication '" SOURCE_PUBLICATION "' does not publish all changes");
 	else if (f->publication_via_root)
-		check_add(l, CHECK_ERROR, SUBJECT, "ALTER PUBLICATION " SOURCE_PUBLICATION " SET (publish_via_partition_root = false)",
+		check_add(l, CHECK_ERROR, SUBJECT,
+		          "ALTER PUBLICATION " SOURCE_PUBLICATION " SET (publish_via_partition_root = false)",
 		          "[PSYNC_S1143] the publication '" SOURCE_PUBLICATION "' uses publish_via_partition_root");
 	else
 		check_add(l, CHECK_OK, SUBJECT, NULL, "the publication '" SOURCE_PUBLICATION "' is there and whole");
 }
 
-static void check_tables(struct check_list *l, const struct source_facts *f, struct source_connection *c, const struct source_pattern *p)
+static void check_tables(struct check_list *l, const struct source_facts *f, struct source_connection *c,
+                         const struct source_pattern *p)
 {
 	struct error err = {.code = ""};
 	struct inspected_table *tables;
@@ -79,9 +88,11 @@ static void check_tables(struct check_list *l, const struct source_facts *f, str
 		struct table_problem problems[MAX_TABLE_PROBLEMS];
 		size_t n = inspected_table_problems(&tables[i], f->user, &l->arena, problems);
 		for (size_t j = 0; j < n; j++)
-			check_add(l, problems[j].fatal ? CHECK_ERROR : CHECK_WARNING, "tables", NULL, "%.*s", SLICE_ARG(problems[j].message));
+			check_add(l, problems[j].fatal ? CHECK_ERROR : CHECK_WARNING, "tables", NULL, "%.*s",
+			          SLICE_ARG(problems[j].message));
 		if (!n)
-			check_add(l, CHECK_OK, "tables", NULL, "%.*s.%.*s", SLICE_ARG(tables[i].schema), SLICE_ARG(tables[i].name));
+			check_add(l, CHECK_OK, "tables", NULL, "%.*s.%.*s", SLICE_ARG(tables[i].schema),
+			          SLICE_ARG(tables[i].name));
 	}
 }
 
@@ -99,7 +110,8 @@ static void check_schema(struct check_list *l, struct source_connection *c, cons
 	plan_unref(plan_compile_known(slice_cstr(text), SLICE("public"), known, count, &d));
 	for (size_t i = 0; i < d.count; i++)
 		if (strcmp(d.items[i].class_name, "column_not_found") == 0)
-			check_add(l, CHECK_ERROR, "sync config", NULL, "%s:%zu:%zu: %.*s", name, d.items[i].line, d.items[i].column, SLICE_ARG(d.items[i].message));
+			check_add(l, CHECK_ERROR, "sync config", NULL, "%s:%zu:%zu: %.*s", name, d.items[i].line,
+			          d.items[i].column, SLICE_ARG(d.items[i].message));
 	diagnostics_free(&d);
 }
 
@@ -123,10 +135,11 @@ static void check_connected(struct check_list *l, struct source_connection *c, c
 	for (size_t i = 0; plan && i < plan_pattern_count(plan); i++) {
 		const struct table_pattern *p = plan_pattern(plan, (uint32_t)i);
 		if (slice_eq(p->connection_tag, slice_cstr(config->source.tag)))
-			check_tables(l, &f, c, &(struct source_pattern){p->schema, p->table, p->schema_wildcard, p->table_wildcard});
+			check_tables(l, &f, c,
+			             &(struct source_pattern){p->schema, p->table, p->schema_wildcard, p->table_wildcard});
 		else
-			check_add(l, CHECK_ERROR, "tables", NULL, "\"%.*s\".\"%.*s\": no connection has the tag %.*s", SLICE_ARG(p->schema), SLICE_ARG(p->table),
-			          SLICE_ARG(p->connection_tag));
+			check_add(l, CHECK_ERROR, "tables", NULL, "\"%.*s\".\"%.*s\": no connection has the tag %.*s",
+			          SLICE_ARG(p->schema), SLICE_ARG(p->table), SLICE_ARG(p->connection_tag));
 	}
 	plan_unref(plan);
 	diagnostics_free(&d);
@@ -146,9 +159,11 @@ void check_source(struct check_list *l, const struct config *config, const char 
 	struct source *source = source_new(&sc, &log);
 	struct source_connection *c = source_connect(source, &err);
 	if (!c)
-		check_add(l, CHECK_ERROR, SUBJECT, NULL, "cannot connect to %s:%d/%s: %s", p->hostname, p->port, p->database, err.message);
+		check_add(l, CHECK_ERROR, SUBJECT, NULL, "cannot connect to %s:%d/%s: %s", p->hostname, p->port, p->database,
+		          err.message);
 	else {
-		check_add(l, CHECK_OK, SUBJECT, NULL, "connected to %s:%d/%s%s", p->hostname, p->port, p->database, strcmp(p->sslmode, "disable") == 0 ? ", without TLS" : "");
+		check_add(l, CHECK_OK, SUBJECT, NULL, "connected to %s:%d/%s%s", p->hostname, p->port, p->database,
+		          strcmp(p->sslmode, "disable") == 0 ? ", without TLS" : "");
 		check_connected(l, c, config, text);
 	}
 	source_disconnect(c);

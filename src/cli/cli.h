@@ -42,9 +42,10 @@ struct cli_syntax {
 	const char *command; /* "config show" */
 	const char *help;    /* usage, what it does, its own options; those of `config` are added */
 	const struct cli_option *options;
-	struct config_arguments *config; /* gets -c, -c64, -sync64 and their long forms (configuration 1.1); NULL: no configuration */
-	const char **arguments;          /* gets the words that are no options */
-	int least, most;                 /* how many of them */
+	struct config_arguments
+	        *config;        /* gets -c, -c64, -sync64 and their long forms (configuration 1.1); NULL: no configuration */
+	const char **arguments; /* gets the words that are no options */
+	int least, most;        /* how many of them */
 };
 
 /* False: the command is over (help was printed, or a message about a wrong argument), *code is its exit code. */

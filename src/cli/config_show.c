@@ -3,10 +3,11 @@
 
 #include "cli/cli.h"
 
-static const char help[] = "Usage: syncline config show [--json] [OPTIONS]\n\n"
-                           "Prints the effective configuration: defaults filled in, !env replaced, secrets as \"***\". Warnings about keys\n"
-                           "that are not known or have no effect go to standard error. Exit code 150: it is bad; the message says where.\n\n"
-                           "      --json                 as JSON instead of YAML\n";
+static const char help[] =
+        "Usage: syncline config show [--json] [OPTIONS]\n\n"
+        "Prints the effective configuration: defaults filled in, !env replaced, secrets as \"***\". Warnings about keys\n"
+        "that are not known or have no effect go to standard error. Exit code 150: it is bad; the message says where.\n\n"
+        "      --json                 as JSON instead of YAML\n";
 
 int cli_config(int argc, char **argv)
 {
@@ -15,7 +16,13 @@ int cli_config(int argc, char **argv)
 	bool json = false;
 	int code;
 	const struct cli_option options[] = {{.long_name = "--json", .flag = &json}, {.long_name = NULL}};
-	if (!cli_parse(&(struct cli_syntax){.command = "config", .help = help, .options = options, .config = &arguments, .arguments = &what, .least = 1, .most = 1},
+	if (!cli_parse(&(struct cli_syntax){.command = "config",
+	                                    .help = help,
+	                                    .options = options,
+	                                    .config = &arguments,
+	                                    .arguments = &what,
+	                                    .least = 1,
+	                                    .most = 1},
 	               argc, argv, &code))
 		return code;
 	if (strcmp(what, "show") != 0) {

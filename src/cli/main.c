@@ -8,16 +8,16 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 	const char *help;
 } commands[] = {
-	{"start", cli_start, "run the service"},
-	{"check", cli_check, "test everything that the service needs, before it starts"},
-	{"validate", cli_validate, "check a sync config and show its problems"},
-	{"test-connection", cli_test_connection, "connect to source and storage, and end"},
-	{"config", cli_config, "show the effective configuration"},
-	{"auth-check", cli_auth_check, "say why a token is accepted or refused"},
-	{"token", cli_token, "sign a token for development"},
-	{"pull", cli_pull, "sync as a client and print the rows"},
-	{"migrate", cli_migrate, "bring the store to this version's format"},
-	{"teardown", cli_teardown, "drop the slot and delete all stored data"},
+        {"start", cli_start, "run the service"},
+        {"check", cli_check, "test everything that the service needs, before it starts"},
+        {"validate", cli_validate, "check a sync config and show its problems"},
+        {"test-connection", cli_test_connection, "connect to source and storage, and end"},
+        {"config", cli_config, "show the effective configuration"},
+        {"auth-check", cli_auth_check, "say why a token is accepted or refused"},
+        {"token", cli_token, "sign a token for development"},
+        {"pull", cli_pull, "sync as a client and print the rows"},
+        {"migrate", cli_migrate, "bring the store to this version's format"},
+        {"teardown", cli_teardown, "drop the slot and delete all stored data"},
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(*commands))
 

@@ -6,7 +6,8 @@
 #include "cli/wiring.h"
 
 static const char help[] = "Usage: syncline migrate up [--json] [OPTIONS]\n\n"
-                           "Opens the embedded store, makes it if it is missing, and brings an older one to this version's format; `start` does the\n"
+                           "Opens the embedded store, makes it if it is missing, and brings an older one to this version's "
+                           "format; `start` does the\n"
                            "same. 'down' is refused: an older program needs a backup from before, or an empty folder.\n"
                            "Exit code 0: done; 1: it failed, or the direction is wrong; 150: the configuration is bad.\n\n"
                            "      --json                 as JSON\n";
@@ -18,7 +19,13 @@ int cli_migrate(int argc, char **argv)
 	bool json = false;
 	int code;
 	const struct cli_option options[] = {{.long_name = "--json", .flag = &json}, {.long_name = NULL}};
-	if (!cli_parse(&(struct cli_syntax){.command = "migrate", .help = help, .options = options, .config = &arguments, .arguments = &direction, .least = 1, .most = 1},
+	if (!cli_parse(&(struct cli_syntax){.command = "migrate",
+	                                    .help = help,
+	                                    .options = options,
+	                                    .config = &arguments,
+	                                    .arguments = &direction,
+	                                    .least = 1,
+	                                    .most = 1},
 	               argc, argv, &code))
 		return code;
 	struct error err = {.code = ""};
@@ -29,8 +36,9 @@ int cli_migrate(int argc, char **argv)
 	struct storage_options storage_options = wiring_storage_options(config, &log);
 	struct storage *storage = NULL;
 	if (strcmp(direction, "up") != 0)
-		error_set(&err, "", strcmp(direction, "down") == 0 ? "there is nothing to undo in the embedded store; go back to a backup"
-		                                                   : "the direction must be 'up'");
+		error_set(&err, "",
+		          strcmp(direction, "down") == 0 ? "there is nothing to undo in the embedded store; go back to a backup"
+		                                         : "the direction must be 'up'");
 	else if (strcmp(config->storage.type, "lmdb") != 0)
 		error_set(&err, "", "storage.type '%s' is not supported by this version", config->storage.type);
 	else

@@ -3,11 +3,10 @@
 
 #include "cli/cli.h"
 
-static const char config_help[] =
-	"\nThe configuration:\n"
-	"  -c, --config-path PATH     its file (default: POWERSYNC_CONFIG_PATH, then powersync.yaml)\n"
-	"  -c64, --config-base64 X    the whole of it as base64 (POWERSYNC_CONFIG_B64)\n"
-	"  -sync64, --sync-base64 X   the sync config as base64 (POWERSYNC_SYNC_CONFIG_B64)\n";
+static const char config_help[] = "\nThe configuration:\n"
+                                  "  -c, --config-path PATH     its file (default: POWERSYNC_CONFIG_PATH, then powersync.yaml)\n"
+                                  "  -c64, --config-base64 X    the whole of it as base64 (POWERSYNC_CONFIG_B64)\n"
+                                  "  -sync64, --sync-base64 X   the sync config as base64 (POWERSYNC_SYNC_CONFIG_B64)\n";
 
 static void print_help(const struct cli_syntax *s, FILE *to)
 {
@@ -49,11 +48,11 @@ bool cli_parse(const struct cli_syntax *s, int argc, char **argv, int *code)
 {
 	struct config_arguments none, *c = s->config ? s->config : &none;
 	const struct cli_option config_options[] = {
-		{.short_name = "-c", .long_name = "--config-path", .value = &c->config_path},
-		{.long_name = "--config", .value = &c->config_path},
-		{.short_name = "-c64", .long_name = "--config-base64", .value = &c->config_base64},
-		{.short_name = "-sync64", .long_name = "--sync-base64", .value = &c->sync_base64},
-		{.long_name = NULL},
+	        {.short_name = "-c", .long_name = "--config-path", .value = &c->config_path},
+	        {.long_name = "--config", .value = &c->config_path},
+	        {.short_name = "-c64", .long_name = "--config-base64", .value = &c->config_base64},
+	        {.short_name = "-sync64", .long_name = "--sync-base64", .value = &c->sync_base64},
+	        {.long_name = NULL},
 	};
 	int words = 0;
 	bool only_words = false;

@@ -28,7 +28,8 @@ static void write_time(const char *name, int64_t wall_ms)
 {
 	char path[64], text[24];
 	snprintf(path, sizeof(path), FOLDER "/%s", name);
-	int n = snprintf(text, sizeof(text), "%lld", (long long)wall_ms), fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	int n = snprintf(text, sizeof(text), "%lld", (long long)wall_ms),
+	    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return;
 	ssize_t ignored = write(fd, text, (size_t)n);

@@ -14,18 +14,20 @@
 #define MAX_LINE ((size_t)256 << 20)
 #define RECONNECT_MS 1000
 
-static const char help[] = "Usage: syncline pull (--token TOKEN | --sub USER) [--url URL] [--follow] [OPTIONS]\n\n"
-                           "Syncs as a client does, compares the checksum of every bucket, and prints the rows as JSON lines when the first\n"
-                           "checkpoint is complete. Exit code 0: done; 1: refused, not reachable, or a wrong checksum; 150: the configuration is bad.\n\n"
-                           "      --url URL              of the service; default: http://127.0.0.1 and the port of the configuration\n"
-                           "      --token TOKEN          the client's; - reads it from standard input\n"
-                           "      --sub USER             sign one as 'syncline token' does\n"
-                           "      --parameters JSON      client parameters, an object\n"
-                           "      --stream NAME          subscribe, beside the default streams; with parameters: NAME={\"list\":1}. Repeatable\n"
-                           "      --follow               stay connected and print each change ({\"op\":\"REMOVE\"} for rows that go)\n"
-                           "      --sqlite FILE          write into tables TYPE(id, data) of a SQLite file instead (needs libsqlite3)\n"
-                           "      --timeout SECONDS      give up when no checkpoint was complete by then; default 60; not with --follow\n"
-                           "      --stats                totals on standard error, as JSON\n";
+static const char help[] =
+        "Usage: syncline pull (--token TOKEN | --sub USER) [--url URL] [--follow] [OPTIONS]\n\n"
+        "Syncs as a client does, compares the checksum of every bucket, and prints the rows as JSON lines when the first\n"
+        "checkpoint is complete. Exit code 0: done; 1: refused, not reachable, or a wrong checksum; 150: the configuration is "
+        "bad.\n\n"
+        "      --url URL              of the service; default: http://127.0.0.1 and the port of the configuration\n"
+        "      --token TOKEN          the client's; - reads it from standard input\n"
+        "      --sub USER             sign one as 'syncline token' does\n"
+        "      --parameters JSON      client parameters, an object\n"
+        "      --stream NAME          subscribe, beside the default streams; with parameters: NAME={\"list\":1}. Repeatable\n"
+        "      --follow               stay connected and print each change ({\"op\":\"REMOVE\"} for rows that go)\n"
+        "      --sqlite FILE          write into tables TYPE(id, data) of a SQLite file instead (needs libsqlite3)\n"
+        "      --timeout SECONDS      give up when no checkpoint was complete by then; default 60; not with --follow\n"
+        "      --stats                totals on standard error, as JSON\n";
 
 struct pull {
 	const char *url, *token, *sub, *parameters, *sqlite, *timeout;
@@ -54,7 +56,8 @@ static bool take_line(struct pull *p)
 	json_error_t where;
 	bool complete = false;
 	json_t *line = json_loadb(p->line.p, p->line.n, 0, &where);
-	bool ok = line ? pull_state_line(p->state, line, &complete, &p->err) : error_set(&p->err, "", "a line of the stream is not JSON: %s", where.text);
+	bool ok = line ? pull_state_line(p->state, line, &complete, &p->err)
+	               : error_set(&p->err, "", "a line of the stream is not JSON: %s", where.text);
 	json_decref(line);
 	buf_clear(&p->line);
 	if (ok && complete)
@@ -101,7 +104,8 @@ static json_t *subscription(const char *text, struct error *err)
 		error_set(err, "", "--stream %s: what stands behind '=' must be a JSON object", text);
 		return NULL;
 	}
-	return json_pack("{s:o,s:o,s:n}", "stream", cli_json_text(equals ? slice_make(text, (size_t)(equals - text)) : slice_cstr(text)), "parameters",
+	return json_pack("{s:o,s:o,s:n}", "stream",
+	                 cli_json_text(equals ? slice_make(text, (size_t)(equals - text)) : slice_cstr(text)), "parameters",
 	                 parameters ? parameters : json_null(), "override_priority");
 }
 
@@ -116,9 +120,10 @@ static char *request_body(struct pull *p)
 		if (one)
 			json_array_append_new(subscriptions, one);
 	}
-	json_t *body = json_pack("{s:o,s:b,s:b,s:s,s:o,s:{s:b,s:o}}", "buckets", pull_state_positions(p->state), "include_checksum", 1, "raw_data", 1, "client_id",
-	                         "syncline-pull", "parameters", parameters ? parameters : json_object(), "streams", "include_defaults", 1, "subscriptions",
-	                         subscriptions);
+	json_t *body =
+	        json_pack("{s:o,s:b,s:b,s:s,s:o,s:{s:b,s:o}}", "buckets", pull_state_positions(p->state), "include_checksum", 1,
+	                  "raw_data", 1, "client_id", "syncline-pull", "parameters", parameters ? parameters : json_object(),
+	                  "streams", "include_defaults", 1, "subscriptions", subscriptions);
 	char *text = ok ? json_dumps(body, JSON_COMPACT) : NULL;
 	json_decref(body);
 	return text;
@@ -128,8 +133,10 @@ static char *request_body(struct pull *p)
 static void refused(struct pull *p, long status)
 {
 	json_t *answer = json_loadb(p->body.p ? p->body.p : "", p->body.n, 0, NULL), *e = json_object_get(answer, "error");
-	const char *code = json_string_value(json_object_get(e, "code")), *text = json_string_value(json_object_get(e, "description"));
-	error_set(&p->err, "", "the service answers %ld%s%s%s%s", status, code ? " " : "", code ? code : "", text ? ": " : "", text ? text : "");
+	const char *code = json_string_value(json_object_get(e, "code")),
+	           *text = json_string_value(json_object_get(e, "description"));
+	error_set(&p->err, "", "the service answers %ld%s%s%s%s", status, code ? " " : "", code ? code : "", text ? ": " : "",
+	          text ? text : "");
 	json_decref(answer);
 }
 
@@ -205,8 +212,9 @@ static int run(struct pull *p)
 	struct pull_counts n;
 	pull_state_counts(p->state, &n);
 	if (p->stats)
-		fprintf(stderr, "{\"lines\":%llu,\"operations\":%llu,\"checkpoints\":%llu,\"buckets\":%zu}\n", (unsigned long long)n.lines,
-		        (unsigned long long)n.operations, (unsigned long long)n.checkpoints, n.buckets);
+		fprintf(stderr, "{\"lines\":%llu,\"operations\":%llu,\"checkpoints\":%llu,\"buckets\":%zu}\n",
+		        (unsigned long long)n.lines, (unsigned long long)n.operations, (unsigned long long)n.checkpoints,
+		        n.buckets);
 	int code = ok ? 0 : cli_fail("pull", false, 1, &p->err);
 	if (p->output)
 		pull_output_close(p->output);
@@ -273,15 +281,23 @@ int cli_pull(int argc, char **argv)
 	char space[65536];
 	int code = EXIT_USAGE;
 	const struct cli_option options[] = {
-		{.long_name = "--url", .value = &p.url},         {.long_name = "--token", .value = &p.token},     {.long_name = "--sub", .value = &p.sub},
-		{.long_name = "--sqlite", .value = &p.sqlite},   {.long_name = "--timeout", .value = &p.timeout}, {.long_name = "--parameters", .value = &p.parameters},
-		{.long_name = "--follow", .flag = &p.follow},    {.long_name = "--stats", .flag = &p.stats},      {.long_name = NULL},
+	        {.long_name = "--url", .value = &p.url},
+	        {.long_name = "--token", .value = &p.token},
+	        {.long_name = "--sub", .value = &p.sub},
+	        {.long_name = "--sqlite", .value = &p.sqlite},
+	        {.long_name = "--timeout", .value = &p.timeout},
+	        {.long_name = "--parameters", .value = &p.parameters},
+	        {.long_name = "--follow", .flag = &p.follow},
+	        {.long_name = "--stats", .flag = &p.stats},
+	        {.long_name = NULL},
 	};
 	argc = take_streams(&p, argc, argv);
-	if (!cli_parse(&(struct cli_syntax){.command = "pull", .help = help, .options = options, .config = &arguments}, argc, argv, &code))
+	if (!cli_parse(&(struct cli_syntax){.command = "pull", .help = help, .options = options, .config = &arguments}, argc,
+	               argv, &code))
 		return code;
 	if (!p.token == !p.sub || (p.timeout && (!slice_parse_u64(slice_cstr(p.timeout), 86400, &p.timeout_s) || !p.timeout_s))) {
-		fprintf(stderr, "syncline pull: %s; see 'syncline pull --help'\n", !p.token == !p.sub ? "one of --token and --sub is needed" : "--timeout must be 1 to 86400");
+		fprintf(stderr, "syncline pull: %s; see 'syncline pull --help'\n",
+		        !p.token == !p.sub ? "one of --token and --sub is needed" : "--timeout must be 1 to 86400");
 		return EXIT_USAGE;
 	}
 	struct buf url = {0}, token = {0};

@@ -41,8 +41,9 @@ static bool load(struct sqlite_api *api, struct error *err)
 	struct {
 		const char *name;
 		void *function;
-	} all[] = {{"sqlite3_open", &api->open},           {"sqlite3_close", &api->close}, {"sqlite3_exec", &api->exec},         {"sqlite3_prepare_v2", &api->prepare},
-	           {"sqlite3_bind_text", &api->bind_text}, {"sqlite3_step", &api->step},   {"sqlite3_finalize", &api->finalize}, {"sqlite3_errmsg", &api->errmsg}};
+	} all[] = {{"sqlite3_open", &api->open},          {"sqlite3_close", &api->close},         {"sqlite3_exec", &api->exec},
+	           {"sqlite3_prepare_v2", &api->prepare}, {"sqlite3_bind_text", &api->bind_text}, {"sqlite3_step", &api->step},
+	           {"sqlite3_finalize", &api->finalize},  {"sqlite3_errmsg", &api->errmsg}};
 	api->library = dlopen("libsqlite3.so.0", RTLD_NOW | RTLD_LOCAL);
 	if (!api->library)
 		return error_set(err, "", "--sqlite needs libsqlite3: %s", dlerror());
@@ -61,7 +62,8 @@ struct pull_output *pull_output_open(const char *sqlite_path, struct error *err)
 	if (!sqlite_path)
 		return o;
 	if (load(&o->sqlite, err)) {
-		if (o->sqlite.open(sqlite_path, &o->db) == SQLITE_OK && o->sqlite.exec(o->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL) == SQLITE_OK)
+		if (o->sqlite.open(sqlite_path, &o->db) == SQLITE_OK &&
+		    o->sqlite.exec(o->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL) == SQLITE_OK)
 			return o;
 		error_set(err, "", "SQLite: cannot open %s: %s", sqlite_path, o->sqlite.errmsg(o->db));
 	}
@@ -115,8 +117,10 @@ static bool write_sqlite(struct pull_output *o, const char *type, const char *id
 	identifier(&sql, type);
 	buf_printf(&sql, data ? "(id, data) VALUES (?1, ?2)" : " WHERE id = ?1");
 	buf_putc(&sql, '\0');
-	ok = ok && o->sqlite.prepare(o->db, sql.p, -1, &statement, NULL) == SQLITE_OK && o->sqlite.bind_text(statement, 1, id, -1, NULL) == SQLITE_OK &&
-	     (!data || o->sqlite.bind_text(statement, 2, data, -1, NULL) == SQLITE_OK) && o->sqlite.step(statement) == SQLITE_DONE;
+	ok = ok && o->sqlite.prepare(o->db, sql.p, -1, &statement, NULL) == SQLITE_OK &&
+	     o->sqlite.bind_text(statement, 1, id, -1, NULL) == SQLITE_OK &&
+	     (!data || o->sqlite.bind_text(statement, 2, data, -1, NULL) == SQLITE_OK) &&
+	     o->sqlite.step(statement) == SQLITE_DONE;
 	if (!ok)
 		failed(o, err);
 	if (statement)

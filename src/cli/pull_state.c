@@ -259,8 +259,11 @@ static bool verify(struct pull_state *s, struct error *err)
 	HASH_ITER(hh, s->buckets, b, next)
 	{
 		if (b->sum != b->want)
-			return error_set(err, "", "checksum of bucket %.200s: computed %d over %llu operations, the service says %d over %llu", b->name,
-			                 (int32_t)b->sum, (unsigned long long)b->count, (int32_t)b->want, (unsigned long long)b->want_count);
+			return error_set(
+			        err, "",
+			        "checksum of bucket %.200s: computed %d over %llu operations, the service says %d over %llu",
+			        b->name, (int32_t)b->sum, (unsigned long long)b->count, (int32_t)b->want,
+			        (unsigned long long)b->want_count);
 	}
 	s->counts.checkpoints++;
 	return true;

@@ -27,7 +27,8 @@ static bool open_storage(struct service *s, struct error *err)
 {
 	const struct config *c = s->config;
 	if (strcmp(c->storage.type, "lmdb") != 0)
-		return error_set(err, "", "storage.type: '%s' is not supported by this version; it supports 'lmdb', the embedded store",
+		return error_set(err, "",
+		                 "storage.type: '%s' is not supported by this version; it supports 'lmdb', the embedded store",
 		                 c->storage.type);
 	struct storage_options options = wiring_storage_options(c, &s->log);
 	s->storage = storage_open_lmdb(&options, err);
@@ -79,23 +80,24 @@ static bool start_server(struct service *s, struct error *err)
 {
 	const struct config *c = s->config;
 	struct server_options options = {
-		.port = c->port,
-		.max_connections = wiring_limit(c->api.max_concurrent_connections),
-		.limits = {wiring_limit(c->api.max_buckets_per_connection), wiring_limit(c->api.max_parameter_query_results)},
-		.tls_certificate = c->tls.certificate,
-		.tls_private_key = c->tls.private_key,
-		.write_timeout_ms = write_timeout_ms(c->api.stream_write_timeout_seconds),
-		.probes = c->probes.use_http || c->probes.use_legacy,
-		.admin_tokens = c->api.tokens.items,
-		.admin_token_count = c->api.tokens.count,
-		.admin = &s->admin,
-		.keys = s->keys,
-		.keys_are_local = !c->client_auth.jwks_uris.count && !(c->client_auth.supabase && c->client_auth.supabase_jwks_uri),
-		.storage = s->storage,
-		.source = s->source,
-		.log = &s->log,
-		.is_live = is_live,
-		.probe_ctx = s,
+	        .port = c->port,
+	        .max_connections = wiring_limit(c->api.max_concurrent_connections),
+	        .limits = {wiring_limit(c->api.max_buckets_per_connection), wiring_limit(c->api.max_parameter_query_results)},
+	        .tls_certificate = c->tls.certificate,
+	        .tls_private_key = c->tls.private_key,
+	        .write_timeout_ms = write_timeout_ms(c->api.stream_write_timeout_seconds),
+	        .probes = c->probes.use_http || c->probes.use_legacy,
+	        .admin_tokens = c->api.tokens.items,
+	        .admin_token_count = c->api.tokens.count,
+	        .admin = &s->admin,
+	        .keys = s->keys,
+	        .keys_are_local =
+	                !c->client_auth.jwks_uris.count && !(c->client_auth.supabase && c->client_auth.supabase_jwks_uri),
+	        .storage = s->storage,
+	        .source = s->source,
+	        .log = &s->log,
+	        .is_live = is_live,
+	        .probe_ctx = s,
 	};
 	s->server = server_start(&options, err);
 	return s->server != NULL;
@@ -108,12 +110,12 @@ static bool start_replication(struct service *s, struct error *err)
 		return true;
 	s->replication_source = source_new(&s->source_config, &s->log);
 	struct replicator_options options = {
-		.source = s->replication_source,
-		.connection_tag = s->source_config.tag,
-		.slot_name_prefix = s->source_config.slot_name_prefix,
-		.heartbeat_interval_s = s->source_config.heartbeat_interval_s,
-		.storage = s->storage,
-		.log = &s->log,
+	        .source = s->replication_source,
+	        .connection_tag = s->source_config.tag,
+	        .slot_name_prefix = s->source_config.slot_name_prefix,
+	        .heartbeat_interval_s = s->source_config.heartbeat_interval_s,
+	        .storage = s->storage,
+	        .log = &s->log,
 	};
 	s->replicator = replicator_start(&options, s->plan, err);
 	return s->replicator != NULL;
@@ -149,17 +151,17 @@ static void fill_admin(struct service *s)
 	const struct config_postgres *p = &s->config->source;
 	bool v6 = p->hostname && strchr(p->hostname, ':');
 	if (s->source)
-		snprintf(s->source_uri, sizeof(s->source_uri), "postgresql://%s%s%s:%d/%s", v6 ? "[" : "", p->hostname, v6 ? "]" : "", p->port,
-		         p->database);
+		snprintf(s->source_uri, sizeof(s->source_uri), "postgresql://%s%s%s:%d/%s", v6 ? "[" : "", p->hostname,
+		         v6 ? "]" : "", p->port, p->database);
 	s->admin = (struct server_admin){
-		.source = s->admin_source,
-		.connection_id = s->source ? p->id : "default",
-		.connection_tag = s->source ? p->tag : "default",
-		.source_uri = s->source_uri,
-		.sync_config_configured = s->configured,
-		.replication = tell_replication,
-		.deploy = deploy,
-		.ctx = s,
+	        .source = s->admin_source,
+	        .connection_id = s->source ? p->id : "default",
+	        .connection_tag = s->source ? p->tag : "default",
+	        .source_uri = s->source_uri,
+	        .sync_config_configured = s->configured,
+	        .replication = tell_replication,
+	        .deploy = deploy,
+	        .ctx = s,
 	};
 }
 
@@ -190,7 +192,9 @@ static int load_plan(struct service *s)
 	if (stored.p)
 		s->plan = plan_compile(stored, SLICE("public"), &d);
 	diagnostics_free(&d);
-	log_line(&s->log, named || !s->plan ? LOG_WARN : LOG_INFO, "%s", s->plan ? "Going on with the sync config in the store" : "There is no usable sync config: nothing is replicated");
+	log_line(&s->log, named || !s->plan ? LOG_WARN : LOG_INFO, "%s",
+	         s->plan ? "Going on with the sync config in the store"
+	                 : "There is no usable sync config: nothing is replicated");
 	return 0;
 }
 

@@ -23,12 +23,12 @@ struct service {
 	struct source *admin_source;       /* the admin routes' */
 	struct storage *storage;
 	struct key_store *keys;
-	struct plan *plan; /* the sync config to be replicated; NULL without one */
+	struct plan *plan;                /* the sync config to be replicated; NULL without one */
 	pthread_mutex_t replication_lock; /* replicator and replication_source: replaced by a deploy over HTTP */
 	struct replicator *replicator;
 	struct server_admin admin;
 	char source_uri[512]; /* for the admin routes: without user and password */
-	bool configured; /* the configuration names a sync config */
+	bool configured;      /* the configuration names a sync config */
 	struct server *server;
 	struct probe_files *probe_files; /* NULL: not asked for */
 };

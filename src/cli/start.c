@@ -10,11 +10,12 @@
 #include "cli/service.h"
 
 static const char help[] =
-	"Usage: syncline start [-r unified] [OPTIONS]\n\n"
-	"Runs the service in the foreground. SIGTERM or SIGINT stops it: streams end cleanly, everything is durable, exit code 0.\n"
-	"Exit code 150: the configuration is bad, or something that it names cannot be used (store, port).\n"
-	"Exit code 1: the sync config is not usable (sync_config.exit_on_error), 1 s after the line about it.\n\n"
-	"  -r, --runner-type ROLE     unified (default; PS_RUNNER_TYPE). With the embedded store there is no other role\n";
+        "Usage: syncline start [-r unified] [OPTIONS]\n\n"
+        "Runs the service in the foreground. SIGTERM or SIGINT stops it: streams end cleanly, everything is durable, exit code "
+        "0.\n"
+        "Exit code 150: the configuration is bad, or something that it names cannot be used (store, port).\n"
+        "Exit code 1: the sync config is not usable (sync_config.exit_on_error), 1 s after the line about it.\n\n"
+        "  -r, --runner-type ROLE     unified (default; PS_RUNNER_TYPE). With the embedded store there is no other role\n";
 
 static bool role_is_known(const char *role)
 {
@@ -63,12 +64,13 @@ static int run(const struct config_arguments *arguments)
 	log_info(&s.log, "Syncline %s, unified", SYNCLINE_VERSION);
 	s.config = config_load(arguments, &err);
 	if (!s.config) {
-		log_error(&s.log, "Fatal startup error - exiting with code %d. %s%s%s%s", EXIT_BAD_CONFIG, *err.code ? "[" : "", err.code,
-		          *err.code ? "] " : "", err.message);
+		log_error(&s.log, "Fatal startup error - exiting with code %d. %s%s%s%s", EXIT_BAD_CONFIG, *err.code ? "[" : "",
+		          err.code, *err.code ? "] " : "", err.message);
 		return EXIT_BAD_CONFIG;
 	}
 	s.log.json = s.config->logging.json;
-	log_info(&s.log, "Configured logger with level \"%s\" and format \"%s\"", log_level_name(s.config->logging.level), s.log.json ? "json" : "text");
+	log_info(&s.log, "Configured logger with level \"%s\" and format \"%s\"", log_level_name(s.config->logging.level),
+	         s.log.json ? "json" : "text");
 	s.log.level = s.config->logging.level;
 	for (size_t i = 0; i < s.config->warning_count; i++)
 		log_warn(&s.log, "%s", s.config->warnings[i].message);
@@ -87,13 +89,16 @@ int cli_start(int argc, char **argv)
 	const char *role = NULL;
 	int code;
 	const struct cli_option options[] = {{"-r", "--runner-type", .value = &role}, {.long_name = NULL}};
-	if (!cli_parse(&(struct cli_syntax){.command = "start", .help = help, .options = options, .config = &arguments}, argc, argv, &code))
+	if (!cli_parse(&(struct cli_syntax){.command = "start", .help = help, .options = options, .config = &arguments}, argc,
+	               argv, &code))
 		return code;
 	if (!role || !*role)
 		role = getenv("PS_RUNNER_TYPE");
 	if (role && *role && !role_is_known(role)) {
 		fprintf(stderr, "syncline start: %s '%s'; the embedded store runs as 'unified'\n",
-		        strcmp(role, "api") == 0 || strcmp(role, "sync") == 0 ? "a shared storage is needed for the role" : "there is no role", role);
+		        strcmp(role, "api") == 0 || strcmp(role, "sync") == 0 ? "a shared storage is needed for the role"
+		                                                              : "there is no role",
+		        role);
 		return EXIT_BAD_CONFIG;
 	}
 	return run(&arguments);

@@ -26,7 +26,8 @@ char *sync_config_read_file(const char *path, struct error *err)
 	bool failed = ferror(f) != 0;
 	fclose(f);
 	if (failed || text.n > MAX_SYNC_CONFIG) {
-		error_set(err, "", "Cannot read the sync config %s: %s", path, failed ? strerror(errno) : "it is larger than 16 MiB");
+		error_set(err, "", "Cannot read the sync config %s: %s", path,
+		          failed ? strerror(errno) : "it is larger than 16 MiB");
 		buf_free(&text);
 		return NULL;
 	}
@@ -53,15 +54,15 @@ struct plan *sync_config_compile(const char *text, const char *name, const struc
 	struct plan *plan = plan_compile(slice_cstr(text), SLICE("public"), &d);
 	for (size_t i = 0; i < d.count; i++) {
 		const struct diagnostic *item = &d.items[i];
-		log_line(log, item->level == DIAGNOSTIC_FATAL ? LOG_ERROR : LOG_WARN, "%s:%zu:%zu: %.*s [%s]", name, item->line, item->column,
-		         SLICE_ARG(item->message), item->class_name);
+		log_line(log, item->level == DIAGNOSTIC_FATAL ? LOG_ERROR : LOG_WARN, "%s:%zu:%zu: %.*s [%s]", name, item->line,
+		         item->column, SLICE_ARG(item->message), item->class_name);
 	}
 	diagnostics_free(&d);
 	return plan;
 }
 
-bool sync_config_known_tables(struct source_connection *c, const char *tag, struct arena *arena, struct known_table **out, size_t *count,
-                              struct error *err)
+bool sync_config_known_tables(struct source_connection *c, const char *tag, struct arena *arena, struct known_table **out,
+                              size_t *count, struct error *err)
 {
 	struct schema_table *tables;
 	if (!source_schema(c, arena, &tables, count, err))
@@ -71,7 +72,8 @@ bool sync_config_known_tables(struct source_connection *c, const char *tag, stru
 		struct slice *names = arena_array(arena, struct slice, tables[i].column_count + 1);
 		for (size_t j = 0; j < tables[i].column_count; j++)
 			names[j] = tables[i].columns[j].name;
-		(*out)[i] = (struct known_table){slice_cstr(tag), tables[i].schema, tables[i].name, names, tables[i].column_count};
+		(*out)[i] =
+		        (struct known_table){slice_cstr(tag), tables[i].schema, tables[i].name, names, tables[i].column_count};
 	}
 	return true;
 }

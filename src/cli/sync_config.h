@@ -19,7 +19,7 @@ const char *sync_config_name(const struct config *config);
 struct plan *sync_config_compile(const char *text, const char *name, const struct log *log);
 
 /* What the source has, for plan_compile_known; in the arena. */
-bool sync_config_known_tables(struct source_connection *c, const char *tag, struct arena *arena, struct known_table **out, size_t *count,
-                              struct error *err);
+bool sync_config_known_tables(struct source_connection *c, const char *tag, struct arena *arena, struct known_table **out,
+                              size_t *count, struct error *err);
 
 #endif

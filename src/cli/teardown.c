@@ -8,10 +8,11 @@
 #include "cli/storage_folder.h"
 #include "cli/wiring.h"
 
-static const char help[] = "Usage: syncline teardown TEARDOWN [OPTIONS]\n\n"
-                           "Drops the replication slot and deletes all stored data. The word TEARDOWN must stand there as it is. Stop the service\n"
-                           "first. A slot that cannot be dropped is a warning: drop it by hand, or it holds back WAL for ever.\n"
-                           "Exit code 0: done; 1: it failed; 150: the word is missing.\n";
+static const char help[] =
+        "Usage: syncline teardown TEARDOWN [OPTIONS]\n\n"
+        "Drops the replication slot and deletes all stored data. The word TEARDOWN must stand there as it is. Stop the service\n"
+        "first. A slot that cannot be dropped is a warning: drop it by hand, or it holds back WAL for ever.\n"
+        "Exit code 0: done; 1: it failed; 150: the word is missing.\n";
 
 /* A name that is stored before its slot is complete carries a mark in front. */
 static const char *plain_name(const char *slot)
@@ -83,7 +84,10 @@ int cli_teardown(int argc, char **argv)
 	struct config_arguments arguments = {0};
 	const char *word = "";
 	int code;
-	if (!cli_parse(&(struct cli_syntax){.command = "teardown", .help = help, .config = &arguments, .arguments = &word, .most = 1}, argc, argv, &code))
+	if (!cli_parse(
+	            &(struct cli_syntax){
+	                    .command = "teardown", .help = help, .config = &arguments, .arguments = &word, .most = 1},
+	            argc, argv, &code))
 		return code;
 	struct error err = {.code = ""};
 	if (strcmp(word, "TEARDOWN") != 0) {

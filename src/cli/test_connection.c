@@ -40,7 +40,8 @@ int cli_test_connection(int argc, char **argv)
 	bool json = false;
 	int code;
 	const struct cli_option options[] = {{.long_name = "--json", .flag = &json}, {.long_name = NULL}};
-	if (!cli_parse(&(struct cli_syntax){.command = "test-connection", .help = help, .options = options, .config = &arguments}, argc, argv, &code))
+	if (!cli_parse(&(struct cli_syntax){.command = "test-connection", .help = help, .options = options, .config = &arguments},
+	               argc, argv, &code))
 		return code;
 	struct config *config = cli_load("test-connection", &arguments, json, &code);
 	if (!config)

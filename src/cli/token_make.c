@@ -16,7 +16,8 @@
 #include "cli/token_make.h"
 
 static const char help[] = "Usage: syncline token --sub USER [OPTIONS]\n\n"
-                           "Prints a client token signed with a symmetric key (kty: oct) of client_auth.jwks.keys. The configuration must allow it with\n"
+                           "Prints a client token signed with a symmetric key (kty: oct) of client_auth.jwks.keys. The "
+                           "configuration must allow it with\n"
                            "client_auth.development_tokens: true.\n\n"
                            "      --sub USER             the user id\n"
                            "      --aud AUDIENCE         default: the first of client_auth.audience\n"
@@ -48,7 +49,8 @@ static json_t *find_key(const struct config *c, const char *kid, struct error *e
 {
 	for (size_t i = 0; i < c->client_auth.static_key_count; i++) {
 		json_t *key = json_loadb(c->client_auth.static_keys[i].p, c->client_auth.static_keys[i].n, 0, NULL);
-		const char *type = json_string_value(json_object_get(key, "kty")), *id = json_string_value(json_object_get(key, "kid"));
+		const char *type = json_string_value(json_object_get(key, "kty")),
+		           *id = json_string_value(json_object_get(key, "kid"));
 		if (type && strcmp(type, "oct") == 0 && (!kid || (id && strcmp(id, kid) == 0)))
 			return key;
 		json_decref(key);
@@ -63,7 +65,11 @@ static json_t *find_key(const struct config *c, const char *kid, struct error *e
 static bool sign(struct buf *token, const json_t *key, struct error *err)
 {
 	const char *alg = json_string_value(json_object_get(key, "alg")), *k = json_string_value(json_object_get(key, "k"));
-	const EVP_MD *digest = !alg ? NULL : strcmp(alg, "HS256") == 0 ? EVP_sha256() : strcmp(alg, "HS384") == 0 ? EVP_sha384() : strcmp(alg, "HS512") == 0 ? EVP_sha512() : NULL;
+	const EVP_MD *digest = !alg                        ? NULL
+	                       : strcmp(alg, "HS256") == 0 ? EVP_sha256()
+	                       : strcmp(alg, "HS384") == 0 ? EVP_sha384()
+	                       : strcmp(alg, "HS512") == 0 ? EVP_sha512()
+	                                                   : NULL;
 	struct arena arena = {0};
 	struct slice secret;
 	unsigned char mac[EVP_MAX_MD_SIZE];
@@ -110,7 +116,8 @@ static json_t *claims_of(const struct config *c, const struct token_request *r, 
 bool token_make(const struct config *c, const struct token_request *r, struct buf *token, json_t **out, struct error *err)
 {
 	if (!c->client_auth.development_tokens)
-		return error_set(err, "", "the configuration does not allow it; for development set client_auth.development_tokens: true");
+		return error_set(err, "",
+		                 "the configuration does not allow it; for development set client_auth.development_tokens: true");
 	json_t *key = find_key(c, r->kid, err);
 	json_t *claims = key ? claims_of(c, r, err) : NULL;
 	bool ok = claims != NULL;
@@ -155,11 +162,16 @@ int cli_token(int argc, char **argv)
 	bool json = false;
 	int code;
 	const struct cli_option options[] = {
-		{.long_name = "--sub", .value = &r.sub},           {.long_name = "--aud", .value = &r.aud},       {.long_name = "--kid", .value = &r.kid},
-		{.long_name = "--lifetime", .value = &r.lifetime}, {.long_name = "--claims", .value = &r.claims}, {.long_name = "--json", .flag = &json},
-		{.long_name = NULL},
+	        {.long_name = "--sub", .value = &r.sub},
+	        {.long_name = "--aud", .value = &r.aud},
+	        {.long_name = "--kid", .value = &r.kid},
+	        {.long_name = "--lifetime", .value = &r.lifetime},
+	        {.long_name = "--claims", .value = &r.claims},
+	        {.long_name = "--json", .flag = &json},
+	        {.long_name = NULL},
 	};
-	if (!cli_parse(&(struct cli_syntax){.command = "token", .help = help, .options = options, .config = &arguments}, argc, argv, &code))
+	if (!cli_parse(&(struct cli_syntax){.command = "token", .help = help, .options = options, .config = &arguments}, argc,
+	               argv, &code))
 		return code;
 	if (!r.sub) {
 		fprintf(stderr, "syncline token: --sub is missing; see 'syncline token --help'\n");

@@ -8,13 +8,14 @@
 #include "cli/sync_config.h"
 #include "cli/wiring.h"
 
-static const char help[] = "Usage: syncline validate [FILE] [--source] [--print] [--json] [OPTIONS]\n\n"
-                           "Compiles the sync config that the configuration names, or FILE, and prints what is wrong with it as\n"
-                           "file:line:column, with a caret under the place. Exit code 0: usable; 1: not usable, or with --source a table or\n"
-                           "column is missing; 150: the configuration itself is bad.\n\n"
-                           "      --source               also compare tables and columns with the source database\n"
-                           "      --print                print the compiled plan as well\n"
-                           "      --json                 as JSON\n";
+static const char help[] =
+        "Usage: syncline validate [FILE] [--source] [--print] [--json] [OPTIONS]\n\n"
+        "Compiles the sync config that the configuration names, or FILE, and prints what is wrong with it as\n"
+        "file:line:column, with a caret under the place. Exit code 0: usable; 1: not usable, or with --source a table or\n"
+        "column is missing; 150: the configuration itself is bad.\n\n"
+        "      --source               also compare tables and columns with the source database\n"
+        "      --print                print the compiled plan as well\n"
+        "      --json                 as JSON\n";
 
 /* The line of the text that a diagnostic is in, and a caret under its place. */
 static void print_place(const char *text, const struct diagnostic *d)
@@ -42,7 +43,8 @@ static void print_text(const char *text, const char *name, const struct diagnost
 {
 	for (size_t i = 0; i < d->count; i++) {
 		printf("%s:%zu:%zu: %s: %.*s [%s]\n", name, d->items[i].line, d->items[i].column,
-		       d->items[i].level == DIAGNOSTIC_FATAL ? "error" : "warning", SLICE_ARG(d->items[i].message), d->items[i].class_name);
+		       d->items[i].level == DIAGNOSTIC_FATAL ? "error" : "warning", SLICE_ARG(d->items[i].message),
+		       d->items[i].class_name);
 		print_place(text, &d->items[i]);
 	}
 }
@@ -52,9 +54,11 @@ static json_t *json_of(const struct diagnostics *d)
 	json_t *list = json_array();
 	for (size_t i = 0; i < d->count; i++) {
 		const struct diagnostic *x = &d->items[i];
-		json_array_append_new(list, json_pack("{s:s,s:s,s:o,s:I,s:I,s:{s:I,s:I}}", "level", x->level == DIAGNOSTIC_FATAL ? "fatal" : "warning", "class",
-		                                      x->class_name, "message", cli_json_text(x->message), "line", (json_int_t)x->line, "column",
-		                                      (json_int_t)x->column, "location", "start_offset", (json_int_t)x->start, "end_offset", (json_int_t)x->end));
+		json_array_append_new(list, json_pack("{s:s,s:s,s:o,s:I,s:I,s:{s:I,s:I}}", "level",
+		                                      x->level == DIAGNOSTIC_FATAL ? "fatal" : "warning", "class", x->class_name,
+		                                      "message", cli_json_text(x->message), "line", (json_int_t)x->line, "column",
+		                                      (json_int_t)x->column, "location", "start_offset", (json_int_t)x->start,
+		                                      "end_offset", (json_int_t)x->end));
 	}
 	return list;
 }
@@ -63,7 +67,8 @@ static json_t *json_of(const struct diagnostics *d)
 static bool misses_something(const struct diagnostics *d)
 {
 	for (size_t i = 0; i < d->count; i++)
-		if (strcmp(d->items[i].class_name, "table_not_found") == 0 || strcmp(d->items[i].class_name, "column_not_found") == 0)
+		if (strcmp(d->items[i].class_name, "table_not_found") == 0 ||
+		    strcmp(d->items[i].class_name, "column_not_found") == 0)
 			return true;
 	return false;
 }
@@ -94,8 +99,8 @@ static int report(const struct validation *v)
 		print_text(v->text, v->name, &d);
 		printf("%.*s", SLICE_ARG(buf_slice(&dump)));
 		if (plan)
-			printf("%s is usable: %zu definitions, %zu tables or table patterns\n", v->name, plan_definition_count(plan),
-			       plan_pattern_count(plan));
+			printf("%s is usable: %zu definitions, %zu tables or table patterns\n", v->name,
+			       plan_definition_count(plan), plan_pattern_count(plan));
 	}
 	buf_free(&dump);
 	plan_unref(plan);
@@ -136,10 +141,17 @@ int cli_validate(int argc, char **argv)
 	const char *file = NULL;
 	bool source = false;
 	int code;
-	const struct cli_option options[] = {
-		{.long_name = "--source", .flag = &source}, {.long_name = "--print", .flag = &v.print}, {.long_name = "--json", .flag = &v.json}, {.long_name = NULL}};
-	if (!cli_parse(&(struct cli_syntax){.command = "validate", .help = help, .options = options, .config = &arguments, .arguments = &file, .most = 1}, argc,
-	               argv, &code))
+	const struct cli_option options[] = {{.long_name = "--source", .flag = &source},
+	                                     {.long_name = "--print", .flag = &v.print},
+	                                     {.long_name = "--json", .flag = &v.json},
+	                                     {.long_name = NULL}};
+	if (!cli_parse(&(struct cli_syntax){.command = "validate",
+	                                    .help = help,
+	                                    .options = options,
+	                                    .config = &arguments,
+	                                    .arguments = &file,
+	                                    .most = 1},
+	               argc, argv, &code))
 		return code;
 	struct error err = {.code = ""};
 	struct config *config = file && !source ? NULL : cli_load("validate", &arguments, v.json, &code);

@@ -7,56 +7,56 @@ struct source_config wiring_source_config(const struct config *c)
 {
 	const struct config_postgres *p = &c->source;
 	return (struct source_config){
-		.type = p->type,
-		.id = p->id,
-		.tag = p->tag,
-		.hostname = p->hostname,
-		.username = p->username,
-		.password = p->password,
-		.database = p->database,
-		.port = p->port,
-		.sslmode = strcmp(p->sslmode, "disable") == 0     ? SSLMODE_DISABLE
-		           : strcmp(p->sslmode, "verify-ca") == 0 ? SSLMODE_VERIFY_CA
-		                                                  : SSLMODE_VERIFY_FULL,
-		.cacert = p->cacert,
-		.client_certificate = p->client_certificate,
-		.client_private_key = p->client_private_key,
-		.tls_servername = p->tls_servername,
-		.application_name = "syncline/" SYNCLINE_VERSION,
-		.reject_ip_ranges = p->reject_ip_ranges,
-		.reject_ip_range_count = p->reject_ip_range_count,
-		.slot_name_prefix = p->slot_name_prefix,
-		.connect_timeout_s = p->connect_timeout_s,
-		.snapshot_socket_timeout_s = p->snapshot_socket_timeout_s,
-		.heartbeat_interval_s = p->heartbeat_interval_s,
+	        .type = p->type,
+	        .id = p->id,
+	        .tag = p->tag,
+	        .hostname = p->hostname,
+	        .username = p->username,
+	        .password = p->password,
+	        .database = p->database,
+	        .port = p->port,
+	        .sslmode = strcmp(p->sslmode, "disable") == 0     ? SSLMODE_DISABLE
+	                   : strcmp(p->sslmode, "verify-ca") == 0 ? SSLMODE_VERIFY_CA
+	                                                          : SSLMODE_VERIFY_FULL,
+	        .cacert = p->cacert,
+	        .client_certificate = p->client_certificate,
+	        .client_private_key = p->client_private_key,
+	        .tls_servername = p->tls_servername,
+	        .application_name = "syncline/" SYNCLINE_VERSION,
+	        .reject_ip_ranges = p->reject_ip_ranges,
+	        .reject_ip_range_count = p->reject_ip_range_count,
+	        .slot_name_prefix = p->slot_name_prefix,
+	        .connect_timeout_s = p->connect_timeout_s,
+	        .snapshot_socket_timeout_s = p->snapshot_socket_timeout_s,
+	        .heartbeat_interval_s = p->heartbeat_interval_s,
 	};
 }
 
 struct auth_config wiring_auth_config(const struct config *c)
 {
 	return (struct auth_config){
-		.audience = c->client_auth.audience.items,
-		.audience_count = c->client_auth.audience.count,
-		.static_keys = c->client_auth.static_keys,
-		.static_key_count = c->client_auth.static_key_count,
-		.jwks_uris = c->client_auth.jwks_uris.items,
-		.jwks_uri_count = c->client_auth.jwks_uris.count,
-		.reject_ip_ranges = c->client_auth.reject_ip_ranges.items,
-		.reject_ip_range_count = c->client_auth.reject_ip_ranges.count,
-		.block_ipv6 = c->client_auth.block_local_jwks,
-		.supabase = c->client_auth.supabase,
-		.supabase_jwt_secret = c->client_auth.supabase_jwt_secret,
-		.supabase_jwks_uri = c->client_auth.supabase_jwks_uri,
+	        .audience = c->client_auth.audience.items,
+	        .audience_count = c->client_auth.audience.count,
+	        .static_keys = c->client_auth.static_keys,
+	        .static_key_count = c->client_auth.static_key_count,
+	        .jwks_uris = c->client_auth.jwks_uris.items,
+	        .jwks_uri_count = c->client_auth.jwks_uris.count,
+	        .reject_ip_ranges = c->client_auth.reject_ip_ranges.items,
+	        .reject_ip_range_count = c->client_auth.reject_ip_ranges.count,
+	        .block_ipv6 = c->client_auth.block_local_jwks,
+	        .supabase = c->client_auth.supabase,
+	        .supabase_jwt_secret = c->client_auth.supabase_jwt_secret,
+	        .supabase_jwks_uri = c->client_auth.supabase_jwks_uri,
 	};
 }
 
 struct storage_options wiring_storage_options(const struct config *c, const struct log *log)
 {
 	return (struct storage_options){
-		.path = slice_cstr(c->storage.path),
-		.map_size = c->storage.map_size,
-		.request_retention_ms = c->api.checkpoint_request_retention_minutes * 60000,
-		.log = log,
+	        .path = slice_cstr(c->storage.path),
+	        .map_size = c->storage.map_size,
+	        .request_retention_ms = c->api.checkpoint_request_retention_minutes * 60000,
+	        .log = log,
 	};
 }
 

@@ -114,7 +114,8 @@ bool admin_yaml_body(struct exchange *x)
 	else if (!json_is_string(content))
 		complain(&c, "/content: type must be string");
 	else
-		x->admin.text = arena_copy(&x->request.arena, slice_make(json_string_value(content), json_string_length(content)));
+		x->admin.text =
+		        arena_copy(&x->request.arena, slice_make(json_string_value(content), json_string_length(content)));
 	json_decref(body);
 	return !complaints_answer(&c, &x->response);
 }
@@ -153,8 +154,8 @@ void admin_answer_pretty(struct exchange *x, json_t *body)
 
 void admin_failed(struct exchange *x, const struct error *err)
 {
-	log_error(x->server->options.log, "Request failed [%s] %s {\"route\":\"%.*s\"}", *err->code ? err->code : "PSYNC_S2001", err->message,
-	          SLICE_ARG(x->request.path));
+	log_error(x->server->options.log, "Request failed [%s] %s {\"route\":\"%.*s\"}", *err->code ? err->code : "PSYNC_S2001",
+	          err->message, SLICE_ARG(x->request.path));
 	response_error(&x->response, &(struct error_body){
 	                                     .status = 500,
 	                                     .code = *err->code ? err->code : "PSYNC_S2001",

@@ -52,7 +52,8 @@ void admin_source_close(struct admin_source *a);
 enum report_stage { REPORT_PROPOSED, REPORT_DEPLOYING, REPORT_ACTIVE };
 
 /* The object of active_sync_rules and deploying_sync_rules (4.1), without "content". False: a query failed (*err). */
-bool admin_report(struct server *s, struct admin_source *a, struct slice text, enum report_stage stage, json_t **out, struct error *err);
+bool admin_report(struct server *s, struct admin_source *a, struct slice text, enum report_stage stage, json_t **out,
+                  struct error *err);
 /* The object of 4.7: valid, bucket_definitions, source_tables, data_tables, or valid and errors. */
 json_t *admin_validation(struct server *s, struct admin_source *a, struct slice text);
 

@@ -62,7 +62,8 @@ static void add_diagnostics(json_t *errors, const struct diagnostics *d)
 	for (size_t i = 0; i < d->count; i++) {
 		json_t *e = error_object(d->items[i].level == DIAGNOSTIC_FATAL, d->items[i].message);
 		json_object_set_new(e, "location",
-		                    json_pack("{s:I,s:I}", "start_offset", (json_int_t)d->items[i].start, "end_offset", (json_int_t)d->items[i].end));
+		                    json_pack("{s:I,s:I}", "start_offset", (json_int_t)d->items[i].start, "end_offset",
+		                              (json_int_t)d->items[i].end));
 		add_error(errors, e);
 	}
 }
@@ -128,8 +129,8 @@ static bool pattern_tables(struct admin_source *a, const struct plan *plan, uint
 	}
 	if (count || (a->connection && p->table_wildcard))
 		return true;
-	json_t *t = table_object(plan, index, pattern_text(p->schema, p->schema_wildcard, a->arena), pattern_text(p->table, p->table_wildcard, a->arena),
-	                         a->arena);
+	json_t *t = table_object(plan, index, pattern_text(p->schema, p->schema_wildcard, a->arena),
+	                         pattern_text(p->table, p->table_wildcard, a->arena), a->arena);
 	add_error(json_object_get(t, "errors"), a->connection ? error_object(false, source_pattern_missing(&sp, a->arena))
 	                                                      : error_object(true, SLICE("connection failed")));
 	json_array_append_new(*out, t);
@@ -137,7 +138,8 @@ static bool pattern_tables(struct admin_source *a, const struct plan *plan, uint
 }
 
 /* Compiles against the schema when it is known, so that unknown tables and columns are warned of. NULL with *ok false: a query failed. */
-static struct plan *compile(struct server *s, struct admin_source *a, struct slice text, struct diagnostics *d, bool *ok, struct error *err)
+static struct plan *compile(struct server *s, struct admin_source *a, struct slice text, struct diagnostics *d, bool *ok,
+                            struct error *err)
 {
 	struct schema_table *tables;
 	size_t count;
@@ -153,7 +155,8 @@ static struct plan *compile(struct server *s, struct admin_source *a, struct sli
 		struct slice *names = arena_array(a->arena, struct slice, tables[i].column_count + 1);
 		for (size_t j = 0; j < tables[i].column_count; j++)
 			names[j] = tables[i].columns[j].name;
-		known[i] = (struct known_table){slice_cstr(s->options.admin->connection_tag), tables[i].schema, tables[i].name, names, tables[i].column_count};
+		known[i] = (struct known_table){slice_cstr(s->options.admin->connection_tag), tables[i].schema, tables[i].name,
+		                                names, tables[i].column_count};
 	}
 	return plan_compile_known(text, SLICE("public"), known, count, d);
 }
@@ -177,7 +180,8 @@ static void add_slot(struct admin_source *a, const char *slot, json_t *connectio
 	if (!a->connection || !*slot || !source_slot_facts(a->connection, slot, a->arena, &f, &ignored) || !f.found)
 		return;
 	if (f.confirmed_lsn)
-		json_object_set_new(connection, "replication_lag_bytes", json_integer((json_int_t)(f.current_lsn - f.confirmed_lsn)));
+		json_object_set_new(connection, "replication_lag_bytes",
+		                    json_integer((json_int_t)(f.current_lsn - f.confirmed_lsn)));
 	if (f.wal_status.n)
 		json_object_set_new(connection, "wal_status", admin_text(f.wal_status));
 	int64_t most = a->facts.max_slot_wal_keep_bytes;
@@ -189,7 +193,10 @@ static void add_slot(struct admin_source *a, const char *slot, json_t *connectio
 	if (slice_eq(f.wal_status, SLICE("lost")) || left > 50)
 		return;
 	char text[200];
-	snprintf(text, sizeof(text), "WAL budget is low: %.0f%% remaining. Raise max_slot_wal_keep_size on the server, or find out why replication is behind.", left);
+	snprintf(text, sizeof(text),
+	         "WAL budget is low: %.0f%% remaining. Raise max_slot_wal_keep_size on the server, or find out why replication "
+	         "is behind.",
+	         left);
 	add_error(errors, error_object(false, slice_cstr(text)));
 }
 
@@ -201,19 +208,21 @@ static void add_lag(const struct server_replication *r, bool has_checkpoint, jso
 		add_error(errors, error_object(false, SLICE("No checkpoint found, cannot calculate replication lag")));
 	if (quiet <= QUIET_WARNING_S)
 		return;
-	snprintf(text, sizeof(text), "No replicated commit in more than %ds", quiet > QUIET_FATAL_S ? QUIET_FATAL_S : QUIET_WARNING_S);
+	snprintf(text, sizeof(text), "No replicated commit in more than %ds",
+	         quiet > QUIET_FATAL_S ? QUIET_FATAL_S : QUIET_WARNING_S);
 	add_error(errors, error_object(quiet > QUIET_FATAL_S, slice_cstr(text)));
 }
 
-static json_t *stream_object(struct server *s, struct admin_source *a, enum report_stage stage, const struct server_replication *r, json_t *errors)
+static json_t *stream_object(struct server *s, struct admin_source *a, enum report_stage stage,
+                             const struct server_replication *r, json_t *errors)
 {
 	struct source_state state = {0};
 	struct error ignored;
 	struct checkpoint c = storage_checkpoint(s->options.storage);
 	if (stage != REPORT_PROPOSED)
 		storage_source_state(s->options.storage, &state, &ignored);
-	json_t *o = json_pack("{s:s,s:s,s:s,s:b}", "id", s->options.admin->connection_id, "tag", s->options.admin->connection_tag, "slot_name",
-	                      admin_slot_name(&state), "initial_replication_done", stage == REPORT_ACTIVE);
+	json_t *o = json_pack("{s:s,s:s,s:s,s:b}", "id", s->options.admin->connection_id, "tag", s->options.admin->connection_tag,
+	                      "slot_name", admin_slot_name(&state), "initial_replication_done", stage == REPORT_ACTIVE);
 	if (stage == REPORT_ACTIVE && c.valid) {
 		char lsn[LSN_TEXT_SIZE];
 		lsn_format(c.position.lsn, lsn);
@@ -237,7 +246,8 @@ static void get_replication(struct server *s, struct server_replication *out)
 }
 
 /* Errors in the order of 4.1: tables, replication, sync config, WAL budget, lag. */
-bool admin_report(struct server *s, struct admin_source *a, struct slice text, enum report_stage stage, json_t **out, struct error *err)
+bool admin_report(struct server *s, struct admin_source *a, struct slice text, enum report_stage stage, json_t **out,
+                  struct error *err)
 {
 	struct diagnostics d = {0};
 	struct server_replication r;
@@ -254,7 +264,8 @@ bool admin_report(struct server *s, struct admin_source *a, struct slice text, e
 			json_array_foreach(some, k, table)
 			{
 				json_t *error;
-				json_array_foreach(json_object_get(table, "errors"), e, error) add_error(errors, json_incref(error));
+				json_array_foreach(json_object_get(table, "errors"), e, error)
+				        add_error(errors, json_incref(error));
 				json_array_append(tables, table);
 			}
 			json_decref(some);
@@ -267,7 +278,8 @@ bool admin_report(struct server *s, struct admin_source *a, struct slice text, e
 		size_t i = 0;
 		while (i + 1 < d.count && d.items[i].level != DIAGNOSTIC_FATAL)
 			i++;
-		add_error(errors, error_now(true, d.count ? arena_cstr(a->arena, d.items[i].message) : "The sync config cannot be parsed"));
+		add_error(errors, error_now(true, d.count ? arena_cstr(a->arena, d.items[i].message)
+		                                          : "The sync config cannot be parsed"));
 	}
 	json_array_extend(errors, late);
 	json_decref(late);
@@ -326,8 +338,9 @@ static void add_plan(json_t *out, const struct plan *plan)
 static json_t *source_table(const struct plan *plan, uint32_t index, json_t *tables, struct arena *arena)
 {
 	const struct table_pattern *p = plan_pattern(plan, index);
-	json_t *o = json_pack("{s:o,s:o,s:b}", "schema", admin_text(pattern_text(p->schema, p->schema_wildcard, arena)), "pattern",
-	                      admin_text(pattern_text(p->table, p->table_wildcard, arena)), "wildcard", p->table_wildcard);
+	json_t *o =
+	        json_pack("{s:o,s:o,s:b}", "schema", admin_text(pattern_text(p->schema, p->schema_wildcard, arena)), "pattern",
+	                  admin_text(pattern_text(p->table, p->table_wildcard, arena)), "wildcard", p->table_wildcard);
 	if (p->table_wildcard)
 		json_object_set(o, "tables", tables);
 	else if (json_array_size(tables))
@@ -341,7 +354,9 @@ json_t *admin_validation(struct server *s, struct admin_source *a, struct slice 
 	struct diagnostics d = {0};
 	bool ok;
 	if (!a->connection)
-		return invalid(NULL, a->err.message[0] ? &a->err : &(struct error){.code = "", .message = "No source connection is configured"});
+		return invalid(NULL, a->err.message[0]
+		                             ? &a->err
+		                             : &(struct error){.code = "", .message = "No source connection is configured"});
 	struct plan *plan = compile(s, a, text, &d, &ok, &err);
 	json_t *out = json_pack("{s:b}", "valid", 1), *sources = json_array();
 	for (size_t i = 0; plan && ok && i < plan_pattern_count(plan); i++) {

@@ -20,14 +20,15 @@ static json_t *connection_object(struct exchange *x, struct admin_source *a)
 	struct error err = {.code = ""};
 	const char *problem = !a->connection ? a->err.message : source_check(a->connection, &err) ? NULL : err.message;
 	if (problem)
-		json_array_append_new(errors, json_pack("{s:s,s:o}", "level", "fatal", "message", admin_text(slice_cstr(problem))));
-	return json_pack("{s:s,s:s,s:b,s:o}", "id", admin->connection_id, "postgres_uri", admin->source_uri, "connected", a->connection != NULL,
-	                 "errors", errors);
+		json_array_append_new(errors,
+		                      json_pack("{s:s,s:o}", "level", "fatal", "message", admin_text(slice_cstr(problem))));
+	return json_pack("{s:s,s:s,s:b,s:o}", "id", admin->connection_id, "postgres_uri", admin->source_uri, "connected",
+	                 a->connection != NULL, "errors", errors);
 }
 
 /* Adds the member unless the store has no such sync config. */
-static bool add_sync_config(struct exchange *x, struct admin_source *a, json_t *data, const char *name, struct slice text, enum report_stage stage,
-                            struct error *err)
+static bool add_sync_config(struct exchange *x, struct admin_source *a, json_t *data, const char *name, struct slice text,
+                            enum report_stage stage, struct error *err)
 {
 	json_t *report, *whole;
 	if (!text.p)
@@ -56,7 +57,8 @@ static void run_diagnostics(struct exchange *x)
 	json_array_append_new(connections, connection_object(x, &a));
 	json_object_set_new(data, "connections", connections);
 	if (add_sync_config(x, &a, data, "active_sync_rules", admin_stored_text(storage, true, &arena), REPORT_ACTIVE, &err) &&
-	    add_sync_config(x, &a, data, "deploying_sync_rules", admin_stored_text(storage, false, &arena), REPORT_DEPLOYING, &err)) {
+	    add_sync_config(x, &a, data, "deploying_sync_rules", admin_stored_text(storage, false, &arena), REPORT_DEPLOYING,
+	                    &err)) {
 		admin_answer(x, data);
 	} else {
 		json_decref(data);
@@ -87,8 +89,9 @@ static json_t *columns_of(const struct schema_table *t)
 	json_t *columns = json_array();
 	for (size_t i = 0; i < t->column_count; i++) {
 		const struct schema_column *c = &t->columns[i];
-		json_array_append_new(columns, json_pack("{s:o,s:i,s:o,s:o,s:o}", "name", admin_text(c->name), "sqlite_type", c->sqlite_type, "internal_type",
-		                                         admin_text(c->type), "type", admin_text(c->type), "pg_type", admin_text(c->short_type)));
+		json_array_append_new(columns, json_pack("{s:o,s:i,s:o,s:o,s:o}", "name", admin_text(c->name), "sqlite_type",
+		                                         c->sqlite_type, "internal_type", admin_text(c->type), "type",
+		                                         admin_text(c->type), "pg_type", admin_text(c->short_type)));
 	}
 	return columns;
 }
@@ -100,9 +103,11 @@ static json_t *schemas_of(const struct schema_table *tables, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		if (i == 0 || !slice_eq(tables[i].schema, tables[i - 1].schema)) {
 			list = json_array();
-			json_array_append_new(schemas, json_pack("{s:o,s:o}", "name", admin_text(tables[i].schema), "tables", list));
+			json_array_append_new(schemas,
+			                      json_pack("{s:o,s:o}", "name", admin_text(tables[i].schema), "tables", list));
 		}
-		json_array_append_new(list, json_pack("{s:o,s:o}", "name", admin_text(tables[i].name), "columns", columns_of(&tables[i])));
+		json_array_append_new(
+		        list, json_pack("{s:o,s:o}", "name", admin_text(tables[i].name), "columns", columns_of(&tables[i])));
 	}
 	return schemas;
 }
@@ -120,8 +125,9 @@ static void run_schema(struct exchange *x)
 	if (!a.connection || !source_schema(a.connection, &arena, &tables, &count, &a.err))
 		admin_failed(x, &a.err);
 	else
-		admin_answer(x, json_pack("{s:[{s:s,s:s,s:o}],s:s,s:s}", "connections", "id", admin->connection_id, "tag", admin->connection_tag, "schemas",
-		                          schemas_of(tables, count), "defaultConnectionTag", "default", "defaultSchema", "public"));
+		admin_answer(x, json_pack("{s:[{s:s,s:s,s:o}],s:s,s:s}", "connections", "id", admin->connection_id, "tag",
+		                          admin->connection_tag, "schemas", schemas_of(tables, count), "defaultConnectionTag",
+		                          "default", "defaultSchema", "public"));
 	admin_source_close(&a);
 	arena_free(&arena);
 }

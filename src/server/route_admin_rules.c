@@ -27,7 +27,8 @@ static void answer_slot(struct exchange *x)
 	struct source_state state = {0};
 	struct error ignored;
 	const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
-	for (int64_t until = clock_mono_ms() + SLOT_PATIENCE_MS; clock_mono_ms() < until && !atomic_load(&x->server->stopping); nanosleep(&pause, NULL)) {
+	for (int64_t until = clock_mono_ms() + SLOT_PATIENCE_MS; clock_mono_ms() < until && !atomic_load(&x->server->stopping);
+	     nanosleep(&pause, NULL)) {
 		storage_source_state(x->server->options.storage, &state, &ignored);
 		if (*admin_slot_name(&state) && admin_slot_name(&state) == state.slot_name)
 			break;
@@ -43,7 +44,8 @@ static void run_deploy(struct exchange *x)
 	struct error err = {.code = ""};
 	struct diagnostics d = {0};
 	if (!admin || admin->sync_config_configured || !admin->deploy) {
-		admin_refused(x, 422, "PSYNC_S4105", "Sync config API disabled", "Update sync config in the service configuration");
+		admin_refused(x, 422, "PSYNC_S4105", "Sync config API disabled",
+		              "Update sync config in the service configuration");
 		return;
 	}
 	struct plan *plan = plan_compile(x->admin.text, SLICE("public"), &d);
@@ -51,7 +53,8 @@ static void run_deploy(struct exchange *x)
 		size_t i = 0;
 		while (i + 1 < d.count && d.items[i].level != DIAGNOSTIC_FATAL)
 			i++;
-		admin_refused(x, 422, "PSYNC_R0001", "Sync config parsing failed", d.count ? arena_cstr(&x->request.arena, d.items[i].message) : "");
+		admin_refused(x, 422, "PSYNC_R0001", "Sync config parsing failed",
+		              d.count ? arena_cstr(&x->request.arena, d.items[i].message) : "");
 	} else if (admin->deploy(admin->ctx, plan, &err)) {
 		answer_slot(x);
 	} else {
@@ -87,7 +90,8 @@ bool route_rules_validate(struct exchange *x)
 
 static json_t *one(struct exchange *x, struct admin_source *a, struct slice text, const char *slot)
 {
-	json_t *o = json_pack("{s:s,s:o}", "slot_name", slot, "content", admin_text(text)), *more = admin_validation(x->server, a, text);
+	json_t *o = json_pack("{s:s,s:o}", "slot_name", slot, "content", admin_text(text)),
+	       *more = admin_validation(x->server, a, text);
 	json_object_update(o, more);
 	json_decref(more);
 	return o;
@@ -108,7 +112,8 @@ static void run_current(struct exchange *x)
 	}
 	storage_source_state(storage, &state, &ignored);
 	admin_source_open(&a, x->server, &arena);
-	json_t *current = one(x, &a, active, admin_slot_name(&state)), *next = pending.p ? one(x, &a, pending, admin_slot_name(&state)) : json_null();
+	json_t *current = one(x, &a, active, admin_slot_name(&state)),
+	       *next = pending.p ? one(x, &a, pending, admin_slot_name(&state)) : json_null();
 	admin_answer_pretty(x, json_pack("{s:{s:o,s:o}}", "data", "current", current, "next", next));
 	admin_source_close(&a);
 	arena_free(&arena);

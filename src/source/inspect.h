@@ -18,7 +18,7 @@ struct source_facts {
 	bool standby;
 	bool superuser, may_replicate, bypasses_row_security;
 	uint64_t max_slots, used_slots, max_senders, used_senders;
-	int64_t max_slot_wal_keep_bytes; /* -1: no limit, or a server before 13 */
+	int64_t max_slot_wal_keep_bytes;                           /* -1: no limit, or a server before 13 */
 	bool publication, publication_whole, publication_via_root; /* exists; publishes all four kinds of change; PSYNC_S1143 */
 };
 bool source_facts(struct source_connection *c, struct arena *arena, struct source_facts *out, struct error *err);
@@ -28,13 +28,13 @@ struct inspected_table {
 	struct slice schema, name;
 	char replica_identity; /* d, i, f, n */
 	bool published, readable;
-	bool row_security; /* PSYNC_S1145 applies */
+	bool row_security;       /* PSYNC_S1145 applies */
 	const struct slice *key; /* columns of the replica identity; none: UPDATE and DELETE cannot be replicated */
 	size_t key_count;
 };
 /* In name order. */
-bool source_inspect(struct source_connection *c, const struct source_pattern *pattern, struct arena *arena, struct inspected_table **tables,
-                    size_t *count, struct error *err);
+bool source_inspect(struct source_connection *c, const struct source_pattern *pattern, struct arena *arena,
+                    struct inspected_table **tables, size_t *count, struct error *err);
 
 /* What stands in the way of replicating a table, in the words that operators know (http-api-and-operations 4.1). */
 struct table_problem {
@@ -55,7 +55,8 @@ struct source_slot {
 	int64_t safe_size; /* bytes; negative when the budget is overdrawn */
 	uint64_t confirmed_lsn, current_lsn;
 };
-bool source_slot_facts(struct source_connection *c, const char *slot, struct arena *arena, struct source_slot *out, struct error *err);
+bool source_slot_facts(struct source_connection *c, const char *slot, struct arena *arena, struct source_slot *out,
+                       struct error *err);
 
 /* Bits of sqlite_type (http-api-and-operations 4.2). */
 enum { SQLITE_TYPE_BLOB = 1, SQLITE_TYPE_TEXT = 2, SQLITE_TYPE_INTEGER = 4, SQLITE_TYPE_REAL = 8 };
@@ -70,6 +71,7 @@ struct schema_table {
 	size_t column_count;
 };
 /* Ordinary tables outside the system's schemas that the role may use, in name order. */
-bool source_schema(struct source_connection *c, struct arena *arena, struct schema_table **tables, size_t *count, struct error *err);
+bool source_schema(struct source_connection *c, struct arena *arena, struct schema_table **tables, size_t *count,
+                   struct error *err);
 
 #endif

@@ -23,22 +23,24 @@ static int64_t number(const PGresult *r, int row, int column)
 /* ---- settings ------------------------------------------------------------------------------------------------------------- */
 
 static const char facts_sql[] =
-	"SELECT current_user, pg_catalog.current_database(), pg_catalog.current_setting('wal_level'), pg_catalog.pg_is_in_recovery(),"
-	" r.rolsuper, r.rolreplication, r.rolbypassrls, pg_catalog.current_setting('max_replication_slots'),"
-	" (SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots), pg_catalog.current_setting('max_wal_senders'),"
-	" (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication),"
-	/* in MB, whatever unit it was written in */
-	" COALESCE((SELECT setting::pg_catalog.int8 FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size'), -1)"
-	" FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
+        "SELECT current_user, pg_catalog.current_database(), pg_catalog.current_setting('wal_level'), "
+        "pg_catalog.pg_is_in_recovery(),"
+        " r.rolsuper, r.rolreplication, r.rolbypassrls, pg_catalog.current_setting('max_replication_slots'),"
+        " (SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots), pg_catalog.current_setting('max_wal_senders'),"
+        " (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication),"
+        /* in MB, whatever unit it was written in */
+        " COALESCE((SELECT setting::pg_catalog.int8 FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size'), -1)"
+        " FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
 
 static bool publication_facts(struct link *l, struct source_facts *out, struct error *err)
 {
-	PGresult *r = link_query(l,
-	                         l->version >= 130000 ? "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot FROM "
-	                                                "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'"
-	                                              : "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, false FROM "
-	                                                "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'",
-	                         SHORT_TIMEOUT_MS, err);
+	PGresult *r =
+	        link_query(l,
+	                   l->version >= 130000 ? "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot FROM "
+	                                          "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'"
+	                                        : "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, false FROM "
+	                                          "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'",
+	                   SHORT_TIMEOUT_MS, err);
 	if (!r)
 		return false;
 	out->publication = PQntuples(r) > 0;
@@ -59,19 +61,19 @@ bool source_facts(struct source_connection *c, struct arena *arena, struct sourc
 	}
 	int64_t keep = number(r, 0, 11);
 	*out = (struct source_facts){
-		.version = c->link.version,
-		.user = copy(r, 0, 0, arena),
-		.database = copy(r, 0, 1, arena),
-		.wal_level = copy(r, 0, 2, arena),
-		.standby = pg_field_bool(r, 0, 3),
-		.superuser = pg_field_bool(r, 0, 4),
-		.may_replicate = pg_field_bool(r, 0, 5),
-		.bypasses_row_security = pg_field_bool(r, 0, 6),
-		.max_slots = pg_field_u64(r, 0, 7),
-		.used_slots = pg_field_u64(r, 0, 8),
-		.max_senders = pg_field_u64(r, 0, 9),
-		.used_senders = pg_field_u64(r, 0, 10),
-		.max_slot_wal_keep_bytes = keep < 0 ? -1 : keep * 1024 * 1024,
+	        .version = c->link.version,
+	        .user = copy(r, 0, 0, arena),
+	        .database = copy(r, 0, 1, arena),
+	        .wal_level = copy(r, 0, 2, arena),
+	        .standby = pg_field_bool(r, 0, 3),
+	        .superuser = pg_field_bool(r, 0, 4),
+	        .may_replicate = pg_field_bool(r, 0, 5),
+	        .bypasses_row_security = pg_field_bool(r, 0, 6),
+	        .max_slots = pg_field_u64(r, 0, 7),
+	        .used_slots = pg_field_u64(r, 0, 8),
+	        .max_senders = pg_field_u64(r, 0, 9),
+	        .used_senders = pg_field_u64(r, 0, 10),
+	        .max_slot_wal_keep_bytes = keep < 0 ? -1 : keep * 1024 * 1024,
 	};
 	PQclear(r);
 	return publication_facts(&c->link, out, err);
@@ -83,39 +85,41 @@ enum { T_OID, T_SCHEMA, T_NAME, T_IDENTITY, T_PUBLISHED, T_READABLE, T_ROW_SECUR
 
 /* One row a column of the replica identity; a table without any gives one with a null. */
 static const char tables_sql[] =
-	"SELECT c.oid, n.nspname, c.relname, c.relreplident,"
-	" EXISTS (SELECT FROM pg_catalog.pg_publication_tables p WHERE p.pubname = '" PUBLICATION "' AND p.schemaname = n.nspname AND"
-	" p.tablename = c.relname),"
-	" pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'),"
-	" c.relrowsecurity AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = current_user),"
-	" a.attname"
-	" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-	" LEFT JOIN LATERAL (SELECT (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1] AS keys FROM pg_catalog.pg_index i"
-	"  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL"
-	"  AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END LIMIT 1) ident ON true"
-	" LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
-	"  AND (c.relreplident = 'f' OR a.attnum = ANY (ident.keys))"
-	" WHERE c.relkind = 'r' AND ";
+        "SELECT c.oid, n.nspname, c.relname, c.relreplident,"
+        " EXISTS (SELECT FROM pg_catalog.pg_publication_tables p WHERE p.pubname = '" PUBLICATION
+        "' AND p.schemaname = n.nspname AND"
+        " p.tablename = c.relname),"
+        " pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'),"
+        " c.relrowsecurity AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = current_user),"
+        " a.attname"
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " LEFT JOIN LATERAL (SELECT (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1] AS keys FROM pg_catalog.pg_index i"
+        "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL"
+        "  AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END LIMIT 1) ident ON "
+        "true"
+        " LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+        "  AND (c.relreplident = 'f' OR a.attnum = ANY (ident.keys))"
+        " WHERE c.relkind = 'r' AND ";
 
 static void read_table(const PGresult *r, int first, int end, struct arena *arena, struct inspected_table *out)
 {
 	struct slice *key = arena_array(arena, struct slice, (size_t)(end - first));
 	*out = (struct inspected_table){
-		.schema = copy(r, first, T_SCHEMA, arena),
-		.name = copy(r, first, T_NAME, arena),
-		.replica_identity = PQgetvalue(r, first, T_IDENTITY)[0],
-		.published = pg_field_bool(r, first, T_PUBLISHED),
-		.readable = pg_field_bool(r, first, T_READABLE),
-		.row_security = pg_field_bool(r, first, T_ROW_SECURITY),
-		.key = key,
+	        .schema = copy(r, first, T_SCHEMA, arena),
+	        .name = copy(r, first, T_NAME, arena),
+	        .replica_identity = PQgetvalue(r, first, T_IDENTITY)[0],
+	        .published = pg_field_bool(r, first, T_PUBLISHED),
+	        .readable = pg_field_bool(r, first, T_READABLE),
+	        .row_security = pg_field_bool(r, first, T_ROW_SECURITY),
+	        .key = key,
 	};
 	for (int row = first; row < end; row++)
 		if (!PQgetisnull(r, row, T_KEY))
 			key[out->key_count++] = copy(r, row, T_KEY, arena);
 }
 
-bool source_inspect(struct source_connection *c, const struct source_pattern *pattern, struct arena *arena, struct inspected_table **tables,
-                    size_t *count, struct error *err)
+bool source_inspect(struct source_connection *c, const struct source_pattern *pattern, struct arena *arena,
+                    struct inspected_table **tables, size_t *count, struct error *err)
 {
 	struct buf sql = {0};
 	buf_lit(&sql, tables_sql);
@@ -140,11 +144,13 @@ bool source_inspect(struct source_connection *c, const struct source_pattern *pa
 
 /* ---- slot ----------------------------------------------------------------------------------------------------------------- */
 
-bool source_slot_facts(struct source_connection *c, const char *slot, struct arena *arena, struct source_slot *out, struct error *err)
+bool source_slot_facts(struct source_connection *c, const char *slot, struct arena *arena, struct source_slot *out,
+                       struct error *err)
 {
 	struct buf sql = {0};
-	buf_lit(&sql, "SELECT pg_catalog.pg_current_wal_lsn() AS now, s.* FROM (SELECT) one LEFT JOIN pg_catalog.pg_replication_slots s"
-	              " ON s.slot_name = ");
+	buf_lit(&sql,
+	        "SELECT pg_catalog.pg_current_wal_lsn() AS now, s.* FROM (SELECT) one LEFT JOIN pg_catalog.pg_replication_slots s"
+	        " ON s.slot_name = ");
 	sql_literal(&sql, slice_cstr(slot));
 	buf_putc(&sql, '\0');
 	PGresult *r = link_query(&c->link, sql.p, SHORT_TIMEOUT_MS, err);
@@ -171,15 +177,17 @@ bool source_slot_facts(struct source_connection *c, const char *slot, struct are
 /* ---- schema --------------------------------------------------------------------------------------------------------------- */
 
 static const char schema_sql[] =
-	"SELECT c.oid, n.nspname, c.relname, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),"
-	" CASE WHEN e.oid IS NULL THEN t.typname ELSE e.typname || '[]' END, a.atttypid"
-	" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-	" LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
-	" LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
-	" LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'"
-	" WHERE c.relkind = 'r' AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_') AND n.nspname <> 'information_schema'"
-	" AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE, DELETE')"
-	" ORDER BY n.nspname, c.relname, a.attnum";
+        "SELECT c.oid, n.nspname, c.relname, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),"
+        " CASE WHEN e.oid IS NULL THEN t.typname ELSE e.typname || '[]' END, a.atttypid"
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+        " LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
+        " LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'"
+        " WHERE c.relkind = 'r' AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_') AND n.nspname <> "
+        "'information_schema'"
+        " AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE, "
+        "DELETE')"
+        " ORDER BY n.nspname, c.relname, a.attnum";
 
 /* Built-in types by oid: bool, int8, int2, int4, oid; float4, float8; bytea. Everything else arrives as text. */
 static int sqlite_type(uint64_t oid)
@@ -201,7 +209,8 @@ static int sqlite_type(uint64_t oid)
 	}
 }
 
-bool source_schema(struct source_connection *c, struct arena *arena, struct schema_table **tables, size_t *count, struct error *err)
+bool source_schema(struct source_connection *c, struct arena *arena, struct schema_table **tables, size_t *count,
+                   struct error *err)
 {
 	PGresult *r = link_query(&c->link, schema_sql, SOCKET_TIMEOUT_MS, err);
 	if (!r)
@@ -215,7 +224,8 @@ bool source_schema(struct source_connection *c, struct arena *arena, struct sche
 			(*tables)[(*count)++] = (struct schema_table){copy(r, i, 1, arena), copy(r, i, 2, arena), columns, 0};
 		if (PQgetisnull(r, i, 3))
 			continue;
-		*columns++ = (struct schema_column){copy(r, i, 3, arena), copy(r, i, 4, arena), copy(r, i, 5, arena), sqlite_type(pg_field_u64(r, i, 6))};
+		*columns++ = (struct schema_column){copy(r, i, 3, arena), copy(r, i, 4, arena), copy(r, i, 5, arena),
+		                                    sqlite_type(pg_field_u64(r, i, 6))};
 		(*tables)[*count - 1].column_count++;
 	}
 	PQclear(r);

@@ -32,7 +32,8 @@ static void ranges_hold_their_addresses(void **state)
 static void local_is_all_but_public_unicast(void **state)
 {
 	(void)state;
-	static const char *const local[] = {"127.0.0.1", "10.0.0.1", "100.64.0.1", "169.254.1.1", "224.0.0.1", "::1", "fe80::1", "fc00::1", "::ffff:8.8.8.8"};
+	static const char *const local[] = {"127.0.0.1", "10.0.0.1", "100.64.0.1", "169.254.1.1",   "224.0.0.1",
+	                                    "::1",       "fe80::1",  "fc00::1",    "::ffff:8.8.8.8"};
 	for (size_t i = 0; i < sizeof(local) / sizeof(*local); i++)
 		assert_int_equal(check(local[i], "local"), IP_REFUSED);
 	assert_int_equal(check("8.8.8.8", "local"), IP_ALLOWED);
@@ -49,7 +50,8 @@ static void what_is_no_range_is_told(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(ranges_hold_their_addresses), cmocka_unit_test(local_is_all_but_public_unicast),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(ranges_hold_their_addresses),
+	                                   cmocka_unit_test(local_is_all_but_public_unicast),
 	                                   cmocka_unit_test(what_is_no_range_is_told)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
