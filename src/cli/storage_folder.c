@@ -67,7 +67,8 @@ enum folder_state storage_folder_state(const struct config *config, long *pid, u
 		return FOLDER_BAD;
 	}
 	if (!S_ISDIR(st.st_mode) || access(path, R_OK | W_OK | X_OK) != 0) {
-		error_set(err, "", "the store's folder %s %s", path, S_ISDIR(st.st_mode) ? "cannot be read and written" : "is not a folder");
+		error_set(err, "", "the store's folder %s %s", path,
+		          S_ISDIR(st.st_mode) ? "cannot be read and written" : "is not a folder");
 		return FOLDER_BAD;
 	}
 	if (statvfs(path, &fs) == 0)
