@@ -94,6 +94,7 @@ struct backend_ops {
 	struct storage_reader *(*read_begin)(struct backend *b, struct error *err);
 	void (*read_end)(struct storage_reader *r);
 	uint32_t (*read_bucket)(struct storage_reader *r, uint32_t definition, struct slice keys);
+	bool (*read_bucket_name)(struct storage_reader *r, uint32_t bucket, uint32_t *definition, struct slice *keys);
 	bool (*read_checksum)(struct storage_reader *r, uint32_t bucket, uint64_t c, struct bucket_checksum *out,
 	                      struct error *err);
 	struct op_cursor *(*read_ops)(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to,

@@ -118,6 +118,11 @@ uint32_t reader_bucket(struct storage_reader *r, uint32_t definition, struct sli
 	return r->backend->ops->read_bucket(r, definition, keys);
 }
 
+bool reader_bucket_name(struct storage_reader *r, uint32_t bucket, uint32_t *definition, struct slice *keys)
+{
+	return r->backend->ops->read_bucket_name(r, bucket, definition, keys);
+}
+
 bool reader_checksum(struct storage_reader *r, uint32_t bucket, uint64_t c, struct bucket_checksum *out, struct error *err)
 {
 	return r->backend->ops->read_checksum(r, bucket, c, out, err);

@@ -70,8 +70,8 @@ struct storage_news {
 
 uint64_t lookup_hash(uint32_t definition_number, struct slice key);
 
-/* The callback runs on the thread that made the news (replication or request thread) and must not block or call storage. One
- * subscriber (the session hub). */
+/* The callback runs on the thread that made the news (replication or request thread) and must not block, nor call storage but for
+ * reading the snapshot of that moment. One subscriber (the session hub). */
 void storage_subscribe(struct storage *s, void (*callback)(void *ctx, const struct storage_news *news), void *ctx);
 
 /* ---- plans and definitions (incremental-deploy.md) --------------------------------------------------------------------- */
@@ -245,6 +245,8 @@ void storage_read_end(struct storage_reader *r);
 
 /* 0 if the bucket never had an operation. The number is for ever. */
 uint32_t reader_bucket(struct storage_reader *r, uint32_t definition, struct slice keys);
+/* The way back; keys live until read_end. False: there is no such bucket. */
+bool reader_bucket_name(struct storage_reader *r, uint32_t bucket, uint32_t *definition, struct slice *keys);
 
 struct bucket_checksum {
 	uint32_t checksum; /* print as signed */

@@ -1,7 +1,7 @@
 /*
  * hub.c: from storage news to the sessions that they concern.
  *
- * Three indexes (bucket number, lookup hash, user) map a key to an entry with a list of links. An announcement marks the members
+ * Four indexes (bucket number, name of a bucket that does not exist yet, lookup hash, user) map a key to an entry with a list of links. An announcement marks the members
  * under the hub's lock, in time proportional to their number, and calls wake afterwards, so that steps do not wait for it. A second
  * lock is held during a whole announcement and by whoever takes a member away: a session cannot disappear while it is being woken.
  */
@@ -19,6 +19,7 @@
 /* Scratch beyond these is given back to malloc. */
 #define MAX_IDLE_SCRATCH 8
 #define MAX_IDLE_SCRATCH_BYTES ((size_t)4 << 20)
+#define MAX_NEW_NAMES 4096 /* of one announcement; beyond, everybody who waits for a bucket looks for himself */
 #define DEFAULT_CACHE_BYTES ((size_t)32 << 20)
 
 struct hub_entry {
@@ -39,8 +40,8 @@ struct session_hub {
 	uint64_t sequence;
 	bool shutdown;
 	uint32_t greatest_bucket; /* of those seen in news */
-	struct hub_entry *buckets, *lookups, *users;
-	struct hub_member *members, *absent;
+	struct hub_entry *buckets, *absent, *lookups, *users;
+	struct hub_member *members;
 	size_t member_count;
 	_Atomic uint64_t newest_op;
 	_Atomic bool started; /* there is a checkpoint */
@@ -188,17 +189,6 @@ void hub_add(struct session_hub *h, struct hub_member *m, const struct user_key 
 	pthread_mutex_unlock(&h->lock);
 }
 
-static void leave_absent(struct hub_member *m)
-{
-	if (!m->absent_previous)
-		return;
-	*m->absent_previous = m->absent_next;
-	if (m->absent_next)
-		m->absent_next->absent_previous = m->absent_previous;
-	m->absent_next = NULL;
-	m->absent_previous = NULL;
-}
-
 void hub_remove(struct session_hub *h, struct hub_member *m)
 {
 	pthread_mutex_lock(&h->announcing);
@@ -207,7 +197,6 @@ void hub_remove(struct session_hub *h, struct hub_member *m)
 	if (m->next)
 		m->next->previous = m->previous;
 	h->member_count--;
-	leave_absent(m);
 	link_out(&m->user);
 	pthread_mutex_unlock(&h->lock);
 	pthread_mutex_unlock(&h->announcing);
@@ -262,6 +251,15 @@ void hub_link_bucket(struct session_hub *h, struct hub_member *m, struct hub_buc
 	pthread_mutex_unlock(&h->lock);
 }
 
+void hub_link_absent(struct session_hub *h, struct hub_member *m, struct hub_bucket_link *link, uint64_t hash, uint64_t sequence)
+{
+	pthread_mutex_lock(&h->lock);
+	link_in(&h->absent, hash, &link->link, m);
+	if (h->sequence != sequence)
+		atomic_fetch_or(&m->flags, HUB_ABSENT);
+	pthread_mutex_unlock(&h->lock);
+}
+
 bool hub_bucket_is_shared(struct session_hub *h, const struct hub_bucket_link *link)
 {
 	pthread_mutex_lock(&h->lock);
@@ -301,23 +299,6 @@ void hub_unlink_lookup(struct session_hub *h, struct hub_link *link)
 	pthread_mutex_unlock(&h->lock);
 }
 
-void hub_set_absent(struct session_hub *h, struct hub_member *m, bool absent, uint64_t sequence)
-{
-	pthread_mutex_lock(&h->lock);
-	if (!absent) {
-		leave_absent(m);
-	} else if (!m->absent_previous) {
-		m->absent_next = h->absent;
-		m->absent_previous = &h->absent;
-		if (h->absent)
-			h->absent->absent_previous = &m->absent_next;
-		h->absent = m;
-	}
-	if (absent && h->sequence != sequence)
-		atomic_fetch_or(&m->flags, HUB_ABSENT);
-	pthread_mutex_unlock(&h->lock);
-}
-
 /* ---- announcements ------------------------------------------------------------------------------------------------------------ */
 
 static void mark(struct hub_member *m, unsigned flag, struct hub_member **to_wake)
@@ -337,20 +318,55 @@ static void mark_entry(struct hub_entry *e, unsigned flag, struct hub_member **t
 	}
 }
 
-/* Bucket numbers come from an ascending sequence: only one beyond all that were seen can be new. */
-static void mark_buckets(struct session_hub *h, const struct storage_news *news, struct hub_member **to_wake)
+/* Buckets that came into being, by the hash of their names. */
+struct new_buckets {
+	uint64_t *hashes;
+	size_t count;
+	bool unknown; /* there are some, and the names are not at hand */
+};
+
+/* Bucket numbers come from an ascending sequence: only one beyond all that were seen can be new. Names are read before the lock is
+ * taken, and only when somebody waits. */
+static void read_new_names(struct session_hub *h, const struct storage_news *news, struct new_buckets *out)
 {
-	uint32_t greatest = h->greatest_bucket;
+	struct error ignored;
+	uint32_t definition, greatest;
+	struct slice keys;
+	size_t fresh = 0;
+	pthread_mutex_lock(&h->lock);
+	greatest = h->greatest_bucket;
+	bool waited_for = h->absent != NULL;
+	pthread_mutex_unlock(&h->lock);
+	for (size_t i = 0; i < news->bucket_count; i++)
+		fresh += news->buckets[i] > greatest;
+	if (!fresh)
+		return;
+	out->unknown = true;
+	struct storage_reader *reader = waited_for && fresh <= MAX_NEW_NAMES ? storage_read_begin(h->storage, &ignored) : NULL;
+	if (!reader)
+		return;
+	out->hashes = xmalloc(sizeof(*out->hashes) * fresh);
+	for (size_t i = 0; i < news->bucket_count; i++)
+		if (news->buckets[i] > greatest && reader_bucket_name(reader, news->buckets[i], &definition, &keys))
+			out->hashes[out->count++] = lookup_hash(definition, keys);
+	out->unknown = out->count < fresh;
+	storage_read_end(reader);
+}
+
+static void mark_buckets(struct session_hub *h, const struct storage_news *news, const struct new_buckets *new,
+                         struct hub_member **to_wake)
+{
+	struct hub_entry *e, *next;
 	for (size_t i = 0; i < news->bucket_count; i++) {
 		mark_entry(find_entry(h->buckets, news->buckets[i]), HUB_BUCKETS, to_wake);
-		if (news->buckets[i] > greatest)
-			greatest = news->buckets[i];
+		if (news->buckets[i] > h->greatest_bucket)
+			h->greatest_bucket = news->buckets[i];
 	}
-	if (greatest == h->greatest_bucket)
-		return;
-	h->greatest_bucket = greatest;
-	for (struct hub_member *m = h->absent; m; m = m->absent_next)
-		mark(m, HUB_ABSENT, to_wake);
+	for (size_t i = 0; i < new->count; i++)
+		mark_entry(find_entry(h->absent, new->hashes[i]), HUB_ABSENT, to_wake);
+	if (new->unknown)
+		HASH_ITER (hh, h->absent, e, next)
+			mark_entry(e, HUB_ABSENT, to_wake);
 }
 
 static void mark_all(struct session_hub *h, unsigned flags, struct hub_member **to_wake)
@@ -380,7 +396,9 @@ void session_hub_news(void *hub, const struct storage_news *news)
 {
 	struct session_hub *h = hub;
 	struct hub_member *to_wake = NULL;
+	struct new_buckets new = {0};
 	pthread_mutex_lock(&h->announcing);
+	read_new_names(h, news, &new);
 	pthread_mutex_lock(&h->lock);
 	bool newer = is_newer(&news->checkpoint, &h->checkpoint, news->everything);
 	bool plan = newer && news->checkpoint.plan_id != h->checkpoint.plan_id;
@@ -389,7 +407,7 @@ void session_hub_news(void *hub, const struct storage_news *news)
 	h->sequence++;
 	if (news->everything || plan)
 		mark_all(h, (news->everything ? HUB_EVERYTHING : 0) | (plan ? HUB_PLAN : 0), &to_wake);
-	mark_buckets(h, news, &to_wake);
+	mark_buckets(h, news, &new, &to_wake);
 	for (size_t i = 0; i < news->lookup_count; i++)
 		mark_entry(find_entry(h->lookups, news->lookups[i]), HUB_LOOKUPS, &to_wake);
 	for (size_t i = 0; i < news->user_count; i++)
@@ -397,6 +415,7 @@ void session_hub_news(void *hub, const struct storage_news *news)
 	pthread_mutex_unlock(&h->lock);
 	wake_all(h, to_wake);
 	pthread_mutex_unlock(&h->announcing);
+	free(new.hashes);
 }
 
 void session_hub_shutdown(struct session_hub *h)

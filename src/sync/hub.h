@@ -46,8 +46,6 @@ struct hub_member {
 	_Atomic unsigned flags;
 	void *owner;                         /* wake's argument */
 	struct hub_member *next, **previous; /* of all members; the hub's lock */
-	struct hub_member *absent_next,
-	        **absent_previous;       /* of those that wait for a bucket to come into being; the hub's lock */
 	struct hub_member *wake_next;    /* only inside one announcement */
 	struct hub_bucket_link *changed; /* the hub's lock */
 	struct hub_link user;
@@ -81,12 +79,14 @@ uint64_t hub_newest_op(struct session_hub *h);
 /* sequence: of the view under which the thing was found. */
 void hub_link_bucket(struct session_hub *h, struct hub_member *m, struct hub_bucket_link *link, uint32_t number,
                      uint64_t sequence);
+/* The same for a bucket that has no operation so far, and so no number: waits until it comes into being. hash: lookup_hash() of its
+ * definition and keys. Unlinked like the others. */
+void hub_link_absent(struct session_hub *h, struct hub_member *m, struct hub_bucket_link *link, uint64_t hash, uint64_t sequence);
 void hub_unlink_bucket(struct session_hub *h, struct hub_bucket_link *link);
 /* Do other sessions have this bucket, too? */
 bool hub_bucket_is_shared(struct session_hub *h, const struct hub_bucket_link *link);
 void hub_link_lookup(struct session_hub *h, struct hub_member *m, struct hub_link *link, uint64_t hash, uint64_t sequence);
 void hub_unlink_lookup(struct session_hub *h, struct hub_link *link);
-void hub_set_absent(struct session_hub *h, struct hub_member *m, bool absent, uint64_t sequence);
 
 struct scratch *hub_scratch(struct session_hub *h);
 void hub_scratch_return(struct session_hub *h, struct scratch *s);

@@ -151,7 +151,7 @@ struct session_bucket *session_bucket_new(struct slice name, const struct bucket
 
 void session_bucket_free(struct session *s, struct session_bucket *b)
 {
-	if (b->number)
+	if (b->link.link.entry)
 		hub_unlink_bucket(s->hub, &b->link);
 	free(b);
 }

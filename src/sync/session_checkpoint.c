@@ -316,10 +316,15 @@ static void write_line(struct step *t, const struct draft *d, bool full)
 
 static void set_number(struct session *s, struct session_bucket *b, uint32_t number, uint64_t sequence)
 {
-	if (b->number == number)
-		return;
-	b->number = number;
-	hub_link_bucket(s->hub, &s->member, &b->link, number, sequence);
+	if (b->number != number) {
+		if (b->link.link.entry)
+			hub_unlink_bucket(s->hub, &b->link);
+		b->number = number;
+		hub_link_bucket(s->hub, &s->member, &b->link, number, sequence);
+	} else if (number == 0 && !b->link.link.entry) {
+		uint64_t hash = lookup_hash(b->definition, slice_drop(session_bucket_name(b), b->keys_at));
+		hub_link_absent(s->hub, &s->member, &b->link, hash, sequence);
+	}
 }
 
 /* A bucket for a candidate that was listed in the line. What it was before the line is replaced. */
@@ -435,14 +440,11 @@ static void follow_lookups(struct session *s, const struct draft *d)
 /* Registrations that depend on the draft, whether it gave a line or not. */
 static void follow_registrations(struct session *s, const struct draft *d)
 {
-	bool absent = false;
 	for (size_t i = 0; i < d->count; i++) {
 		struct session_bucket *b = d->candidates[i].known;
 		b->dirty = false;
 		set_number(s, b, d->candidates[i].number, d->view.sequence);
-		absent = absent || b->number == 0;
 	}
-	hub_set_absent(s->hub, &s->member, absent, d->view.sequence);
 	if (d->resolved)
 		follow_lookups(s, d);
 	s->pending = 0;

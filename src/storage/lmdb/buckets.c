@@ -151,6 +151,17 @@ uint32_t lmdb_read_bucket(struct storage_reader *base, uint32_t definition, stru
 	return find_number(lmdb_of(base->backend), r->txn, definition, keys, &number, NULL) == 1 ? number : 0;
 }
 
+bool lmdb_read_bucket_name(struct storage_reader *base, uint32_t bucket, uint32_t *definition, struct slice *keys)
+{
+	struct lmdb_reader *r = (struct lmdb_reader *)base;
+	MDB_val v;
+	if (read_bucket_record(lmdb_of(base->backend), r->txn, bucket, &v, NULL) != 1)
+		return false;
+	*definition = be32_get((const uint8_t *)v.mv_data + 20);
+	*keys = slice_drop(val_slice(v), BUCKET_HEAD);
+	return true;
+}
+
 /* ---- the writer's cache ---- */
 
 static struct cached_bucket *cache_add(struct lmdb_buckets *cache, uint32_t number, uint32_t definition, struct slice keys)

@@ -319,6 +319,7 @@ static const struct backend_ops *make_ops(void)
 	ops->read_begin = read_begin;
 	ops->read_end = read_end;
 	ops->read_bucket = lmdb_read_bucket;
+	ops->read_bucket_name = lmdb_read_bucket_name;
 	ops->read_checksum = lmdb_read_checksum;
 	ops->read_ops = lmdb_read_ops;
 	ops->read_lookup = lmdb_read_lookup;

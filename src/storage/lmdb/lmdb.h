@@ -79,6 +79,7 @@ bool lmdb_buckets_flush(struct lmdb_backend *b, struct error *err);
 void lmdb_buckets_committed(struct lmdb_backend *b, struct changed_buckets *changed);
 void lmdb_buckets_rollback(struct lmdb_backend *b);
 uint32_t lmdb_read_bucket(struct storage_reader *r, uint32_t definition, struct slice keys);
+bool lmdb_read_bucket_name(struct storage_reader *r, uint32_t bucket, uint32_t *definition, struct slice *keys);
 struct bucket_totals {
 	uint64_t count, last_op;
 	uint32_t sum;

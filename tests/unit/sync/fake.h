@@ -156,6 +156,7 @@ struct storage {
 	struct fake_ack acks[64];
 	size_t ack_count;
 	void (*callback)(void *ctx, const struct storage_news *news);
+	_Atomic bool announcing; /* what the hub reads then is no occasion for more news */
 	void *ctx;
 	_Atomic int readers;
 	_Atomic uint64_t reads; /* checksums and cursors asked for */
@@ -220,7 +221,7 @@ struct storage_reader *storage_read_begin(struct storage *s, struct error *err)
 		error_set(err, "", "storage is gone");
 		return NULL;
 	}
-	if (s->on_read)
+	if (s->on_read && !s->announcing)
 		s->on_read(s);
 	pthread_rwlock_rdlock(&s->lock);
 	struct storage_reader *r = xcalloc(1, sizeof(*r));
@@ -247,6 +248,15 @@ static uint32_t fake_bucket_number(struct storage *s, uint32_t definition, struc
 uint32_t reader_bucket(struct storage_reader *r, uint32_t definition, struct slice keys)
 {
 	return fake_bucket_number(r->s, definition, keys);
+}
+
+bool reader_bucket_name(struct storage_reader *r, uint32_t bucket, uint32_t *definition, struct slice *keys)
+{
+	if (bucket == 0 || bucket > r->s->bucket_count)
+		return false;
+	*definition = r->s->buckets[bucket - 1].definition;
+	*keys = slice_cstr(r->s->buckets[bucket - 1].keys);
+	return true;
 }
 
 bool reader_checksum(struct storage_reader *r, uint32_t bucket, uint64_t c, struct bucket_checksum *out, struct error *err)
@@ -458,8 +468,10 @@ static inline void fake_announce(struct storage *s, bool everything)
 			s->acks[i].passed = true;
 		}
 	news.checkpoint = s->checkpoint;
+	s->announcing = true;
 	if (s->callback)
 		s->callback(s->ctx, &news);
+	s->announcing = false;
 }
 
 /* All that was added is visible now; the position goes up by one. */

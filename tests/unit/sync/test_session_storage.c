@@ -198,8 +198,12 @@ static void test_rows_to_lines(void **state)
 	commit(f);
 	client_run(c);
 	assert_int_equal(bucket_like(c, "mine[\"l3\"]")->count, 0);
+	write_row(f, TODOS, "t8", "l4"); /* another list's first: nobody waits for it */
+	commit(f);
+	assert_int_equal(c->wakes, 0);
 	write_row(f, TODOS, "t9", "l3");
 	commit(f);
+	assert_int_equal(c->wakes, 1);
 	client_run(c);
 	assert_int_equal(bucket_like(c, "mine[\"l3\"]")->count, 1);
 	assert_true(c->last_op == c->complete_op);
@@ -267,6 +271,40 @@ static void test_deploys(void **state)
 	assert_true(c->last_op == c->complete_op);
 }
 
+/* incremental-deploy 7.4 and 7.6: in the middle of a download a deploy takes one bucket away and keeps the other. */
+static void test_deploy_in_a_download(void **state)
+{
+	struct fixture *f = *state;
+	struct client *c = &f->client;
+	char text[2000], id[16];
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	write_row(f, LISTS, "l1", "u1");
+	write_row(f, TODOS, "t1", "l1");
+	for (int i = 0; i < 4000; i++) {
+		snprintf(id, sizeof(id), "n%d", i);
+		write_row(f, NOTES, id, text);
+		arena_reset(&f->arena);
+	}
+	commit(f);
+	client_open(c);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(client_step(c, 100000, SIZE_MAX), SESSION_MORE);
+	uint64_t before = c->operations;
+	assert_in_range(before, 1, 3999);
+	assert_int_equal(c->completes, 0);
+	/* The same without the notes. */
+	deploy(f, "bucket_definitions:\n  mine:\n    parameters: SELECT id AS list_id FROM lists WHERE owner_id = request.user_id()\n"
+	          "    data:\n      - SELECT * FROM todos WHERE list_id = bucket.list_id\n");
+	buf_clear(&c->text);
+	assert_int_equal(client_run(c), SESSION_IDLE);
+	assert_null(bucket_like(c, "notes[]"));
+	assert_int_equal(bucket_like(c, "mine[\"l1\"]")->count, 1);
+	assert_int_equal(c->operations, before + 1);
+	assert_int_equal(c->completes, 1);
+	assert_int_equal(c->complete_op, c->last_op);
+}
+
 /* Bulk, to see that a reader and a session of real size work together; the figure is for information. */
 static void test_bulk(void **state)
 {
@@ -315,6 +353,7 @@ int main(void)
 	        TEST(test_rows_to_lines),
 	        TEST(test_acknowledged_request),
 	        TEST(test_deploys),
+	        TEST(test_deploy_in_a_download),
 	        TEST(test_bulk),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
