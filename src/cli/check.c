@@ -121,6 +121,14 @@ static void check_port(struct check_list *l, const char *key, int port, bool run
 		close(fd);
 }
 
+static void check_tls(struct check_list *l, const struct config *c)
+{
+	const char *files[] = {c->tls.certificate, c->tls.private_key};
+	for (size_t i = 0; i < 2; i++)
+		if (files[i] && access(files[i], R_OK) != 0)
+			check_add(l, CHECK_ERROR, "ports", NULL, "tls.%s: %s: %s", i ? "private_key" : "certificate", files[i], strerror(errno));
+}
+
 /* The text if it compiles, for the comparison with the schema. */
 static char *check_sync_config(struct check_list *l, const struct config *c)
 {
@@ -168,6 +176,7 @@ int cli_check(int argc, char **argv)
 	check_port(&list, "port", c->port, running);
 	if (c->prometheus_port)
 		check_port(&list, "telemetry.prometheus_port", c->prometheus_port, running);
+	check_tls(&list, c);
 	char *text = check_sync_config(&list, c);
 	check_source(&list, c, text);
 	check_list_print(&list, json);

@@ -235,7 +235,7 @@ static bool ask_config(struct pull *p, const struct config_arguments *arguments,
 		return false;
 	bool ok = true;
 	if (!p->url) {
-		buf_printf(url, "http://127.0.0.1:%d", config->port);
+		buf_printf(url, "http%s://127.0.0.1:%d", config->tls.certificate ? "s" : "", config->port);
 		buf_putc(url, '\0');
 		p->url = url->p;
 	}
