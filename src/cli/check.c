@@ -13,6 +13,7 @@
 #include "cli/storage_folder.h"
 #include "cli/sync_config.h"
 #include "cli/wiring.h"
+#include "server/tls.h"
 
 #define LITTLE_SPACE ((uint64_t)1 << 30)
 
@@ -123,10 +124,15 @@ static void check_port(struct check_list *l, const char *key, int port, bool run
 
 static void check_tls(struct check_list *l, const struct config *c)
 {
-	const char *files[] = {c->tls.certificate, c->tls.private_key};
-	for (size_t i = 0; i < 2; i++)
-		if (files[i] && access(files[i], R_OK) != 0)
-			check_add(l, CHECK_ERROR, "ports", NULL, "tls.%s: %s: %s", i ? "private_key" : "certificate", files[i], strerror(errno));
+	struct error err = {.code = ""};
+	if (!c->tls.certificate)
+		return;
+	struct tls_context *tls = tls_context_new(c->tls.certificate, c->tls.private_key, &err);
+	if (tls)
+		check_add(l, CHECK_OK, "ports", NULL, "the TLS certificate and its key can be used");
+	else
+		check_add(l, CHECK_ERROR, "ports", NULL, "%s", err.message);
+	tls_context_free(tls);
 }
 
 /* The text if it compiles, for the comparison with the schema. */

@@ -158,6 +158,7 @@ static void fill_admin(struct service *s)
 	        .connection_id = s->source ? p->id : "default",
 	        .connection_tag = s->source ? p->tag : "default",
 	        .source_uri = s->source_uri,
+	        .debug_api = s->source && p->debug_api,
 	        .sync_config_configured = s->configured,
 	        .replication = tell_replication,
 	        .deploy = deploy,

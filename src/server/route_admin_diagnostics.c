@@ -141,6 +141,35 @@ bool route_admin_schema(struct exchange *x)
 	return admin_begin(x, run_schema);
 }
 
+/* ---- execute-sql (deprecated) --------------------------------------------------------------------------------------------------- */
+
+static void run_execute_sql(struct exchange *x)
+{
+	const char *why = x->server->options.admin && x->server->options.admin->debug_api
+	                          ? "SQL querying is not supported by this service"
+	                          : "SQL querying is not enabled";
+	admin_answer(x, json_pack("{s:b,s:{s:[],s:[]},s:s}", "success", 0, "results", "columns", "rows", "error", why));
+}
+
+bool route_admin_execute_sql(struct exchange *x)
+{
+	json_t *p = admin_parameters(x);
+	if (!p)
+		return true;
+	struct complaints c = {0};
+	const json_t *sql = json_object_get(p, "sql");
+	if (!sql)
+		complain(&c, " must have required property 'sql'");
+	else if (!json_is_object(sql))
+		complain(&c, "/sql: type must be object");
+	else if (!json_object_get(sql, "args"))
+		complain(&c, "/sql must have required property 'args'");
+	else if (!json_object_get(sql, "query"))
+		complain(&c, "/sql must have required property 'query'");
+	json_decref(p);
+	return complaints_answer(&c, &x->response) || admin_begin(x, run_execute_sql);
+}
+
 /* ---- validate --------------------------------------------------------------------------------------------------------------------- */
 
 static void run_validate(struct exchange *x)

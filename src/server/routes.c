@@ -24,6 +24,7 @@ static const struct route routes[] = {
         {.method = "GET", .path = SLICE_INIT("/api/admin/v1/connections"), .handle = route_admin_connections},
         {.method = "POST", .path = SLICE_INIT("/api/admin/v1/schema"), .handle = route_admin_schema},
         {.method = "POST", .path = SLICE_INIT("/api/admin/v1/validate"), .handle = route_admin_validate},
+        {.method = "POST", .path = SLICE_INIT("/api/admin/v1/execute-sql"), .handle = route_admin_execute_sql},
         {.method = "POST", .path = SLICE_INIT("/api/sync-rules/v1/deploy"), .handle = route_rules_deploy, .yaml = true},
         {.method = "POST", .path = SLICE_INIT("/api/sync-rules/v1/validate"), .handle = route_rules_validate, .yaml = true},
         {.method = "GET", .path = SLICE_INIT("/api/sync-rules/v1/current"), .handle = route_rules_current},

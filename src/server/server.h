@@ -30,6 +30,7 @@ struct server_admin {
 	struct source *source; /* one of their own, which the server interrupts when it stops; NULL: none is configured */
 	const char *connection_id, *connection_tag;
 	const char *source_uri; /* postgresql://host:port/database, no user, no password */
+	bool debug_api;              /* of the connection: execute-sql was asked for */
 	bool sync_config_configured; /* deploying over HTTP is refused (PSYNC_S4105) */
 	/* Called on admin threads. */
 	void (*replication)(void *ctx, struct server_replication *out);

@@ -147,6 +147,12 @@ describe('with a sync config in the configuration', () => {
     });
   });
 
+  test('execute-sql is not there, and says so in its own way', async () => {
+    const r = await post(w, '/api/admin/v1/execute-sql', { sql: { query: 'select 1', args: [] } });
+    assert.deepEqual([r.status, r.json], [200, { data: { success: false, results: { columns: [], rows: [] }, error: 'SQL querying is not enabled' } }]);
+    assert.equal((await post(w, '/api/admin/v1/execute-sql', { sql: { query: 'select 1' } })).json.error.details, '["/sql must have required property \'args\'"]');
+  });
+
   test('more calls than may wait are refused', async () => {
     const all = await Promise.all(Array.from({ length: 120 }, () => fetch(`${w.url}/api/admin/v1/schema`, { method: 'POST', headers: { authorization: `Token ${ADMIN}` } })));
     const statuses = all.map((r) => r.status);
