@@ -169,7 +169,7 @@ static struct bound_source bind_source(struct binder *x, const struct row_source
 	names->schema = arena_copy(arena, x->columns->schema);
 	names->name = arena_copy(arena, x->columns->table);
 	names->suffix = p->table_wildcard ? slice_drop(names->name, p->table.n) : SLICE("");
-	struct bound_source out = {.source = s, .slots = slots, .names = *names};
+	struct bound_source out = {.source = s, .slots = slots, .names = *names, .key_group = NO_KEY_GROUP};
 	out.object_type = s->output_table.p ? s->output_table : names->name;
 	out.output = bind_output(x, s, slots, names);
 	return out;
@@ -193,6 +193,48 @@ static void bind_definitions(struct binder *x)
 			}
 		}
 	}
+}
+
+/* Different lists of key columns that are looked for; sources beyond them write their keys themselves. */
+#define MAX_KEY_GROUPS 64
+
+static bool plain_keys(const struct row_source *s)
+{
+	if (!s->keys || s->function_count)
+		return false;
+	for (size_t i = 0; i < s->key_count; i++)
+		if (s->keys[i]->kind != EXPR_COLUMN)
+			return false;
+	return true;
+}
+
+static bool same_keys(const struct bound_source *a, const struct bound_source *b)
+{
+	if (a->source->key_count != b->source->key_count)
+		return false;
+	for (size_t i = 0; i < a->source->key_count; i++)
+		if (a->slots[a->source->keys[i]->column.slot] != b->slots[b->source->keys[i]->column.slot])
+			return false;
+	return true;
+}
+
+static void group_keys(struct bound_table *b)
+{
+	struct bound_source **first = xcalloc(b->bucket_count + 1, sizeof(*first));
+	for (size_t i = 0; i < b->bucket_count; i++) {
+		struct bound_source *s = &b->buckets[i];
+		if (!plain_keys(s->source))
+			continue;
+		size_t group = 0;
+		while (group < b->key_group_count && !same_keys(first[group], s))
+			group++;
+		if (group == MAX_KEY_GROUPS)
+			continue;
+		if (group == b->key_group_count)
+			first[b->key_group_count++] = s;
+		s->key_group = (uint32_t)group;
+	}
+	free(first);
 }
 
 static void bind_events(struct binder *x)
@@ -221,6 +263,7 @@ struct bound_table *plan_bind(struct plan *p, const struct relation_columns *col
 	b->used = arena_calloc(&b->arena, columns->count + 1);
 	struct binder x = {.b = b, .columns = columns};
 	bind_definitions(&x);
+	group_keys(b);
 	bind_events(&x);
 	return b;
 }

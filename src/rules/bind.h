@@ -36,8 +36,11 @@ struct bound_source {
 	const int32_t *slots;
 	struct table_names names;
 	uint32_t output;
+	uint32_t key_group; /* sources whose keys are the same plain columns write them once a row; NO_KEY_GROUP: by itself */
 	struct slice object_type;
 };
+
+#define NO_KEY_GROUP UINT32_MAX
 
 struct bound_event {
 	struct slice name;
@@ -57,6 +60,7 @@ struct bound_table {
 	size_t event_count;
 	struct bound_output *outputs;
 	size_t output_count;
+	size_t key_group_count;
 };
 
 #endif

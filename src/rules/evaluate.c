@@ -26,11 +26,18 @@ struct output_state {
 	struct slice message; /* of the failure */
 };
 
+/* Keys that several sources share. */
+struct key_text {
+	bool done, usable;
+	struct slice text;
+};
+
 struct row_run {
 	const struct bound_table *b;
 	const struct value *row;
 	struct arena *arena;
 	struct output_state *outputs;
+	struct key_text *keys; /* by key group */
 	struct evaluation *out;
 	size_t entry_cap, lookup_cap, fault_cap;
 	struct error err; /* not initialised: set when something fails */
@@ -466,6 +473,31 @@ static bool filters_hold(struct combinations *c, bool *out)
 	return true;
 }
 
+static bool write_combination_keys(struct combinations *c, struct key_text *out)
+{
+	const struct row_source *source = c->s->source;
+	*out = (struct key_text){.done = true, .usable = true};
+	for (size_t i = 0; i < source->key_count; i++) {
+		if (!expr_eval(source->keys[i], c->env, &c->values[i].v))
+			return false;
+		out->usable &= !is_unusable(&c->values[i].v);
+	}
+	if (out->usable)
+		out->text = write_keys(c->r->arena, c->keys, source->key_count, c->lookup);
+	return true;
+}
+
+static bool combination_keys(struct combinations *c, struct key_text *out)
+{
+	if (c->s->key_group == NO_KEY_GROUP)
+		return write_combination_keys(c, out);
+	struct key_text *shared = &c->r->keys[c->s->key_group];
+	if (!shared->done && !write_combination_keys(c, shared))
+		return false;
+	*out = *shared;
+	return true;
+}
+
 static bool run_combination(struct combinations *c)
 {
 	const struct row_source *source = c->s->source;
@@ -481,15 +513,12 @@ static bool run_combination(struct combinations *c)
 		output = row_output(c->r, c->s->output);
 	if (output->failed)
 		return error_set(c->env->err, "", "%.*s", SLICE_ARG(output->message));
-	usable = !c->lookup || !output->blank;
-	for (size_t i = 0; i < source->key_count; i++) {
-		if (!expr_eval(source->keys[i], c->env, &c->values[i].v))
-			return false;
-		usable &= !is_unusable(&c->values[i].v);
-	}
-	if (!usable)
+	struct key_text keys;
+	if (!combination_keys(c, &keys))
+		return false;
+	if (!keys.usable || (c->lookup && output->blank))
 		return true;
-	struct slice text = write_keys(c->r->arena, c->keys, source->key_count, c->lookup);
+	struct slice text = keys.text;
 	if (c->lookup)
 		add_lookup(c->r, c->s, text, as_array(c->r->arena, output->data));
 	else
@@ -691,6 +720,7 @@ static void row_run_init(struct row_run *r, const struct bound_table *b, const s
 	r->row = row;
 	r->arena = arena;
 	r->outputs = NULL;
+	r->keys = NULL;
 	r->out = out;
 	r->entry_cap = r->lookup_cap = r->fault_cap = 0;
 }
@@ -704,6 +734,9 @@ void bound_evaluate(const struct bound_table *b, const struct value *row, struct
 	for (size_t i = 0; i < b->output_count; i++) {
 		r.outputs[i].done = r.outputs[i].failed = r.outputs[i].blank = false;
 	}
+	r.keys = arena_array(arena, struct key_text, b->key_group_count + 1);
+	for (size_t i = 0; i < b->key_group_count; i++)
+		r.keys[i].done = false;
 	size_t first = 0;
 	for (size_t i = 0; i < b->bucket_count; i++) {
 		if (i && b->buckets[i].source->definition != b->buckets[i - 1].source->definition) {
