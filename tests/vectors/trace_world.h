@@ -82,10 +82,17 @@ static void database_uri(const char *server, const char *database, char *out, si
 	snprintf(out, size, "%.*s/%s%s", n, server, database, query ? query : "");
 }
 
+static PGconn *connect_server(const struct world *w)
+{
+	char uri[1024];
+	database_uri(w->server_uri, "postgres", uri, sizeof(uri));
+	return PQconnectdb(uri);
+}
+
 static bool world_source(struct world *w, const char *setup, char *why, size_t size)
 {
 	char sql[256];
-	PGconn *server = PQconnectdb(w->server_uri);
+	PGconn *server = connect_server(w);
 	snprintf(w->database, sizeof(w->database), "trace_%d_%lld", (int)getpid(), (long long)clock_mono_us());
 	snprintf(sql, sizeof(sql), "create database %s", w->database);
 	bool ok = run_sql(server, sql, why, size);
@@ -104,7 +111,7 @@ static void world_drop_source(struct world *w)
 	w->db = NULL;
 	if (!w->database[0])
 		return;
-	PGconn *server = PQconnectdb(w->server_uri);
+	PGconn *server = connect_server(w);
 	snprintf(sql, sizeof(sql),
 	         "select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = '%s' and not active",
 	         w->database);
