@@ -134,7 +134,7 @@ static void tell_users(struct storage *s, const struct user_list *l)
 	pthread_mutex_lock(&s->lock);
 	void (*callback)(void *ctx, const struct storage_news *news) = s->callback;
 	void *ctx = s->callback_ctx;
-	struct storage_news news = {.checkpoint = s->checkpoint, .users = l->items, .user_count = l->count};
+	struct storage_news news = {.checkpoint = s->checkpoint, .users = l->items, .user_count = l->count, .only_users = true};
 	pthread_mutex_unlock(&s->lock);
 	if (callback)
 		callback(ctx, &news);

@@ -66,6 +66,7 @@ struct storage_news {
 	size_t lookup_count;
 	const struct user_key *users; /* whose acknowledged id may have changed */
 	size_t user_count;
+	bool only_users; /* made by the request thread: it tells of users alone, and may overtake the news of its checkpoint */
 };
 
 uint64_t lookup_hash(uint32_t definition_number, struct slice key);

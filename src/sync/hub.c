@@ -43,6 +43,10 @@ struct session_hub {
 	struct hub_entry *buckets, *absent, *lookups, *users;
 	struct hub_member *members;
 	size_t member_count;
+	/* Users acknowledged by news that overtook those of their checkpoint: the request thread sees it as soon as it is served, and the
+	 * replication thread is still about to tell which buckets changed. Nobody may be shown it before that. */
+	uint64_t *early_users;
+	size_t early_count, early_cap;
 	_Atomic uint64_t newest_op;
 	_Atomic bool started; /* there is a checkpoint */
 
@@ -113,6 +117,7 @@ void session_hub_free(struct session_hub *h)
 		free_scratch(s);
 	}
 	line_cache_free(h->cache);
+	free(h->early_users);
 	pthread_mutex_destroy(&h->scratch_lock);
 	pthread_mutex_destroy(&h->lock);
 	pthread_mutex_destroy(&h->announcing);
@@ -392,6 +397,23 @@ static void wake_all(struct session_hub *h, struct hub_member *to_wake)
 	}
 }
 
+static void keep_early_users(struct session_hub *h, const struct storage_news *news)
+{
+	for (size_t i = 0; i < news->user_count; i++) {
+		h->early_users = xgrow(h->early_users, h->early_count, &h->early_cap, sizeof(*h->early_users));
+		h->early_users[h->early_count++] = user_hash(&news->users[i]);
+	}
+}
+
+static void mark_early_users(struct session_hub *h, struct hub_member **to_wake)
+{
+	for (size_t i = 0; i < h->early_count; i++)
+		mark_entry(find_entry(h->users, h->early_users[i]), HUB_USER, to_wake);
+	free(h->early_users);
+	h->early_users = NULL;
+	h->early_count = h->early_cap = 0;
+}
+
 void session_hub_news(void *hub, const struct storage_news *news)
 {
 	struct session_hub *h = hub;
@@ -401,12 +423,20 @@ void session_hub_news(void *hub, const struct storage_news *news)
 	read_new_names(h, news, &new);
 	pthread_mutex_lock(&h->lock);
 	bool newer = is_newer(&news->checkpoint, &h->checkpoint, news->everything);
+	if (newer && news->only_users) {
+		keep_early_users(h, news);
+		pthread_mutex_unlock(&h->lock);
+		pthread_mutex_unlock(&h->announcing);
+		return;
+	}
 	bool plan = newer && news->checkpoint.plan_id != h->checkpoint.plan_id;
 	if (newer)
 		set_checkpoint(h, news->checkpoint);
 	h->sequence++;
 	if (news->everything || plan)
 		mark_all(h, (news->everything ? HUB_EVERYTHING : 0) | (plan ? HUB_PLAN : 0), &to_wake);
+	if (!news->only_users)
+		mark_early_users(h, &to_wake);
 	mark_buckets(h, news, &new, &to_wake);
 	for (size_t i = 0; i < news->lookup_count; i++)
 		mark_entry(find_entry(h->lookups, news->lookups[i]), HUB_LOOKUPS, &to_wake);

@@ -113,6 +113,38 @@ static void test_late_news_do_not_go_back(void **state)
 	assert_int_equal(client.diffs, 1);
 }
 
+/* The request thread sees a checkpoint before the replication thread has told which buckets changed: no acknowledgement before its data. */
+static void test_early_acknowledgement(void **state)
+{
+	(void)state;
+	client_open(&client);
+	client_run(&client);
+	struct user_key user = {SLICE("u1"), SLICE("c1")};
+	struct storage_news early = {.checkpoint = client.storage->checkpoint, .users = &user, .user_count = 1, .only_users = true};
+	early.checkpoint.op_id++;
+	early.checkpoint.position.lsn++;
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_ack(client.storage, "u1", "c1", 4, early.checkpoint.position.lsn);
+	session_hub_news(client.hub, &early);
+	assert_int_equal(client.wakes, 0);
+	client_run(&client);
+	assert_int_equal(client.diffs, 0);
+	fake_commit(client.storage);
+	assert_int_equal(client.wakes, 1);
+	client_run(&client);
+	assert_int_equal(client.diffs, 1);
+	assert_int_equal(client.operations, 1);
+	assert_int_equal(client.write_checkpoint, 4);
+	/* Also when that checkpoint changes nothing for the client but this. */
+	early.checkpoint.op_id++;
+	early.checkpoint.position.lsn++;
+	session_hub_news(client.hub, &early);
+	assert_int_equal(client.wakes, 0);
+	fake_put(client.storage, 1, "[\"other\"]", "x", "{}");
+	fake_commit(client.storage);
+	assert_int_equal(client.wakes, 1);
+}
+
 /* A checkpoint for the user alone, where only the position moves. */
 static void test_position_alone(void **state)
 {
@@ -370,6 +402,7 @@ int main(void)
 	        TEST(test_bucket_appears_during_the_first_step),
 	        TEST(test_lookup_changes_during_the_first_step),
 	        TEST(test_late_news_do_not_go_back),
+	        TEST(test_early_acknowledgement),
 	        TEST(test_position_alone),
 	        TEST(test_absent_buckets),
 	        TEST(test_ten_thousand_sessions),
