@@ -3,6 +3,10 @@
  * as name \x1f kind value (kinds: n, i, r, s, b). The expression is a column, a condition and a bucket key of both dialects, and is
  * evaluated on a request as well. What comes out must be JSON. make-corpus.py turns the vectors into seeds.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "rules/explain.h"
 #include "rules/rules.h"
 
 #include <stdlib.h>
@@ -85,13 +89,32 @@ static void must_be_json(const struct input *in, struct slice text)
 	arena_free(&arena);
 }
 
+/* What explains a row agrees with what evaluates it: a definition that gave something has a query whose conditions hold. */
+static void must_be_explained(struct input *in, const struct bound_table *b, const struct evaluation *e)
+{
+	struct row_verdict *verdicts;
+	size_t count;
+	bound_explain(b, in->values, &in->arena, &verdicts, &count);
+	for (size_t i = 0; i < e->entry_count; i++) {
+		bool found = false;
+		for (size_t j = 0; j < count; j++)
+			found |= verdicts[j].definition == e->entries[i].definition &&
+			         (verdicts[j].passes ||
+			          memmem(verdicts[j].reason.p, verdicts[j].reason.n, "nor for any other element", 25));
+		if (!found)
+			abort();
+	}
+}
+
 static void evaluate_row(struct input *in, struct plan *p)
 {
 	struct relation_columns columns = {SLICE("default"), SLICE("public"), SLICE("t"), in->names, in->count};
 	struct bound_table *b = plan_bind(p, &columns);
 	struct evaluation out = {0};
-	if (b)
+	if (b) {
 		bound_evaluate(b, in->values, &in->arena, &out);
+		must_be_explained(in, b, &out);
+	}
 	for (size_t i = 0; i < out.entry_count; i++) {
 		must_be_json(in, out.entries[i].data);
 		must_be_json(in, out.entries[i].keys);
