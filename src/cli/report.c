@@ -7,7 +7,7 @@
 json_t *cli_json_text(struct slice s)
 {
 	json_t *value = json_stringn(s.p ? s.p : "", s.n);
-	if (value)
+	if (value || !s.p)
 		return value;
 	struct buf plain = {0};
 	for (size_t i = 0; i < s.n; i++)

@@ -81,7 +81,9 @@ bool admin_begin(struct exchange *x, void (*run)(struct exchange *x))
 static bool has_type(struct exchange *x, struct slice want)
 {
 	struct slice type = http_header(&x->request, SLICE("content-type"));
-	const char *semicolon = type.p ? memchr(type.p, ';', type.n) : NULL;
+	if (!type.p)
+		return false;
+	const char *semicolon = memchr(type.p, ';', type.n);
 	if (semicolon)
 		type.n = (size_t)(semicolon - type.p);
 	while (type.n && (type.p[type.n - 1] == ' ' || type.p[type.n - 1] == '\t'))
@@ -181,7 +183,7 @@ void admin_refused(struct exchange *x, int status, const char *code, const char 
 json_t *admin_text(struct slice s)
 {
 	json_t *value = json_stringn(s.p ? s.p : "", s.n);
-	if (value)
+	if (value || !s.p)
 		return value;
 	struct buf plain = {0};
 	for (size_t i = 0; i < s.n; i++)
