@@ -123,10 +123,14 @@ void connection_describe(const struct connection *c, struct connection_view *out
 	int queued = 0;
 	char address[INET_ADDRSTRLEN] = "";
 	*out = (struct connection_view){
-	        .kind = c->state == CONNECTION_STREAM ? "stream" : c->state == CONNECTION_WEBSOCKET ? "websocket" : "request",
+	        .kind = c->state == CONNECTION_STREAM      ? "stream"
+	                : c->state == CONNECTION_WEBSOCKET ? "websocket"
+	                                                   : "request",
 	        .tls = c->tls != NULL,
 	        .unsent_bytes = connection_unsent(c),
-	        .stream_fields = c->stream ? http_stream_fields(c->stream) : c->ws ? ws_connection_fields(c->ws) : NULL,
+	        .stream_fields = c->stream ? http_stream_fields(c->stream)
+	                         : c->ws   ? ws_connection_fields(c->ws)
+	                                   : NULL,
 	};
 	if (getpeername(c->fd, (struct sockaddr *)&a, &size) == 0 && inet_ntop(AF_INET, &a.sin_addr, address, sizeof(address)))
 		snprintf(out->peer, sizeof(out->peer), "%s:%d", address, ntohs(a.sin_port));

@@ -370,8 +370,8 @@ static void mark_buckets(struct session_hub *h, const struct storage_news *news,
 	for (size_t i = 0; i < new->count; i++)
 		mark_entry(find_entry(h->absent, new->hashes[i]), HUB_ABSENT, to_wake);
 	if (new->unknown)
-		HASH_ITER (hh, h->absent, e, next)
-			mark_entry(e, HUB_ABSENT, to_wake);
+		HASH_ITER(hh, h->absent, e, next)
+	mark_entry(e, HUB_ABSENT, to_wake);
 }
 
 static void mark_all(struct session_hub *h, unsigned flags, struct hub_member **to_wake)

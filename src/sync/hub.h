@@ -46,8 +46,8 @@ struct hub_member {
 	_Atomic unsigned flags;
 	void *owner;                         /* wake's argument */
 	struct hub_member *next, **previous; /* of all members; the hub's lock */
-	struct hub_member *wake_next;    /* only inside one announcement */
-	struct hub_bucket_link *changed; /* the hub's lock */
+	struct hub_member *wake_next;        /* only inside one announcement */
+	struct hub_bucket_link *changed;     /* the hub's lock */
 	struct hub_link user;
 };
 

@@ -202,8 +202,8 @@ static void read_subscription(struct validation *v, const struct json_node *n, s
 	}
 	const struct json_node *parameters = json_find(n, SLICE("parameters"));
 	const struct json_node *priority = json_find(n, SLICE("override_priority"));
-	const char *missing = !priority                         ? "override_priority"
-	                      : !parameters                     ? "parameters"
+	const char *missing = !priority                        ? "override_priority"
+	                      : !parameters                    ? "parameters"
 	                      : !json_find(n, SLICE("stream")) ? "stream"
 	                                                       : NULL;
 	if (missing) {

@@ -18,7 +18,7 @@ struct trace_stream {
 	struct http *http; /* or ws */
 	struct websocket *ws;
 	struct model *model;
-	json_t *pending; /* lines that were read and not compared */
+	json_t *pending;       /* lines that were read and not compared */
 	const char *last_sent; /* ws: the label of the last frame */
 };
 
@@ -29,8 +29,8 @@ struct trace {
 	struct match match;
 	struct trace_stream streams[16];
 	size_t stream_count;
-	size_t at; /* step */
-	bool compacted; /* from here on only the result counts, not the operations */
+	size_t at;              /* step */
+	bool compacted;         /* from here on only the result counts, not the operations */
 	json_t *expected, *got; /* of the step, for the report */
 	const char *skip;
 };
@@ -95,14 +95,14 @@ static void survey_line(void *ctx, json_t *line)
 	struct survey *s = ctx;
 	json_t *c = json_object_get(line, "checkpoint"), *d = json_object_get(line, "data"), *b;
 	size_t i;
-	json_array_foreach (json_object_get(c, "buckets"), i, b)
-		json_object_set_new(s->buckets, without_number(str(b, "bucket")), json_pack("{s:s,s:[]}", "name", str(b, "bucket"), "ops"));
+	json_array_foreach(json_object_get(c, "buckets"), i, b) json_object_set_new(
+	        s->buckets, without_number(str(b, "bucket")), json_pack("{s:s,s:[]}", "name", str(b, "bucket"), "ops"));
 	if (c)
 		s->last_op = number_of(str(c, "last_op_id"));
 	b = json_object_get(s->buckets, without_number(str(d, "bucket")));
 	json_t *op;
-	json_array_foreach (json_object_get(d, "data"), i, op)
-		json_array_append_new(json_object_get(b, "ops"), json_string(str(op, "op_id")));
+	json_array_foreach(json_object_get(d, "data"), i, op)
+	        json_array_append_new(json_object_get(b, "ops"), json_string(str(op, "op_id")));
 }
 
 static unsigned long long greatest_op(json_t *v)
@@ -113,10 +113,8 @@ static unsigned long long greatest_op(json_t *v)
 	json_t *child;
 	if (json_is_string(v) && strncmp(json_string_value(v), "$op", 3) == 0)
 		return number_of(json_string_value(v) + 3);
-	json_object_foreach (v, k, child)
-		most = (n = greatest_op(child)) > most ? n : most;
-	json_array_foreach (v, i, child)
-		most = (n = greatest_op(child)) > most ? n : most;
+	json_object_foreach(v, k, child) most = (n = greatest_op(child)) > most ? n : most;
+	json_array_foreach(v, i, child) most = (n = greatest_op(child)) > most ? n : most;
 	return most;
 }
 
@@ -129,7 +127,8 @@ static size_t expected_operations(struct trace *t, const char *stream, const cha
 		if (strcmp(str(step, "do"), "expect") != 0 || strcmp(str(step, "stream"), stream) != 0)
 			continue;
 		*most = greatest_op(json_object_get(step, "lines"));
-		json_array_foreach (json_object_get(step, "lines"), i, line) {
+		json_array_foreach(json_object_get(step, "lines"), i, line)
+		{
 			json_t *d = json_object_get(line, "data");
 			if (strcmp(str(d, "bucket"), bucket) == 0)
 				n += json_array_size(json_object_get(d, "data"));
@@ -176,7 +175,8 @@ static char *request_body(struct trace *t, json_t *request, const char *stream, 
 	size_t i;
 	if (stream && json_is_array(list) && json_array_size(list))
 		first_sync(&t->world, "{}", survey_line, &s);
-	json_array_foreach (list, i, entry) {
+	json_array_foreach(list, i, entry)
+	{
 		if (stream && model && json_is_string(json_object_get(entry, "name"))) {
 			resolve_position(t, stream, entry, &s);
 			json_object_set(model->positions, str(entry, "name"), json_object_get(entry, "after"));
@@ -212,7 +212,8 @@ static struct http *send_request(struct trace *t, json_t *step, const char *stre
 	struct buf b = {0};
 	const char *name;
 	bool typed = false;
-	json_object_foreach (json_object_get(request, "headers"), name, value) {
+	json_object_foreach(json_object_get(request, "headers"), name, value)
+	{
 		const char *v = json_string_value(value), *mark = strstr(v, "<jwt>");
 		char *good = make_token("user1", 3600, "powersync-dev");
 		typed |= strcasecmp(name, "content-type") == 0;
@@ -244,10 +245,8 @@ static bool seen_enough(json_t *expected, json_t *got)
 	size_t i, wanted = 0, have = 0;
 	json_t *line;
 	const char *kind = only_key(json_array_get(expected, json_array_size(expected) - 1));
-	json_array_foreach (expected, i, line)
-		wanted += is_line(line, kind);
-	json_array_foreach (got, i, line)
-		have += is_line(line, kind);
+	json_array_foreach(expected, i, line) wanted += is_line(line, kind);
+	json_array_foreach(got, i, line) have += is_line(line, kind);
 	return have >= wanted;
 }
 
@@ -272,10 +271,12 @@ static bool check_headers(struct trace *t, struct http *h, json_t *headers)
 	const char *name;
 	json_t *value;
 	char came[512];
-	json_object_foreach (headers, name, value) {
+	json_object_foreach(headers, name, value)
+	{
 		const char *v = http_header(h, name, came, sizeof(came));
 		if (!v || strcmp(v, json_string_value(value)) != 0)
-			return differ(&t->match, "header %s is %s instead of %s", name, v ? v : "missing", json_string_value(value));
+			return differ(&t->match, "header %s is %s instead of %s", name, v ? v : "missing",
+			              json_string_value(value));
 	}
 	return true;
 }
@@ -296,17 +297,16 @@ static bool same_rows(struct trace *t, struct trace_stream *s, json_t *recorded)
 	size_t i, k;
 	json_t *line, *op;
 	struct model *o = model_new();
-	json_array_foreach (recorded, i, line) {
+	json_array_foreach(recorded, i, line)
+	{
 		json_t *d = json_object_get(line, "data");
-		json_array_foreach (json_object_get(d, "data"), k, op)
-			model_row(o, str(d, "bucket"), op);
+		json_array_foreach(json_object_get(d, "data"), k, op) model_row(o, str(d, "bucket"), op);
 	}
 	const char *key;
 	json_t *data;
 	bool ok = true;
-	json_object_foreach (o->rows, key, data)
-		if (ok && !json_equal(json_object_get(s->model->rows, key), data))
-			ok = differ(&t->match, "row %s differs or is missing", key);
+	json_object_foreach(o->rows, key, data) if (ok && !json_equal(json_object_get(s->model->rows, key), data)) ok =
+	        differ(&t->match, "row %s differs or is missing", key);
 	model_free(o);
 	return ok;
 }
@@ -400,9 +400,11 @@ static bool do_call(struct trace *t, json_t *step)
 	if (ok && body)
 		ok = (read_to_end(h) || differ(&t->match, "the body does not end")) && check_body(t, h, body);
 	if (ok && has)
-		ok = (read_to_end(h) && memmem(h->body.p, h->body.n, has, strlen(has))) || differ(&t->match, "the body has no %s", has);
+		ok = (read_to_end(h) && memmem(h->body.p, h->body.n, has, strlen(has))) ||
+		     differ(&t->match, "the body has no %s", has);
 	if (!ok && *str(step, "label"))
-		snprintf(t->match.why + strlen(t->match.why), sizeof(t->match.why) - strlen(t->match.why), " (%s)", str(step, "label"));
+		snprintf(t->match.why + strlen(t->match.why), sizeof(t->match.why) - strlen(t->match.why), " (%s)",
+		         str(step, "label"));
 	http_close(h);
 	json_decref(wanted);
 	return ok;
@@ -522,9 +524,9 @@ static json_t *other_frames(json_t *step)
 {
 	json_t *out = json_array(), *f;
 	size_t i;
-	json_array_foreach (json_object_get(step, "frames"), i, f)
-		if (strcmp(str(f, "type"), "PAYLOAD") != 0 || strcmp(str(f, "flags"), "0x40") == 0)
-			json_array_append(out, f);
+	json_array_foreach(json_object_get(step, "frames"), i,
+	                   f) if (strcmp(str(f, "type"), "PAYLOAD") != 0 || strcmp(str(f, "flags"), "0x40") == 0)
+	        json_array_append(out, f);
 	return out;
 }
 
@@ -536,7 +538,8 @@ static bool read_frames(struct trace *t, struct trace_stream *s, size_t others, 
 		json_t *line;
 		enum got got = ws_frame(s->ws, clock_mono_ms() + patience, &frame);
 		if (got != GOT_IT)
-			return patience < PATIENCE_MS || differ(&t->match, got == GOT_END ? "the socket was closed" : "no further frame came");
+			return patience < PATIENCE_MS ||
+			       differ(&t->match, got == GOT_END ? "the socket was closed" : "no further frame came");
 		json_t *f = describe_frame(frame, &line);
 		bool ok = true;
 		if (line)
@@ -570,8 +573,8 @@ static bool do_wish(struct trace *t, struct trace_stream *s, const struct frame_
 	json_t *came = json_array(), *e = json_array();
 	bool ok;
 	if (w->code) {
-		json_array_append_new(e, json_pack("{s:i,s:s,s:s,s:s,s:s}", "stream", w->stream, "type", "ERROR", "flags", "0x0", "code",
-		                                   w->code, "message", w->message));
+		json_array_append_new(e, json_pack("{s:i,s:s,s:s,s:s,s:s}", "stream", w->stream, "type", "ERROR", "flags", "0x0",
+		                                   "code", w->code, "message", w->message));
 		ok = read_frames(t, s, 1, PATIENCE_MS, came) && check_frames(t, e, came, true);
 	} else {
 		static const unsigned char cancel[] = {0, 0, 0, 5, 0x24, 0};
@@ -621,7 +624,8 @@ static bool do_ws_close(struct trace *t, json_t *step)
 static bool do_deploy(struct trace *t, json_t *step)
 {
 	int status = http_status(t->world.port, "POST", "/api/sync-rules/v1/deploy",
-	                         "Authorization: Bearer " ADMIN_TOKEN "\r\nContent-Type: application/yaml\r\n", str(step, "sync_config"));
+	                         "Authorization: Bearer " ADMIN_TOKEN "\r\nContent-Type: application/yaml\r\n",
+	                         str(step, "sync_config"));
 	if (status == 404) {
 		t->skip = "there is no deploy over HTTP";
 		return false;
@@ -644,8 +648,8 @@ static bool do_switch_end(struct trace *t, json_t *step)
 	while ((got = http_line(s->http, clock_mono_ms() + 20000, &line)) == GOT_IT) {
 		bool ok = note_line(t, s, line), complete = is_line(line, "checkpoint_complete");
 		json_t *c = json_object_get(line, is_line(line, "checkpoint") ? "checkpoint" : "checkpoint_diff");
-		json_array_foreach (json_object_get(c, is_line(line, "checkpoint") ? "buckets" : "updated_buckets"), i, bucket)
-			priority = get_number(bucket, "priority");
+		json_array_foreach(json_object_get(c, is_line(line, "checkpoint") ? "buckets" : "updated_buckets"), i, bucket)
+		        priority = get_number(bucket, "priority");
 		json_decref(line);
 		if (!ok)
 			return false;
@@ -662,12 +666,14 @@ static bool do_switch_expect(struct trace *t, json_t *step)
 	json_t *bucket;
 	if (!check_status(t, s->http, step) || !read_lines(t, s))
 		return false;
-	json_t *want = json_array_get(json_object_get(json_object_get(json_array_get(t->expected, 0), "checkpoint"), "buckets"), 0);
-	json_array_foreach (json_object_get(json_object_get(json_array_get(t->got, 0), "checkpoint"), "buckets"), i, bucket)
-		if (strcmp(without_number(str(bucket, "bucket")), without_number(str(want, "bucket"))) != 0 ||
-		    get_number(bucket, "priority") != get_number(want, "priority") ||
-		    get_number(bucket, "checksum") != get_number(want, "checksum"))
-			return differ(&t->match, "another bucket after the switch");
+	json_t *want =
+	        json_array_get(json_object_get(json_object_get(json_array_get(t->expected, 0), "checkpoint"), "buckets"), 0);
+	json_array_foreach(json_object_get(json_object_get(json_array_get(t->got, 0), "checkpoint"), "buckets"), i,
+	                   bucket) if (strcmp(without_number(str(bucket, "bucket")), without_number(str(want, "bucket"))) != 0 ||
+	                               get_number(bucket, "priority") != get_number(want, "priority") ||
+	                               get_number(bucket, "checksum") !=
+	                                       get_number(want, "checksum")) return differ(&t->match,
+	                                                                                   "another bucket after the switch");
 	return i == 1 || differ(&t->match, "another number of buckets after the switch");
 }
 
@@ -677,8 +683,8 @@ static bool do_switch_expect(struct trace *t, json_t *step)
 static bool run_compaction(struct trace *t)
 {
 	char command[1024];
-	snprintf(command, sizeof(command), "'%s' compact -c '%s/powersync.yaml' >'%s/compact.log' 2>&1", t->world.binary, t->world.folder,
-	         t->world.folder);
+	snprintf(command, sizeof(command), "'%s' compact -c '%s/powersync.yaml' >'%s/compact.log' 2>&1", t->world.binary,
+	         t->world.folder, t->world.folder);
 	return system(command) == 0;
 }
 
@@ -746,9 +752,18 @@ static bool do_step(struct trace *t, json_t *step)
 		const char *name;
 		bool (*run)(struct trace *t, json_t *step);
 	} steps[] = {
-	        {"open", do_open},         {"expect", do_expect},   {"expect_silence", do_silence}, {"expect_end", do_end},
-	        {"close", do_close},       {"call", do_call},       {"sql", do_sql},                {"deploy", do_deploy},
-	        {"note", do_note},         {"ws_open", do_ws_open}, {"ws_send", do_ws_send},        {"ws_expect", do_ws_expect},
+	        {"open", do_open},
+	        {"expect", do_expect},
+	        {"expect_silence", do_silence},
+	        {"expect_end", do_end},
+	        {"close", do_close},
+	        {"call", do_call},
+	        {"sql", do_sql},
+	        {"deploy", do_deploy},
+	        {"note", do_note},
+	        {"ws_open", do_ws_open},
+	        {"ws_send", do_ws_send},
+	        {"ws_expect", do_ws_expect},
 	        {"ws_expect_close", do_ws_close},
 	};
 	const char *name = str(step, "do");
@@ -803,7 +818,8 @@ static void print_lines(const char *title, json_t *lines)
 	size_t i;
 	json_t *line;
 	printf("  %s:\n", title);
-	json_array_foreach (lines, i, line) {
+	json_array_foreach(lines, i, line)
+	{
 		char *text = json_dumps(line, JSON_COMPACT | JSON_ENCODE_ANY);
 		printf("    %.1500s%s\n", text, strlen(text) > 1500 ? "..." : "");
 		free(text);
@@ -855,8 +871,8 @@ static void run_trace(const char *folder, const char *file, const struct world *
 	json_decref(config);
 }
 
-static bool negotiate(struct world *w, const char *header, const char *value, const char *answer, const char *expected, char *came,
-                      size_t size)
+static bool negotiate(struct world *w, const char *header, const char *value, const char *answer, const char *expected,
+                      char *came, size_t size)
 {
 	char *token = make_token("user1", 3600, "powersync-dev");
 	struct buf b = {0};
@@ -889,8 +905,10 @@ static void run_negotiation(const char *folder, const struct world *base, struct
 	if (!ready)
 		printf("FAIL negotiation: %s\n", why);
 	for (size_t k = 0; k < 2; k++)
-		json_array_foreach (json_object_get(document, parts[k].key), i, pair) {
-			const char *value = json_string_value(json_array_get(pair, 0)), *expected = json_string_value(json_array_get(pair, 1));
+		json_array_foreach(json_object_get(document, parts[k].key), i, pair)
+		{
+			const char *value = json_string_value(json_array_get(pair, 0)),
+			           *expected = json_string_value(json_array_get(pair, 1));
 			bool ok = ready && negotiate(&w, parts[k].header, value, parts[k].answer, expected, came, sizeof(came));
 			tally->passed += ok;
 			tally->failed += !ok;
@@ -909,22 +927,24 @@ static void check_sum(struct tally *tally, const char *what, size_t i, json_int_
 	tally->passed += expected == got;
 	tally->failed += expected != got;
 	if (expected != got)
-		printf("FAIL checksum of %s %zu\n  expected %lld\n  got      %lld\n", what, i, (long long)expected, (long long)got);
+		printf("FAIL checksum of %s %zu\n  expected %lld\n  got      %lld\n", what, i, (long long)expected,
+		       (long long)got);
 }
 
 static void run_checksums(const char *folder, struct tally *tally)
 {
 	json_t *document = load(folder, "checksums.json"), *e, *op;
 	size_t i, k;
-	json_array_foreach (json_object_get(document, "put"), i, e)
-		check_sum(tally, "put", i, get_number(e, "checksum"), short_digest("", str(e, "hash_input")));
+	json_array_foreach(json_object_get(document, "put"), i, e)
+	        check_sum(tally, "put", i, get_number(e, "checksum"), short_digest("", str(e, "hash_input")));
 	json_t *r = json_object_get(document, "remove");
-	json_array_foreach (r, i, e)
-		check_sum(tally, "remove", i, get_number(e, "checksum"), short_digest("delete.", str(e, "subkey")));
-	json_array_foreach (json_object_get(document, "bucket_sums"), i, e) {
+	json_array_foreach(r, i, e)
+	        check_sum(tally, "remove", i, get_number(e, "checksum"), short_digest("delete.", str(e, "subkey")));
+	json_array_foreach(json_object_get(document, "bucket_sums"), i, e)
+	{
 		uint32_t sum = 0;
-		json_array_foreach (json_object_get(e, "ops"), k, op)
-			sum += (uint32_t)(json_is_number(op) ? (json_int_t)json_number_value(op) : get_number(op, "checksum"));
+		json_array_foreach(json_object_get(e, "ops"), k, op) sum +=
+		        (uint32_t)(json_is_number(op) ? (json_int_t)json_number_value(op) : get_number(op, "checksum"));
 		check_sum(tally, "sum", i, get_number(e, "wire_signed"), (int32_t)sum);
 	}
 	json_decref(document);
@@ -935,7 +955,8 @@ static void run_decoder(const char *folder, struct tally *tally)
 {
 	json_t *document = load(folder, "13-bson-stream.json"), *hex;
 	size_t i;
-	json_array_foreach (json_object_get(document, "bson_hex"), i, hex) {
+	json_array_foreach(json_object_get(document, "bson_hex"), i, hex)
+	{
 		struct buf bytes = {0}, text = {0};
 		append_hex(&bytes, json_string_value(hex));
 		bool whole = !strchr(json_string_value(hex), '.');
@@ -995,7 +1016,8 @@ int main(int argc, char **argv)
 		printf("SKIP traces: PG_URI is not set (a Postgres server with wal_level=logical)\n");
 	int count = scandir(argv[1], &files, is_numbered, by_name);
 	for (int i = 0; i < count; i++) {
-		bool input_only = strncmp(files[i]->d_name, "33", 2) == 0; /* what a client sends; there are no lines to compare */
+		bool input_only =
+		        strncmp(files[i]->d_name, "33", 2) == 0; /* what a client sends; there are no lines to compare */
 		if (!input_only && is_chosen(files[i]->d_name, argc, argv)) {
 			if (can_run)
 				run_trace(argv[1], files[i]->d_name, &base, &tally);

@@ -259,10 +259,11 @@ static bool ws_open(struct websocket *w, int port, const char *path)
 	struct buf b = {0};
 	if (!wire_open(&w->wire, port))
 		return false;
-	buf_printf(&b,
-	           "GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-	           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-	           path);
+	buf_printf(
+	        &b,
+	        "GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+	        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+	        path);
 	wire_send(&w->wire, b.p, b.n);
 	buf_free(&b);
 	int64_t deadline = clock_mono_ms() + PATIENCE_MS;
@@ -273,7 +274,8 @@ static bool ws_open(struct websocket *w, int port, const char *path)
 		end = memmem(w->wire.in.p, w->wire.in.n, "\r\n\r\n", 4);
 	}
 	w->wire.at = (size_t)(end - w->wire.in.p) + 4;
-	return memmem(w->wire.in.p, w->wire.at, " 101 ", 5) && memmem(w->wire.in.p, w->wire.at, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 28);
+	return memmem(w->wire.in.p, w->wire.at, " 101 ", 5) &&
+	       memmem(w->wire.in.p, w->wire.at, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 28);
 }
 
 static void ws_send_binary(struct websocket *w, const void *p, size_t n)

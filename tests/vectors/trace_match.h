@@ -101,9 +101,7 @@ static json_t *model_bucket(struct match *m, struct model *o, const char *name)
 	uint32_t sum = 0;
 	const char *op;
 	bool beyond = number_of(at) > 0 && !seen;
-	json_object_foreach (seen, op, checksum)
-		if (number_of(op) <= number_of(at))
-			sum += (uint32_t)json_integer_value(checksum);
+	json_object_foreach(seen, op, checksum) if (number_of(op) <= number_of(at)) sum += (uint32_t)json_integer_value(checksum);
 	json_object_set_new(b, "at", json_string(*at ? at : "0"));
 	set_number(b, "sum", sum);
 	json_object_set_new(b, "known", json_boolean(!beyond));
@@ -115,7 +113,8 @@ static void model_take_buckets(struct match *m, struct model *o, json_t *list)
 {
 	size_t i;
 	json_t *entry;
-	json_array_foreach (list, i, entry) {
+	json_array_foreach(list, i, entry)
+	{
 		json_t *b = model_bucket(m, o, str(entry, "bucket"));
 		set_number(b, "checksum", get_number(entry, "checksum"));
 		set_number(b, "priority", get_number(entry, "priority"));
@@ -128,12 +127,9 @@ static bool model_checkpoint(struct match *m, struct model *o, json_t *c)
 	const char *name;
 	void *next;
 	json_t *b, *list = json_object_get(c, "buckets");
-	json_object_foreach (o->buckets, name, b)
-		set_number(b, "stated", 0);
+	json_object_foreach(o->buckets, name, b) set_number(b, "stated", 0);
 	model_take_buckets(m, o, list);
-	json_object_foreach_safe (o->buckets, next, name, b)
-		if (!get_number(b, "stated"))
-			json_object_del(o->buckets, name);
+	json_object_foreach_safe(o->buckets, next, name, b) if (!get_number(b, "stated")) json_object_del(o->buckets, name);
 	snprintf(o->last_op, sizeof(o->last_op), "%s", str(c, "last_op_id"));
 	o->started = true;
 	return true;
@@ -147,9 +143,9 @@ static bool model_diff(struct match *m, struct model *o, json_t *c)
 		return differ(m, "a checkpoint_diff before any checkpoint");
 	if (number_of(str(c, "last_op_id")) < number_of(o->last_op))
 		return differ(m, "the checkpoint goes back from %s to %s", o->last_op, str(c, "last_op_id"));
-	json_array_foreach (json_object_get(c, "removed_buckets"), i, name)
-		if (json_object_del(o->buckets, json_string_value(name)) != 0)
-			return differ(m, "removed bucket %s was never there", json_string_value(name));
+	json_array_foreach(json_object_get(c, "removed_buckets"), i,
+	                   name) if (json_object_del(o->buckets, json_string_value(name)) !=
+	                             0) return differ(m, "removed bucket %s was never there", json_string_value(name));
 	model_take_buckets(m, o, json_object_get(c, "updated_buckets"));
 	snprintf(o->last_op, sizeof(o->last_op), "%s", str(c, "last_op_id"));
 	return true;
@@ -163,9 +159,8 @@ static void model_row(struct model *o, const char *bucket, json_t *op)
 	json_t *row;
 	snprintf(prefix, sizeof(prefix), "%s ", bucket + strspn(bucket, "0123456789#"));
 	if (strcmp(kind, "CLEAR") == 0)
-		json_object_foreach_safe (o->rows, next, k, row)
-			if (strncmp(k, prefix, strlen(prefix)) == 0)
-				json_object_del(o->rows, k);
+		json_object_foreach_safe(o->rows, next, k, row) if (strncmp(k, prefix, strlen(prefix)) == 0)
+		        json_object_del(o->rows, k);
 	snprintf(key, sizeof(key), "%s%s/%s", prefix, str(op, "object_type"), str(op, "object_id"));
 	if (strcmp(kind, "PUT") == 0)
 		json_object_set(o->rows, key, json_object_get(op, "data"));
@@ -178,7 +173,8 @@ static bool model_op(struct match *m, struct model *o, const char *bucket, json_
 	const char *id = str(op, "op_id"), *kind = str(op, "op");
 	uint32_t checksum = (uint32_t)get_number(op, "checksum"), sum = (uint32_t)get_number(b, "sum");
 	if (number_of(id) <= number_of(str(b, "at")) || number_of(id) > number_of(o->last_op))
-		return differ(m, "%s: operation %s, but the position is %s and the checkpoint %s", bucket, id, str(b, "at"), o->last_op);
+		return differ(m, "%s: operation %s, but the position is %s and the checkpoint %s", bucket, id, str(b, "at"),
+		              o->last_op);
 	if (strcmp(kind, "REMOVE") == 0 && checksum != short_digest("delete.", str(op, "subkey")))
 		return differ(m, "%s: checksum of REMOVE %s is not that of its subkey", bucket, id);
 	json_t *seen = json_object_get(m->history, bucket);
@@ -203,7 +199,8 @@ static bool model_data(struct match *m, struct model *o, json_t *d)
 		return differ(m, "data of %s, which no checkpoint line named", bucket);
 	if (strcmp(str(d, "after"), str(b, "at")) != 0)
 		return differ(m, "%s: data after %s, but the position is %s", bucket, str(d, "after"), str(b, "at"));
-	json_array_foreach (ops, i, op) {
+	json_array_foreach(ops, i, op)
+	{
 		if (!model_op(m, o, bucket, b, op))
 			return false;
 		last = json_string_length(json_object_get(op, "data"));
@@ -223,11 +220,15 @@ static bool model_complete(struct match *m, struct model *o, json_t *c, json_int
 	json_t *b;
 	if (strcmp(str(c, "last_op_id"), o->last_op) != 0)
 		return differ(m, "a complete line for %s, but the checkpoint is %s", str(c, "last_op_id"), o->last_op);
-	json_object_foreach (o->buckets, name, b)
-		if (get_number(b, "priority") <= priority && json_is_true(json_object_get(b, "known")) &&
-		    (int32_t)(uint32_t)get_number(b, "sum") != get_number(b, "checksum"))
-			return differ(m, "%s: the operations add up to %d, the checkpoint says %lld", name,
-			              (int)(int32_t)(uint32_t)get_number(b, "sum"), (long long)get_number(b, "checksum"));
+	json_object_foreach(
+	        o->buckets, name,
+	        b) if (get_number(b, "priority") <= priority && json_is_true(json_object_get(b, "known")) &&
+	               (int32_t)(uint32_t)get_number(b, "sum") !=
+	                       get_number(b,
+	                                  "checksum")) return differ(m,
+	                                                             "%s: the operations add up to %d, the checkpoint says %lld",
+	                                                             name, (int)(int32_t)(uint32_t)get_number(b, "sum"),
+	                                                             (long long)get_number(b, "checksum"));
 	return true;
 }
 
@@ -382,10 +383,9 @@ static bool compare_objects(struct match *m, json_t *e, json_t *a)
 {
 	const char *k;
 	json_t *v;
-	json_object_foreach (a, k, v)
-		if (!json_object_get(e, k))
-			return differ(m, "%s is not expected", k);
-	json_object_foreach (e, k, v) {
+	json_object_foreach(a, k, v) if (!json_object_get(e, k)) return differ(m, "%s is not expected", k);
+	json_object_foreach(e, k, v)
+	{
 		json_t *came = json_object_get(a, k);
 		if (!came)
 			return differ(m, "%s is missing", k);
@@ -426,8 +426,7 @@ static json_t *operations_of(json_t *lines, size_t from, size_t to, const char *
 	for (size_t i = from; i < to; i++) {
 		json_t *d = json_object_get(json_array_get(lines, i), "data");
 		if (strcmp(str(d, "bucket"), bucket) == 0)
-			json_array_foreach (json_object_get(d, "data"), k, op)
-				json_array_append(out, op);
+			json_array_foreach(json_object_get(d, "data"), k, op) json_array_append(out, op);
 	}
 	return out;
 }
@@ -436,7 +435,8 @@ static bool compare_operations(struct match *m, json_t *e, json_t *a)
 {
 	size_t at = 0, i;
 	json_t *op;
-	json_array_foreach (e, i, op) {
+	json_array_foreach(e, i, op)
+	{
 		json_t *left_out = json_object_get(op, "$elided");
 		for (json_int_t k = 0; left_out && k < json_integer_value(left_out); k++)
 			if (strcmp(str(json_array_get(a, at++), "op"), "PUT") != 0)

@@ -165,10 +165,11 @@ static bool world_write_config(struct world *w, const char *sync_config, const c
 	           "storage: {type: lmdb, path: \"%s/data\"}\nport: %d\n%s"
 	           "client_auth:\n  audience: [powersync-dev]\n  jwks: {keys: [{kty: oct, alg: HS256, kid: k1, k: %.*s}]}\n"
 	           "api:\n  tokens: [" ADMIN_TOKEN "]\n%s",
-	           w->uri, has_password(w->uri) ? "" : ", password: none", w->folder, w->port, sync_config ? "sync_config: {path: sync-config.yaml}\n" : "", (int)key.n, key.p,
-	           api ? api : "");
+	           w->uri, has_password(w->uri) ? "" : ", password: none", w->folder, w->port,
+	           sync_config ? "sync_config: {path: sync-config.yaml}\n" : "", (int)key.n, key.p, api ? api : "");
 	buf_putc(&b, '\0');
-	bool ok = write_file(w->folder, "powersync.yaml", b.p) && (!sync_config || write_file(w->folder, "sync-config.yaml", sync_config));
+	bool ok = write_file(w->folder, "powersync.yaml", b.p) &&
+	          (!sync_config || write_file(w->folder, "sync-config.yaml", sync_config));
 	buf_free(&b);
 	buf_free(&key);
 	return ok;

@@ -120,7 +120,8 @@ static void test_early_acknowledgement(void **state)
 	client_open(&client);
 	client_run(&client);
 	struct user_key user = {SLICE("u1"), SLICE("c1")};
-	struct storage_news early = {.checkpoint = client.storage->checkpoint, .users = &user, .user_count = 1, .only_users = true};
+	struct storage_news early = {
+	        .checkpoint = client.storage->checkpoint, .users = &user, .user_count = 1, .only_users = true};
 	early.checkpoint.op_id++;
 	early.checkpoint.position.lsn++;
 	fake_put(client.storage, 0, "[]", "x", "{}");

@@ -294,7 +294,8 @@ static void test_deploy_in_a_download(void **state)
 	assert_in_range(before, 1, 3999);
 	assert_int_equal(c->completes, 0);
 	/* The same without the notes. */
-	deploy(f, "bucket_definitions:\n  mine:\n    parameters: SELECT id AS list_id FROM lists WHERE owner_id = request.user_id()\n"
+	deploy(f, "bucket_definitions:\n  mine:\n    parameters: SELECT id AS list_id FROM lists WHERE owner_id = "
+	          "request.user_id()\n"
 	          "    data:\n      - SELECT * FROM todos WHERE list_id = bucket.list_id\n");
 	buf_clear(&c->text);
 	assert_int_equal(client_run(c), SESSION_IDLE);
@@ -350,10 +351,7 @@ static void test_bulk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        TEST(test_rows_to_lines),
-	        TEST(test_acknowledged_request),
-	        TEST(test_deploys),
-	        TEST(test_deploy_in_a_download),
+	        TEST(test_rows_to_lines), TEST(test_acknowledged_request), TEST(test_deploys), TEST(test_deploy_in_a_download),
 	        TEST(test_bulk),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
