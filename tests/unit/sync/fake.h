@@ -100,9 +100,11 @@ bool querier_resolve(struct querier *q, const struct lookup_reader *reader, cons
 			        .reason_count = 1,
 			};
 	}
-	if (out->bucket_count > limits->max_buckets)
+	if (out->bucket_count > limits->max_buckets) {
+		out->breakdown = SLICE("where they come from");
 		return error_set(err, "PSYNC_S2305", "Too many buckets: %zu (limit of %zu)", out->bucket_count,
 		                 limits->max_buckets);
+	}
 	return true;
 }
 

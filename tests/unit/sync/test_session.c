@@ -306,6 +306,7 @@ static void test_too_many_buckets(void **state)
 	assert_int_equal(client_run(&client), SESSION_FAILED);
 	assert_string_equal(client.err.code, "PSYNC_S2305");
 	assert_string_equal(client.err.message, "Too many buckets: 3 (limit of 2)");
+	assert_string_equal(client.err.detail, "where they come from"); /* for the log alone */
 	client_expect(&client, "");
 	client_close(&client);
 	/* The same later. */
