@@ -173,7 +173,10 @@ static inline void fake_storage_reset(void)
 {
 	free(fake_storage.users);
 	fake_storage.users = xcalloc(16384, sizeof(struct fake_user));
-	fake_storage.user_count = fake_storage.batches = fake_storage.largest_batch = fake_storage.fills = 0;
+	fake_storage.user_count = 0;
+	fake_storage.batches = 0;
+	fake_storage.largest_batch = 0;
+	fake_storage.fills = 0;
 	fake_storage.fail = false;
 	fake_storage.delay_ms = 0;
 	fake_storage.oldest_pending_ms = 0;
