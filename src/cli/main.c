@@ -15,6 +15,7 @@ static const struct command {
         {"config", cli_config, "show the effective configuration"},
         {"auth-check", cli_auth_check, "say why a token is accepted or refused"},
         {"token", cli_token, "sign a token for development"},
+        {"explain", cli_explain, "which buckets a user gets, and where a row goes"},
         {"pull", cli_pull, "sync as a client and print the rows"},
         {"migrate", cli_migrate, "bring the store to this version's format"},
         {"teardown", cli_teardown, "drop the slot and delete all stored data"},

@@ -323,3 +323,75 @@ describe('against a source', () => {
     db.close();
   });
 });
+
+describe('explain', () => {
+  let w;
+  before(async () => {
+    w = await World.started({
+      name: 'explain',
+      schema: SCHEMA,
+      sync: `${SYNC}  shared:
+    data:
+      - SELECT * FROM lists WHERE owner IS NULL
+`
+    });
+  });
+  after(() => w?.destroy());
+  const run = (...args) => syncline(['explain', '--json', ...args], { config: w.service.configPath });
+  const user = async (...args) => {
+    const r = await run('--user', ...args);
+    assert.equal(r.code, 0, r.err + r.out);
+    return r.json.user;
+  };
+  const row = async (id) => {
+    const r = await run('--row', id);
+    assert.equal(r.code, 0, r.err + r.out);
+    return r.json.row;
+  };
+
+  test('names buckets as clients see them, with the lookup that led there', async () => {
+    const c = await w.client({ user: 'u1' }).synced();
+    const busy = await run('--user', 'u1');
+    assert.deepEqual([busy.code, busy.json.error.code], [1, 'PSYNC_S1003']);
+    await w.service.stop();
+    const u = await user('u1');
+    assert.deepEqual(u.buckets.filter((b) => b.operations).map((b) => b.bucket).sort(), c.fold.positions().map((b) => b.name).sort());
+    assert.deepEqual(u.lookups.map((l) => [l.key, l.results]), [[['u1'], [{ user_id: 'u1' }]]]);
+    const mine = u.buckets.find((b) => b.definition === 'by_owner');
+    assert.deepEqual(mine.because, [{ default: 'by_owner' }]);
+    assert.ok(mine.operations >= 16);
+  });
+
+  test('takes whole claims, and shows a lookup that gives nothing', async () => {
+    const u = await user('{"sub":"u2","role":"x"}');
+    assert.deepEqual(u.claims, { sub: 'u2', role: 'x' });
+    assert.deepEqual(u.lookups.map((l) => l.results), [[]]);
+    assert.deepEqual(u.buckets.map((b) => b.definition), ['shared']);
+  });
+
+  test('says where a row goes, and which condition keeps it out', async () => {
+    const list = await row('lists:l2');
+    assert.ok(list.found);
+    const [mine, shared] = ['by_owner', 'shared'].map((d) => list.definitions.find((x) => x.definition === d));
+    assert.equal(mine.passes, true);
+    assert.match(mine.buckets[0].bucket, /^\d+#by_owner\["u1"\]$/);
+    assert.equal(mine.buckets[0].data.name, 'list 2');
+    assert.equal(shared.passes, false);
+    assert.match(shared.reason, /owner IS NULL is not true \(owner is "u1"\)/);
+    const todo = (await row('todos:t3')).definitions[0];
+    assert.equal(todo.passes, false);
+    assert.match(todo.reason, /done.*\(done is 1\)/);
+    const lookup = (await row('public.users:u2')).definitions[0];
+    assert.equal(lookup.kind, 'lookup');
+    assert.match(lookup.reason, /active/);
+    assert.equal((await row('lists:nobody')).found, false);
+    assert.equal((await run('--row', 'nothere:1')).code, 1);
+  });
+
+  test('tells people the same', async () => {
+    const r = await syncline(['explain', '--user', 'u1', '--row', 'lists:l1'], { config: w.service.configPath });
+    assert.equal(r.code, 0, r.err);
+    assert.match(r.out, /by_owner\["u1"\]/);
+    assert.match(r.out, /row l1 of public\.lists/);
+  });
+});
