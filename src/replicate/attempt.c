@@ -162,13 +162,18 @@ static bool ensure_slot(struct attempt *a, struct error *err)
 	bool other_source = !fresh && (strcmp(state.system_id, identity.system_id) != 0 || identity.insert_lsn < state.applied.lsn);
 	if (state.slot_name[0] && !source_slot_status(a->connection, state.slot_name, &status, &confirmed, err))
 		return false;
-	if (status == SLOT_VALID && !fresh && !other_source)
+	/* Only what is durable is confirmed; a slot beyond that means that an older copy of the store was put back. */
+	bool gap = status == SLOT_VALID && !fresh && confirmed > state.applied.lsn;
+	if (status == SLOT_VALID && !fresh && !other_source && !gap)
 		return true;
 	if (status != SLOT_MISSING && !source_slot_drop(a->connection, state.slot_name, err))
 		return false;
 	if (!fresh) {
 		char why[200];
-		snprintf(why, sizeof(why), other_source ? "The source is another one, or went back" : "Replication slot %s is missing or lost",
+		snprintf(why, sizeof(why),
+		         other_source ? "The source is another one, or went back"
+		         : gap        ? "Replication slot %s is ahead of the store, which must have been restored from a backup"
+		                      : "Replication slot %s is missing or lost",
 		         state.slot_name);
 		if (!begin_repair(a, why, err))
 			return false;
