@@ -78,6 +78,8 @@ static bool confirm(struct attempt *a, struct error *err)
 	}
 	if (now < a->status_due_ms && !a->reply_now)
 		return true;
+	if (now >= a->status_due_ms)
+		tables_publish_status(a);
 	a->status_due_ms = now + STATUS_INTERVAL_MS;
 	a->reply_now = false;
 	struct position durable = storage_durable_position(a->storage);
@@ -89,12 +91,12 @@ static bool confirm(struct attempt *a, struct error *err)
 
 /* ---- the slot ---- */
 
-static void new_slot_name(struct attempt *a, char out[64])
+static void new_slot_name(struct attempt *a, char *out, size_t size)
 {
 	uint16_t random = 0;
 	ssize_t ignored = getrandom(&random, sizeof(random), 0);
 	(void)ignored;
-	snprintf(out, 64, "%s1_%04x", a->r->options.slot_name_prefix, random);
+	snprintf(out, size, "%s1_%04x", a->r->options.slot_name_prefix, random);
 }
 
 /* Waits until an ordinary snapshot sees all that the new slot will not deliver (interleaved-snapshot 3, "new slot"). */
@@ -133,18 +135,30 @@ static bool create_slot(struct attempt *a, const char *name, struct error *err)
 	return storage_commit(a->storage, attempt_position(a), false, &durable, err) && storage_sync_position(a->storage, err);
 }
 
-/* What was replicated through the old slot has a gap behind it: everything is read again; the last checkpoint is served until then. */
-static bool begin_repair(struct attempt *a, const char *why, struct error *err)
+/* The name of a slot that is being made is stored with this in front: whatever stands there after a crash, it is made anew. */
+#define SLOT_UNFINISHED '!'
+
+static bool make_slot(struct attempt *a, const struct source_identity *identity, struct error *err)
 {
-	log_warn(a->log, "%s: reading all tables again", why);
-	if (!tables_discover(a, err))
+	char name[64] = {SLOT_UNFINISHED};
+	new_slot_name(a, name + 1, sizeof(name) - 1);
+	if (!storage_set_source(a->storage, name, identity->system_id, err) || !create_slot(a, name + 1, err) ||
+	    !storage_set_source(a->storage, name + 1, identity->system_id, err))
 		return false;
-	while (a->tables)
-		if (!tables_drop(a, a->tables, err))
-			return false;
-	bool ok = storage_flush(a->storage, err);
-	tables_free(a);
-	return ok;
+	a->skip_below = a->announced = a->at;
+	a->slot_is_new = true;
+	return true;
+}
+
+/* What was replicated through the old slot has a gap behind it: everything is compared with the source; the last checkpoint is served
+ * until that is done. */
+static bool begin_repair(struct attempt *a, const struct source_state *state, bool other_source, struct error *err)
+{
+	if (other_source)
+		log_warn(a->log, "The source is another one, or went back: comparing all tables with it");
+	else
+		log_warn(a->log, "Replication slot %s is missing or lost: comparing all tables with the source", state->slot_name);
+	return generation_begin(a, err);
 }
 
 static bool ensure_slot(struct attempt *a, struct error *err)
@@ -153,37 +167,29 @@ static bool ensure_slot(struct attempt *a, struct error *err)
 	struct source_state state;
 	enum slot_status status = SLOT_MISSING;
 	uint64_t confirmed;
-	char name[64];
 	if (!source_identify(a->connection, &identity, err) || !storage_source_state(a->storage, &state, err))
 		return false;
 	a->era = state.applied.era;
 	a->at = a->skip_below = a->announced = state.applied.lsn;
-	bool fresh = state.applied.lsn == 0;
+	bool fresh = state.applied.lsn == 0, unfinished = state.slot_name[0] == SLOT_UNFINISHED;
+	const char *slot = state.slot_name + unfinished;
 	bool other_source = !fresh && (strcmp(state.system_id, identity.system_id) != 0 || identity.insert_lsn < state.applied.lsn);
-	if (state.slot_name[0] && !source_slot_status(a->connection, state.slot_name, &status, &confirmed, err))
+	if (slot[0] && !source_slot_status(a->connection, slot, &status, &confirmed, err))
 		return false;
 	/* Only what is durable is confirmed; a slot beyond that means that an older copy of the store was put back. */
 	bool gap = status == SLOT_VALID && !fresh && confirmed > state.applied.lsn;
-	if (status == SLOT_VALID && !fresh && !other_source && !gap)
+	if (gap)
+		log_warn(a->log, "Replication slot %s is ahead of the store, which must have been restored from a backup", slot);
+	if (status == SLOT_VALID && !fresh && !unfinished && !other_source && !gap && !a->r->slot_unusable)
 		return true;
-	if (status != SLOT_MISSING && !source_slot_drop(a->connection, state.slot_name, err))
+	if (status != SLOT_MISSING && !source_slot_drop(a->connection, slot, err))
 		return false;
-	if (!fresh) {
-		char why[200];
-		snprintf(why, sizeof(why),
-		         other_source ? "The source is another one, or went back"
-		         : gap        ? "Replication slot %s is ahead of the store, which must have been restored from a backup"
-		                      : "Replication slot %s is missing or lost",
-		         state.slot_name);
-		if (!begin_repair(a, why, err))
-			return false;
-		a->era += other_source;
-	}
-	new_slot_name(a, name);
-	if (!storage_set_source(a->storage, name, identity.system_id, err) || !create_slot(a, name, err))
+	/* An unfinished slot's repair was stored with its name. */
+	if (!fresh && !unfinished && !begin_repair(a, &state, other_source, err))
 		return false;
-	a->skip_below = a->announced = a->at;
-	return true;
+	a->era += !fresh && (other_source || unfinished);
+	a->r->slot_unusable = false;
+	return make_slot(a, &identity, err);
 }
 
 /* ---- the loop ---- */
@@ -191,12 +197,10 @@ static bool ensure_slot(struct attempt *a, struct error *err)
 static void update_status(struct attempt *a)
 {
 	struct replicator *r = a->r;
-	bool reading = false;
-	for (struct table_state *t = a->tables; t && !reading; t = t->next)
-		reading = t->phase == TABLE_READING;
 	pthread_mutex_lock(&r->status_lock);
 	r->status.connected = true;
-	r->status.snapshotting = reading;
+	r->status.position = a->at;
+	r->status.lag_bytes = a->head_lsn > a->announced ? a->head_lsn - a->announced : 0;
 	r->status.lag_s = a->oldest_change_ms ? (double)(clock_wall_ms() - a->oldest_change_ms) / 1000 : 0;
 	r->status.touched_at_ms = clock_wall_ms();
 	pthread_mutex_unlock(&r->status_lock);
@@ -208,6 +212,9 @@ static int wait_time(const struct attempt *a)
 	for (const struct table_state *t = a->tables; t; t = t->next)
 		if (table_logs(t) && !t->job && t->retry_at_ms - now < wait)
 			wait = t->retry_at_ms - now;
+	for (const struct table_state *t = a->tables; t; t = t->next)
+		if (t->phase == TABLE_SWEEPING || keyless_ended(t) || (t->phase == TABLE_SCANNING && !t->job && t->retry_at_ms <= now))
+			wait = 0;
 	if (a->dirty || a->commit_wanted) {
 		int64_t due = (a->last_commit_us + SHORTEST_GAP_US - clock_mono_us() + 999) / 1000;
 		if (due < wait)
@@ -226,6 +233,16 @@ static void wait_for_something(struct attempt *a)
 	poll(fds, 3, wait_time(a));
 }
 
+/* Now and then, at a boundary. */
+static bool discovery_round(struct attempt *a, struct error *err)
+{
+	int64_t now = clock_mono_ms();
+	if (now < a->discovery_due_ms)
+		return true;
+	a->discovery_due_ms = now + (int64_t)(a->r->options.discovery_interval_s * 1000);
+	return tables_look_again(a, err);
+}
+
 /* Nothing more is buffered: chunks first, then what was gathered becomes a checkpoint. Small commits keep a short distance, so that a
  * burst of transactions becomes one checkpoint. */
 static bool idle(struct attempt *a, struct error *err)
@@ -236,6 +253,8 @@ static bool idle(struct attempt *a, struct error *err)
 			return false;
 		bool due = !a->dirty || clock_mono_us() - a->last_commit_us >= SHORTEST_GAP_US;
 		if (due && !attempt_commit(a, err))
+			return false;
+		if (!discovery_round(a, err))
 			return false;
 	}
 	arena_reset(&a->arena);
@@ -262,14 +281,21 @@ static bool busy_boundary(struct attempt *a, struct error *err)
 	if (!(due ? attempt_commit(a, err) : attempt_commit_if_large(a, err)))
 		return false;
 	update_status(a);
-	return confirm(a, err);
+	return discovery_round(a, err) && confirm(a, err);
+}
+
+/* A new attempt sees other tables, or evaluates other plans: the stream tells it the columns of each relation anew. */
+static bool must_restart(const struct attempt *a)
+{
+	return !a->in_xact && (a->restart_wanted || atomic_load_explicit(&a->r->deploy_wanted, memory_order_relaxed));
 }
 
 static bool stream_loop(struct attempt *a, struct error *err)
 {
 	struct stream_event e;
 	uint64_t changes = 0, transactions = 0;
-	while (!atomic_load(&a->r->stopping)) {
+	a->discovery_due_ms = clock_mono_ms() + (int64_t)(a->r->options.discovery_interval_s * 1000);
+	while (!atomic_load(&a->r->stopping) && !must_restart(a)) {
 		if (!source_stream_next(a->stream, 0, &e, err))
 			return false;
 		if (e.kind == STREAM_NOTHING) {
@@ -299,14 +325,9 @@ static bool stream_loop(struct attempt *a, struct error *err)
 
 static bool prepare(struct attempt *a, struct error *err)
 {
-	struct xid_snapshot s;
-	uint64_t lsn;
 	a->connection = source_connect(a->r->options.source, err);
-	if (!a->connection || !source_check(a->connection, err) || !ensure_slot(a, err) ||
-	    !source_head(a->connection, &lsn, &s, &a->arena, err))
-		return false;
-	a->newest_xid = s.xmax;
-	if (!tables_discover(a, err) || !definitions_check(a, err))
+	if (!a->connection || !source_check(a->connection, err) || !ensure_slot(a, err) || !tables_discover(a, err) ||
+	    !definitions_check(a, err))
 		return false;
 	struct source_state state;
 	if (!storage_source_state(a->storage, &state, err))
@@ -340,6 +361,9 @@ static void attempt_end(struct attempt *a)
 		source_stream_close(a->stream);
 	if (a->connection)
 		source_disconnect(a->connection);
+	a->r->attempt_position = a->announced;
+	if (a->restart_wanted)
+		a->r->restarted_at_ms = clock_mono_ms();
 	tables_free(a);
 	unsettled_free(&a->unsettled);
 	arena_free(&a->arena);

@@ -93,7 +93,10 @@ struct binding *binding_new(const struct maintained_plans *plans, const char *co
 	table_copy(&b->arena, table, &b->table);
 	b->number = number;
 	b->epoch = plans->epoch;
-	b->sends_complete_rows = table->relation.replica_identity == 'f';
+	b->keyless = true;
+	for (size_t i = 0; i < table->relation.column_count; i++)
+		b->keyless &= !table->relation.columns[i].in_key;
+	b->sends_complete_rows = b->keyless || table->relation.replica_identity == 'f';
 	b->log = log;
 	for (size_t i = 0; i < plans->count; i++)
 		if (!add_part(b, plans->plans[i], connection_tag, c, err)) {
@@ -144,7 +147,7 @@ bool relation_same_columns(const struct source_relation *a, const struct source_
 		return false;
 	for (size_t i = 0; i < a->column_count; i++)
 		if (!slice_eq(a->columns[i].name, b->columns[i].name) || a->columns[i].type_oid != b->columns[i].type_oid ||
-		    a->columns[i].in_key != b->columns[i].in_key)
+		    a->columns[i].type_modifier != b->columns[i].type_modifier || a->columns[i].in_key != b->columns[i].in_key)
 			return false;
 	return true;
 }

@@ -32,7 +32,8 @@ struct binding {
 	struct source_table table; /* deep copy, in the arena */
 	uint32_t number;           /* of the table in storage */
 	uint64_t epoch;
-	bool sends_complete_rows;  /* identity FULL: no images needed */
+	bool sends_complete_rows;  /* identity FULL, or none at all: no images needed */
+	bool keyless;              /* no column belongs to the replica identity */
 	const struct log *log;
 	struct binding_part {
 		struct stored_plan *plan;

@@ -10,6 +10,8 @@ static bool begin(struct attempt *a, const struct stream_event *e)
 {
 	a->in_xact = true;
 	a->xact_touched = false;
+	a->final_lsn = e->final_lsn;
+	a->change_number = 0;
 	a->xid = xid_extend(e->xid, a->newest_xid);
 	a->commit_time_ms = e->commit_time_ms;
 	/* What is durable is never applied twice; it is only noted as delivered (interleaved-snapshot 3). */
@@ -74,10 +76,15 @@ static bool write_complete_row(struct attempt *a, struct table_state *t, const s
 static bool insert(struct attempt *a, struct table_state *t, const struct stream_event *e, struct error *err)
 {
 	struct row_key key;
-	source_row_key(&t->binding->table.relation, e->new_row, &a->arena, &key.bytes, key.uuid);
-	touch(a, t, &key, TOUCH_OTHER);
-	if (a->skipping)
-		return true;
+	if (t->keyless) {
+		if (!keyless_takes(a, t, &key))
+			return true;
+	} else {
+		source_row_key(&t->binding->table.relation, e->new_row, &a->arena, &key.bytes, key.uuid);
+		touch(a, t, &key, TOUCH_OTHER);
+		if (a->skipping)
+			return true;
+	}
 	written(a);
 	return write_complete_row(a, t, &key, NULL, e->new_row, err);
 }
@@ -107,7 +114,8 @@ static bool fill_unchanged(struct attempt *a, struct table_state *t, const struc
 		return true;
 	if (!storage_read_row(a->storage, t->binding->number, stored_under, &a->arena, &stored, err))
 		return false;
-	*complete = stored.found && image_fill(r, row, stored.image);
+	/* What was stored before a gap in the stream may have changed in it. */
+	*complete = stored.found && stored.epoch >= t->generation && image_fill(r, row, stored.image);
 	return true;
 }
 
@@ -151,7 +159,7 @@ static bool truncate_tables(struct attempt *a, const struct stream_event *e, str
 			admission_add(&t->admission, a->xid);
 		else if (table_logs(t))
 			touch_log_add_all(&t->log, a->xid);
-		if (a->skipping)
+		if (a->skipping || (t->keyless && !keyless_truncated(a, t)))
 			continue;
 		written(a);
 		if (!storage_truncate_table(a->storage, t->binding->number, &removed, err))
@@ -167,7 +175,8 @@ static bool row_change(struct attempt *a, const struct stream_event *e, struct e
 	if (!known)
 		return error_set(err, "PSYNC_S1101", "Missing relation cache for %u", e->oid);
 	a->xact_touched = true;
-	if (!t || t->phase == TABLE_ASIDE)
+	a->change_number++;
+	if (!t || (t->keyless && e->kind != STREAM_INSERT))
 		return true;
 	if (e->kind != STREAM_INSERT && e->kind != STREAM_UPDATE && !e->old_row)
 		return error_set(err, "PSYNC_S1101", "A delete without a key came for relation %u", e->oid);
@@ -195,6 +204,8 @@ bool change_apply(struct attempt *a, const struct stream_event *e, struct error 
 		/* All transactions that end before the server's position were delivered: an idle slot follows the WAL. */
 		if (!a->in_xact && e->lsn > a->at)
 			a->at = e->lsn;
+		if (e->lsn > a->head_lsn)
+			a->head_lsn = e->lsn;
 		a->reply_now |= e->reply_requested;
 		return true;
 	case STREAM_MESSAGE:

@@ -1,4 +1,6 @@
 /* chunks.c: what the readers fetched becomes rows in storage; tables and definitions are completed (interleaved-snapshot 5, 6, 8). */
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "replicate/engine.h"
 #include "replicate/image.h"
@@ -7,6 +9,7 @@
 #define FIRST_RETRY_MS 200
 #define LONGEST_RETRY_MS 10000
 #define MAX_REREAD_KEYS 1000
+#define SHORTEST_RESTART_MS 2000
 
 static void retry_later(struct table_state *t, int64_t delay_ms)
 {
@@ -22,11 +25,23 @@ static void retry_with_backoff(struct table_state *t)
 	retry_later(t, t->retry_delay_ms);
 }
 
-static void note_snapshot(struct attempt *a, const struct xid_snapshot *s)
+void note_snapshot(struct attempt *a, const struct xid_snapshot *s)
 {
 	unsettled_settle(&a->unsettled, s);
 	if (s->xmax > a->newest_xid)
 		a->newest_xid = s->xmax;
+	/* Without a job no chunk is under way, and every later one sees what s sees. */
+	for (struct table_state *t = a->tables; t; t = t->next)
+		if (!t->job)
+			touch_log_forget(&t->log, s);
+}
+
+/* The catalogue is looked at anew, by a new attempt; but not again and again. */
+static void restart_or_back_off(struct attempt *a, struct table_state *t)
+{
+	if (clock_mono_ms() - a->r->restarted_at_ms > SHORTEST_RESTART_MS)
+		a->restart_wanted = true;
+	retry_with_backoff(t);
 }
 
 /* ---- submitting ---- */
@@ -37,17 +52,24 @@ static struct binding *binding_for_job(struct attempt *a, struct table_state *t,
 	struct source_table described;
 	bool found;
 	*ok = true;
-	if (!t->describe_again)
+	if (!t->describe_again) {
+		if (t->phase != TABLE_REREADING)
+			t->columns = columns_hash(&t->binding->table.relation);
 		return binding_ref(t->binding);
+	}
 	if (!source_describe(a->connection, t->binding->table.relation.oid, &a->arena, &described, &found, err)) {
 		*ok = false;
 		return NULL;
 	}
-	if (!found || !relation_same_key(&described.relation, &t->binding->table.relation))
+	if (!found || !relation_same_key(&described.relation, &t->binding->table.relation)) {
+		restart_or_back_off(a, t);
 		return NULL;
+	}
 	t->describe_again = !relation_same_columns(&described.relation, &t->binding->table.relation);
 	struct binding *b = binding_new(&a->plans, a->r->options.connection_tag, &described, t->binding->number, a->connection, a->log, err);
 	*ok = b != NULL;
+	if (b && t->phase != TABLE_REREADING)
+		t->columns = columns_hash(&b->table.relation);
 	if (b && !t->describe_again) {
 		binding_unref(t->binding);
 		t->binding = binding_ref(b);
@@ -87,14 +109,70 @@ static bool add_reread_keys(struct attempt *a, struct table_state *t, struct rea
 
 static bool table_complete(struct attempt *a, struct table_state *t, struct error *err);
 
+static bool now_due(const struct table_state *t)
+{
+	return clock_mono_ms() >= t->retry_at_ms;
+}
+
+/* A table without identity: the reading begins here, with the stream at this boundary. */
+static bool submit_scan(struct attempt *a, struct table_state *t, struct binding *b, struct error *err)
+{
+	enum keyless_outcome outcome;
+	bool ok = keyless_begin(a, t, b, &outcome, err);
+	binding_unref(b);
+	if (!ok)
+		return false;
+	switch (outcome) {
+	case KEYLESS_BEGUN:
+		break;
+	case KEYLESS_LATER:
+		retry_later(t, ADMISSION_RETRY_MS);
+		break;
+	case KEYLESS_FAILED:
+		log_warn(a->log, "Reading %.*s failed and is tried again: %s", SLICE_ARG(table_display(a, &t->binding->table.relation)), t->error);
+		retry_with_backoff(t);
+		break;
+	case KEYLESS_CHANGED:
+		t->describe_again = true;
+		retry_with_backoff(t);
+		break;
+	case KEYLESS_GONE:
+		restart_or_back_off(a, t);
+		break;
+	}
+	return true;
+}
+
+/* All rows are read: what is left from before a gap goes, then the table is complete. */
+static bool range_done(struct attempt *a, struct table_state *t, struct error *err)
+{
+	if (!t->lost || t->phase == TABLE_SWEEPING)
+		return table_complete(a, t, err);
+	table_cancel_job(t);
+	touch_log_free(&t->log);
+	t->has_incomplete = false;
+	t->phase = TABLE_SWEEPING;
+	buf_clear(&t->sweep_after);
+	return true;
+}
+
+static bool sweep(struct attempt *a, struct table_state *t, struct error *err)
+{
+	bool done;
+	return generation_sweep(a, t, &done, err) && attempt_commit_if_large(a, err) && (!done || table_complete(a, t, err));
+}
+
 static bool submit(struct attempt *a, struct table_state *t, struct error *err)
 {
 	bool ok, any = true;
 	struct binding *b = binding_for_job(a, t, err, &ok);
 	if (!b) {
-		retry_with_backoff(t);
+		if (ok && now_due(t))
+			retry_with_backoff(t);
 		return ok;
 	}
+	if (t->phase == TABLE_SCANNING)
+		return submit_scan(a, t, b, err);
 	struct read_job *job = read_job_new(b, t->phase == TABLE_READING ? buf_slice(&t->next_key) : (struct slice){0});
 	binding_unref(b);
 	if (t->phase == TABLE_REREADING && !add_reread_keys(a, t, job, &any, err)) {
@@ -103,7 +181,7 @@ static bool submit(struct attempt *a, struct table_state *t, struct error *err)
 	}
 	if (!any) {
 		read_job_unref(job);
-		return table_complete(a, t, err);
+		return range_done(a, t, err);
 	}
 	t->job = job;
 	reader_pool_submit(a->readers, job);
@@ -127,11 +205,14 @@ static bool begin_reread(struct attempt *a, struct table_state *t, struct error 
 
 static bool submit_wanted(struct attempt *a, struct error *err)
 {
-	int64_t now = clock_mono_ms();
 	for (struct table_state *t = a->tables; t; t = t->next) {
 		if (t->phase == TABLE_DONE && t->has_incomplete && !begin_reread(a, t, err))
 			return false;
-		if (table_logs(t) && !t->job && now >= t->retry_at_ms && !submit(a, t, err))
+		if (t->phase == TABLE_SWEEPING && !sweep(a, t, err))
+			return false;
+		if (keyless_ended(t) && !table_complete(a, t, err))
+			return false;
+		if ((table_logs(t) || t->phase == TABLE_SCANNING) && !t->job && now_due(t) && !submit(a, t, err))
 			return false;
 	}
 	return true;
@@ -141,16 +222,22 @@ static bool submit_wanted(struct attempt *a, struct error *err)
 
 static bool table_complete(struct attempt *a, struct table_state *t, struct error *err)
 {
-	if (!storage_table_done(a->storage, t->binding->number, t->epoch, err))
+	uint32_t number = t->binding->number;
+	/* A re-read by key alone tells nothing about the other rows' columns. */
+	bool whole = t->phase != TABLE_REREADING || t->reading_whole;
+	if (!storage_table_done(a->storage, number, t->epoch, err) || (whole && !storage_table_columns(a->storage, number, t->columns, err)))
 		return false;
-	if (t->phase == TABLE_READING || t->rows_read)
+	if (whole)
 		log_info(a->log, "Replicated %.*s: %llu rows", SLICE_ARG(table_display(a, &t->binding->table.relation)),
 		         (unsigned long long)t->rows_read);
 	table_cancel_job(t);
+	keyless_end(t);
 	touch_log_free(&t->log);
+	if (t->phase != TABLE_SWEEPING)
+		t->has_incomplete = false;
 	t->phase = TABLE_DONE;
-	t->never_complete = false;
-	t->has_incomplete = false;
+	t->never_complete = t->lost = t->reading_whole = false;
+	t->error[0] = '\0';
 	t->rows_read = 0;
 	a->dirty = a->commit_wanted = true;
 	return definitions_check(a, err);
@@ -186,6 +273,9 @@ bool definitions_check(struct attempt *a, struct error *err)
 	stored_plan_unref(pending);
 	if (!ok || !all)
 		return ok;
+	/* While nothing may be shown there is no activation either; the table that is the cause brings us here again. */
+	if (tables_withhold_checkpoints(a))
+		return true;
 	a->commit_wanted = true;
 	if (!storage_activate_pending(a->storage, err) || !attempt_commit(a, err))
 		return false;
@@ -239,21 +329,18 @@ static bool remove_missing(struct attempt *a, struct table_state *t, const struc
 
 static bool store_progress(struct attempt *a, struct table_state *t, const struct source_chunk *chunk, struct error *err)
 {
-	struct buf progress = {0};
-	buf_clear(&t->next_key);
-	buf_slice_append(&t->next_key, chunk->next);
 	t->rows_read += chunk->row_count;
-	buf_append(&progress, &t->epoch, sizeof(t->epoch));
-	buf_slice_append(&progress, chunk->next);
-	bool ok = storage_table_progress(a->storage, t->binding->number, buf_slice(&progress), t->rows_read, err);
-	buf_free(&progress);
-	if (chunk->row_count && !chunk->last)
-		log_info(a->log, "Replicating %.*s %llu/~%.0f", SLICE_ARG(table_display(a, &t->binding->table.relation)),
-		         (unsigned long long)t->rows_read, t->binding->table.estimated_rows);
 	pthread_mutex_lock(&a->r->status_lock);
 	a->r->status.rows_read += chunk->row_count;
 	pthread_mutex_unlock(&a->r->status_lock);
-	return ok;
+	if (chunk->row_count && !chunk->last)
+		log_info(a->log, "Replicating %.*s %llu/~%.0f", SLICE_ARG(table_display(a, &t->binding->table.relation)),
+		         (unsigned long long)t->rows_read, t->binding->table.estimated_rows);
+	if (t->phase == TABLE_SCANNING)
+		return true;
+	buf_clear(&t->next_key);
+	buf_slice_append(&t->next_key, chunk->next);
+	return table_store_progress(a, t, err);
 }
 
 static bool admit(struct attempt *a, struct table_state *t, const struct xid_snapshot *s)
@@ -309,6 +396,7 @@ static bool apply_chunk(struct attempt *a, struct table_state *t, struct read_re
 		return false;
 	touch_log_forget(&t->log, s);
 	t->retry_delay_ms = 0;
+	t->error[0] = '\0';
 	a->dirty = a->commit_wanted = true;
 	if (t->phase == TABLE_READING && !store_progress(a, t, &res->chunk, err))
 		return false;
@@ -316,16 +404,20 @@ static bool apply_chunk(struct attempt *a, struct table_state *t, struct read_re
 		return true;
 	/* The range is read, or some keys are: what is still incomplete is read by key until nothing is. */
 	table_cancel_job(t);
+	t->reading_whole |= t->phase == TABLE_READING;
 	t->phase = TABLE_REREADING;
 	t->retry_at_ms = 0;
 	return submit(a, t, err);
 }
 
-static bool table_went_away(struct attempt *a, struct table_state *t, struct error *err)
+/* A piece of a table without identity: the stream has passed the snapshot, and brings what it does not see. */
+static bool apply_scanned(struct attempt *a, struct table_state *t, struct read_result *res, struct error *err)
 {
-	log_warn(a->log, "Table %.*s is gone or not published any more; its rows are removed",
-	         SLICE_ARG(table_display(a, &t->binding->table.relation)));
-	return tables_drop(a, t, err) && definitions_check(a, err);
+	for (size_t i = 0; i < res->chunk.row_count; i++)
+		if (!write_clean(a, t, &res->rows[i], err))
+			return false;
+	a->dirty = a->commit_wanted = true;
+	return store_progress(a, t, &res->chunk, err) && (!res->chunk.last || table_complete(a, t, err));
 }
 
 static bool apply_result(struct attempt *a, struct table_state *t, struct read_result *res, struct error *err)
@@ -333,20 +425,23 @@ static bool apply_result(struct attempt *a, struct table_state *t, struct read_r
 	if (res->kind == RESULT_FAILED) {
 		log_warn(a->log, "Reading %.*s failed and is tried again: %s", SLICE_ARG(table_display(a, &t->binding->table.relation)),
 		         res->error.message);
+		snprintf(t->error, sizeof(t->error), "%s", res->error.message);
+		keyless_end(t);
+		if (t->phase == TABLE_SCANNING)
+			table_start_over(t);
 		retry_with_backoff(t);
 		return true;
 	}
 	switch (res->chunk.outcome) {
 	case CHUNK_ROWS:
-		return apply_chunk(a, t, res, err);
+		return t->phase == TABLE_SCANNING ? apply_scanned(a, t, res, err) : apply_chunk(a, t, res, err);
 	case CHUNK_TABLE_GONE:
-		return table_went_away(a, t, err);
+		restart_or_back_off(a, t);
+		return true;
 	case CHUNK_TABLE_CHANGED:
 		t->describe_again = true;
-		if (t->phase == TABLE_READING) {
-			buf_clear(&t->next_key);
-			t->rows_read = 0;
-		}
+		if (t->phase == TABLE_READING)
+			table_start_over(t);
 		retry_with_backoff(t);
 		return true;
 	}
@@ -382,6 +477,13 @@ static void result_done(struct attempt *a, struct read_result *res)
 	read_result_free(res);
 }
 
+static void note_head(struct attempt *a, const struct read_result *res)
+{
+	note_snapshot(a, &res->snapshot);
+	if (res->head_lsn > a->head_lsn)
+		a->head_lsn = res->head_lsn;
+}
+
 bool chunks_work(struct attempt *a, bool *applied, struct error *err)
 {
 	*applied = false;
@@ -405,7 +507,7 @@ bool chunks_work(struct attempt *a, bool *applied, struct error *err)
 			continue;
 		}
 		if (ok && res->kind == RESULT_HEAD)
-			note_snapshot(a, &res->snapshot);
+			note_head(a, res);
 		else if (ok && t) {
 			ok = apply_result(a, t, res, err);
 			*applied = true;

@@ -23,6 +23,12 @@
 struct replicator {
 	struct replicator_options options;
 	struct plan *plan;           /* the configured one */
+	struct plan *next_plan;      /* under status_lock: to be deployed at the next boundary; NULL */
+	_Atomic bool deploy_wanted;
+	bool slot_unusable;          /* the stream said so, whatever the catalogue says */
+	uint64_t attempt_position;   /* where the last attempt ended */
+	uint64_t failed_at;          /* where the last failed one did */
+	int64_t restarted_at_ms;     /* the last attempt that ended to look at the catalogue anew */
 	pthread_t thread;
 	bool thread_started;
 	_Atomic bool stopping;
@@ -31,13 +37,17 @@ struct replicator {
 
 	pthread_mutex_t status_lock;
 	struct replicator_status status;
+	struct arena tables_arena;   /* under status_lock, as the two below */
+	struct replicator_table *tables;
+	size_t table_count;
 };
 
 enum table_phase {
 	TABLE_DONE,      /* the stream alone keeps it right */
 	TABLE_READING,   /* a range job is under way or wanted */
 	TABLE_REREADING, /* incomplete rows are read by key */
-	TABLE_ASIDE,     /* cannot be read: reason was logged; tried again with the next attempt */
+	TABLE_SCANNING,  /* a table without identity is read in one snapshot */
+	TABLE_SWEEPING,  /* records of an older generation are removed, step by step */
 };
 
 /* A source table that some maintained definition reads. */
@@ -48,6 +58,16 @@ struct table_state {
 	bool never_complete;       /* this record was never read to its end: an active plan must not show it piecemeal */
 	bool has_incomplete;       /* rows wait for a re-read */
 	bool describe_again;       /* the catalogue may know other columns than the stream does: look before the next job */
+	bool keyless;              /* no replica identity: see keyless.c */
+	uint64_t columns;          /* hash of the columns that it is, or was last, read with; 0: not known */
+	uint64_t generation;       /* records below this epoch are from before a gap: their values count for nothing */
+	bool reading_whole;        /* REREADING at the end of a whole reading */
+	bool lost;                 /* there was a gap: at the end what is older than the generation is swept */
+	struct buf sweep_after;
+	struct scan *scan;         /* keyless: the reading under way */
+	char error[256];           /* why it cannot be read; "" */
+	int64_t reading_since_ms;
+	uint64_t rows_at_start;
 	struct touch_log log;      /* kept while phase is READING or REREADING */
 	struct admission admission;
 	bool admitted;             /* a snapshot of this reading passed the admission */
@@ -58,7 +78,7 @@ struct table_state {
 	int64_t retry_delay_ms;
 	struct buf next_key;       /* position behind the last applied chunk */
 	uint64_t rows_read;
-	uint64_t epoch;            /* of the maintained plans when the reading began */
+	uint64_t epoch;            /* of the store when the reading began */
 };
 
 /* What is known of a relation oid in the stream of this attempt. */
@@ -91,7 +111,13 @@ struct attempt {
 	uint64_t newest_xid;     /* xmax of the newest snapshot, for extending xids */
 	struct unsettled unsettled;
 
+	bool restart_wanted;     /* the catalogue shows other tables than this attempt knows: begin anew at the next boundary */
+	bool slot_is_new;        /* made by this attempt */
+	const struct xid_snapshot *head; /* of the beginning of the attempt, taken after the discovery */
+	uint64_t head_lsn;       /* newest known end of the source's WAL */
+	int64_t discovery_due_ms;
 	bool in_xact, skipping, xact_touched;
+	uint64_t final_lsn, change_number; /* of the open transaction: place of its commit record, changes so far */
 	uint64_t xid;            /* of the open transaction, extended */
 	int64_t commit_time_ms;
 
@@ -115,18 +141,49 @@ struct table_state *tables_find(struct attempt *a, uint32_t oid, bool *known);
 bool tables_rebind(struct attempt *a, struct error *err);
 /* Removes the table's rows and forgets it. */
 bool tables_drop(struct attempt *a, struct table_state *t, struct error *err);
+/* Is it being read, so that checkpoints of it may have to wait? */
+bool table_is_read(const struct table_state *t);
 /* Begins (or goes on with) reading the table: switches the touch log on. */
 void table_begin_reading(struct attempt *a, struct table_state *t);
+/* The next chunk is the first again. */
+void table_start_over(struct table_state *t);
+bool table_store_progress(struct attempt *a, struct table_state *t, struct error *err);
 void table_cancel_job(struct table_state *t);
+bool tables_plans_use(const struct attempt *a, const struct source_relation *r);
 bool table_logs(const struct table_state *t);
 struct slice table_display(struct attempt *a, const struct source_relation *r);
+/* Looks whether the catalogue shows other tables, columns or identities than this attempt knows. */
+bool tables_look_again(struct attempt *a, struct error *err);
+uint64_t columns_hash(const struct source_relation *r);
+void tables_publish_status(struct attempt *a);
 /* Checkpoints must not be shown: a table of the active plan is being read for the first time. */
 bool tables_withhold_checkpoints(const struct attempt *a);
 
 /* changes.c */
 bool change_apply(struct attempt *a, const struct stream_event *e, struct error *err);
 
+/* keyless.c: tables without any identity (interleaved-snapshot 4) */
+enum keyless_outcome { KEYLESS_BEGUN, KEYLESS_LATER, KEYLESS_FAILED, KEYLESS_CHANGED, KEYLESS_GONE };
+/* Takes the snapshot, with the stream held at this boundary, removes what is stored of the table, and submits the reading. */
+bool keyless_begin(struct attempt *a, struct table_state *t, struct binding *b, enum keyless_outcome *outcome, struct error *err);
+void keyless_end(struct table_state *t);
+/* A streamed row: the key under which a replay finds it again; false: the reading brings the row. */
+bool keyless_takes(struct attempt *a, struct table_state *t, struct row_key *key);
+/* A streamed TRUNCATE; false: the reading sees it done. */
+bool keyless_truncated(struct attempt *a, struct table_state *t);
+/* Is the reading ended by a truncate? */
+bool keyless_ended(const struct table_state *t);
+
+/* generation.c: repair after a gap (interleaved-snapshot 8) */
+/* All tables are to be compared with the source; takes effect with the next commit or flush. */
+bool generation_begin(struct attempt *a, struct error *err);
+/* A step of the sweep; *done: nothing old is left. */
+bool generation_sweep(struct attempt *a, struct table_state *t, bool *done, struct error *err);
+/* Tables of the store that were not found in the source any more. */
+bool generation_absent(struct attempt *a, struct error *err);
+
 /* chunks.c */
+void note_snapshot(struct attempt *a, const struct xid_snapshot *s);
 /* At a boundary: submits what is wanted, applies what is ready. *applied: something was. */
 bool chunks_work(struct attempt *a, bool *applied, struct error *err);
 /* Definitions whose tables are all read become READY; the pending plan is activated when all are. */

@@ -66,6 +66,8 @@ void read_job_unref(struct read_job *job)
 {
 	if (!job || atomic_fetch_sub_explicit(&job->references, 1, memory_order_acq_rel) != 1)
 		return;
+	if (job->scan)
+		source_disconnect(job->scan);
 	binding_unref(job->binding);
 	buf_free(&job->after);
 	arena_free(&job->arena);
@@ -156,6 +158,16 @@ static bool stopping(struct reader_pool *p)
 	return s;
 }
 
+static void adopt_connection(struct reader_thread *t, struct source_connection *c)
+{
+	struct reader_pool *p = t->pool;
+	pthread_mutex_lock(&p->lock);
+	t->connection = c;
+	if (p->stopping)
+		source_connection_abort(c);
+	pthread_mutex_unlock(&p->lock);
+}
+
 static bool ensure_connection(struct reader_thread *t, struct error *err)
 {
 	struct reader_pool *p = t->pool;
@@ -164,11 +176,7 @@ static bool ensure_connection(struct reader_thread *t, struct error *err)
 	struct source_connection *c = source_connect(p->options.source, err);
 	if (!c)
 		return false;
-	pthread_mutex_lock(&p->lock);
-	t->connection = c;
-	if (p->stopping)
-		source_connection_abort(c);
-	pthread_mutex_unlock(&p->lock);
+	adopt_connection(t, c);
 	return true;
 }
 
@@ -185,14 +193,18 @@ static void drop_connection(struct reader_thread *t)
 /* ---- reading ---- */
 
 /* Keys, contributions and images of the chunk's rows: the work that the replication thread need not do. */
-static void evaluate_rows(struct binding *b, struct read_result *r)
+static void evaluate_rows(struct read_job *job, struct read_result *r)
 {
+	struct binding *b = job->binding;
 	const struct source_relation *rel = &b->table.relation;
 	r->rows = arena_array(&r->arena, struct chunk_row, r->chunk.row_count);
 	for (size_t i = 0; i < r->chunk.row_count; i++) {
 		struct chunk_row *row = &r->rows[i];
 		*row = (struct chunk_row){.raw = r->chunk.rows + i * rel->column_count};
-		source_row_key(rel, row->raw, &r->arena, &row->key.bytes, row->key.uuid);
+		if (b->keyless)
+			keyless_row_key('S', 0, ++job->scanned, &r->arena, &row->key);
+		else
+			source_row_key(rel, row->raw, &r->arena, &row->key.bytes, row->key.uuid);
 		if (row_too_large(rel, row->raw)) {
 			log_warn(b->log, "[PSYNC_S1002] Row too large: a row of %.*s.%.*s is beyond 15 MiB and is not synced",
 			         SLICE_ARG(rel->schema), SLICE_ARG(rel->name));
@@ -243,7 +255,24 @@ static bool read_one(struct reader_thread *t, struct read_job *job, struct slice
 		return true;
 	if (!nudge_if_needed(t, r->chunk.head_lsn, &r->error))
 		return false;
-	evaluate_rows(job->binding, r);
+	evaluate_rows(job, r);
+	return true;
+}
+
+/* A piece of a whole table, on the job's own connection, which is the thread's for that time (so that a stop interrupts it). */
+static bool scan_one(struct reader_thread *t, struct read_job *job, struct read_result *r)
+{
+	if (job->scan) {
+		drop_connection(t);
+		adopt_connection(t, job->scan);
+		job->scan = NULL;
+	}
+	if (!t->connection)
+		return error_set(&r->error, "", "the connection of the reading is lost");
+	if (!source_scan_next(t->connection, t->pool->options.chunk_rows, t->pool->options.chunk_bytes, &r->arena, &r->chunk, &r->error))
+		return false;
+	r->chunk.head_lsn = job->head_lsn;
+	evaluate_rows(job, r);
 	return true;
 }
 
@@ -251,11 +280,11 @@ static bool read_one(struct reader_thread *t, struct read_job *job, struct slice
 static void run_job(struct reader_thread *t, struct read_job *job)
 {
 	struct buf after = {0};
-	bool more = true;
+	bool more = true, scan = job->scan != NULL;
 	buf_append(&after, job->after.p, job->after.n);
 	while (more && wait_for_room(t->pool, job)) {
 		struct read_result *r = result_new(RESULT_CHUNK, job);
-		if (read_one(t, job, buf_slice(&after), r)) {
+		if (scan ? scan_one(t, job, r) : read_one(t, job, buf_slice(&after), r)) {
 			more = r->chunk.outcome == CHUNK_ROWS && !r->chunk.last && job->key_count == 0;
 			buf_clear(&after);
 			buf_slice_append(&after, r->chunk.next);
@@ -266,6 +295,8 @@ static void run_job(struct reader_thread *t, struct read_job *job)
 		}
 		post(t->pool, r);
 	}
+	if (scan && more)
+		drop_connection(t); /* given up half way */
 	buf_free(&after);
 }
 
@@ -304,11 +335,10 @@ static void watch_once(struct reader_thread *t, bool heartbeat)
 {
 	struct reader_pool *p = t->pool;
 	struct error err;
-	uint64_t lsn;
 	if (!atomic_load_explicit(&p->unsettled, memory_order_relaxed) && !heartbeat)
 		return;
 	struct read_result *r = result_new(RESULT_HEAD, NULL);
-	if (!ensure_connection(t, &err) || !source_head(t->connection, &lsn, &r->snapshot, &r->arena, &err) ||
+	if (!ensure_connection(t, &err) || !source_head(t->connection, &r->head_lsn, &r->snapshot, &r->arena, &err) ||
 	    (heartbeat && !source_marker(t->connection, &err))) {
 		log_debug(p->options.log, "Watching the source failed: %s", err.message);
 		drop_connection(t);

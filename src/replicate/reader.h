@@ -26,7 +26,13 @@ struct read_job {
 	const struct raw_value *keys;
 	const struct row_key *row_keys; /* the same as storage knows them */
 	size_t key_count;       /* 0: a range */
+	/* a table without identity: owned; rows of the transaction that is open on it get numbers as keys */
+	struct source_connection *scan;
+	uint64_t head_lsn, scanned;
 };
+
+/* Key of a row of a table without identity. origin: 'S' of a snapshot, 'W' of the stream. In the arena. */
+void keyless_row_key(char origin, uint64_t place, uint64_t number, struct arena *arena, struct row_key *key);
 
 struct read_job *read_job_new(struct binding *b, struct slice after);
 void read_job_unref(struct read_job *job);
@@ -51,6 +57,7 @@ struct read_result {
 	struct chunk_row *rows;
 	/* RESULT_HEAD */
 	struct xid_snapshot snapshot;
+	uint64_t head_lsn;
 	/* RESULT_FAILED */
 	struct error error;
 };

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "rules/rules.h"
@@ -26,11 +27,16 @@ struct replicator_options {
 	struct storage *storage;
 	const struct log *log;
 	int snapshot_readers; /* 0: 2 */
-	size_t chunk_rows, chunk_bytes; /* 0: 10,000 rows, 8 MiB; tests make them tiny */
+	size_t chunk_rows, chunk_bytes; /* 0: 10,000 rows, 4 MiB; tests make them tiny */
+	double discovery_interval_s;    /* the catalogue is looked at this often for tables that came, left or changed; 0: 10 */
 };
 
 /* Takes a reference to the plan (the configured sync config, compiled). Starts the threads. */
 struct replicator *replicator_start(const struct replicator_options *options, struct plan *plan, struct error *err);
+/* Takes a reference to the plan and makes it the one to deploy, at the next boundary of the stream, or at once while the source cannot
+ * be reached: a difference of definitions (incremental-deploy 4). The active one serves until the new one is complete. Any thread; does
+ * not wait. A deploy that fails is logged and told in the status; what ran before goes on. */
+void replicator_deploy(struct replicator *r, struct plan *plan);
 /* Commits what is complete and stops the threads; leaves the slot. */
 void replicator_stop(struct replicator *r);
 void replicator_free(struct replicator *r);
@@ -38,10 +44,28 @@ void replicator_free(struct replicator *r);
 struct replicator_status {
 	bool connected, snapshotting;
 	int64_t touched_at_ms;   /* wall clock of the last sign of life of the control loop */
-	double lag_s;
+	double lag_s;            /* age of the oldest transaction that was delivered and is not served yet; 0: none */
+	uint64_t lag_bytes;      /* WAL of the source that is not served yet, as of the last look at its head */
+	uint64_t position;       /* LSN that the stream has reached */
 	char last_error[512];
-	uint64_t rows_read, rows_estimated, transactions, changes;
+	char deploy_error[512];  /* of the last deploy, if it failed */
+	uint64_t failures;       /* attempts that failed one after another at the same position */
+	uint64_t rows_read, transactions, changes;
+	double rows_estimated;   /* of the tables that are being read; below 0: not known */
+	double eta_s;            /* until they are read; below 0: not known */
+	size_t tables_reading, tables;
 };
 void replicator_status(struct replicator *r, struct replicator_status *out);
+
+/* A source table and how far it is read. */
+struct replicator_table {
+	struct slice schema, name;
+	bool reading;
+	uint64_t rows_read;
+	double rows_estimated; /* below 0: not known */
+	char error[256];       /* why it cannot be read; "" */
+};
+/* All tables that the maintained plans read, in the arena. Any thread. */
+void replicator_tables(struct replicator *r, struct arena *arena, struct replicator_table **out, size_t *count);
 
 #endif

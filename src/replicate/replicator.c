@@ -17,6 +17,8 @@
 /* An attempt that lasted this long was a success: its failure is a new one. */
 #define GOOD_ATTEMPT_MS 10000
 #define STOP_GRACE_S 1
+/* From here on a failure at the same position is called repeated. */
+#define REPEATED 3
 
 void replicator_touch(struct replicator *r)
 {
@@ -25,24 +27,63 @@ void replicator_touch(struct replicator *r)
 	pthread_mutex_unlock(&r->status_lock);
 }
 
+/* Errors that come again and again at one position do not heal by themselves: that is said. */
 static void note_failure(struct replicator *r, const struct error *err)
 {
-	log_error(r->options.log, "Replication error %s%s%s%s", *err->code ? "[" : "", err->code, *err->code ? "] " : "", err->message);
+	bool same_place = r->failed_at == r->attempt_position;
+	r->failed_at = r->attempt_position;
+	char lsn[LSN_TEXT_SIZE];
+	lsn_format(r->failed_at, lsn);
 	pthread_mutex_lock(&r->status_lock);
 	r->status.connected = false;
+	r->status.failures = same_place ? r->status.failures + 1 : 1;
+	uint64_t failures = r->status.failures;
 	snprintf(r->status.last_error, sizeof(r->status.last_error), "%s", err->message);
 	pthread_mutex_unlock(&r->status_lock);
+	if (failures >= REPEATED)
+		log_error(r->options.log, "Replication error %s%s%s%s (failed %llu times in a row at %s)", *err->code ? "[" : "", err->code,
+		          *err->code ? "] " : "", err->message, (unsigned long long)failures, lsn);
+	else
+		log_error(r->options.log, "Replication error %s%s%s%s", *err->code ? "[" : "", err->code, *err->code ? "] " : "", err->message);
 }
 
-/* Waits, with a sign of life twice a second, until the time is over or a stop is asked for. */
+/* Waits, with a sign of life twice a second, until the time is over, or a stop or a deploy is asked for. */
 static void back_off(struct replicator *r, int64_t ms)
 {
 	int64_t until = clock_mono_ms() + ms, left;
-	while (!atomic_load(&r->stopping) && (left = until - clock_mono_ms()) > 0) {
+	while (!atomic_load(&r->stopping) && !atomic_load(&r->deploy_wanted) && (left = until - clock_mono_ms()) > 0) {
 		struct pollfd fd = {.fd = r->wake_fd, .events = POLLIN};
 		poll(&fd, 1, left < 500 ? (int)left : 500);
 		replicator_touch(r);
 	}
+}
+
+/* A deploy that fails changes nothing. */
+static void take_deploy(struct replicator *r)
+{
+	uint64_t count;
+	struct error err = {.code = ""};
+	bool unchanged;
+	if (!atomic_load(&r->deploy_wanted))
+		return;
+	ssize_t ignored = read(r->wake_fd, &count, sizeof(count));
+	(void)ignored;
+	pthread_mutex_lock(&r->status_lock);
+	struct plan *plan = r->next_plan;
+	r->next_plan = NULL;
+	atomic_store(&r->deploy_wanted, false);
+	pthread_mutex_unlock(&r->status_lock);
+	if (!plan)
+		return;
+	bool ok = storage_deploy(r->options.storage, plan, &unchanged, &err);
+	if (ok)
+		log_info(r->options.log, unchanged ? "Sync config unchanged" : "Sync config updated");
+	else
+		log_error(r->options.log, "The sync config could not be deployed; the one before stays: %s", err.message);
+	pthread_mutex_lock(&r->status_lock);
+	snprintf(r->status.deploy_error, sizeof(r->status.deploy_error), "%s", ok ? "" : err.message);
+	pthread_mutex_unlock(&r->status_lock);
+	plan_unref(plan);
 }
 
 static void *replicator_main(void *arg)
@@ -53,16 +94,31 @@ static void *replicator_main(void *arg)
 		struct error err = {.code = ""};
 		int64_t began = clock_mono_ms();
 		replicator_touch(r);
+		take_deploy(r);
 		if (attempt_run(r, &err) || atomic_load(&r->stopping))
 			continue;
 		note_failure(r, &err);
+		enum source_failure kind = source_classify(&err);
+		r->slot_unusable |= kind == SOURCE_SLOT_LOST;
 		if (clock_mono_ms() - began > GOOD_ATTEMPT_MS || !delay)
 			delay = FIRST_BACKOFF_MS;
 		else
 			delay = delay * 2 > LONGEST_BACKOFF_MS ? LONGEST_BACKOFF_MS : delay * 2;
-		back_off(r, source_classify(&err) == SOURCE_RETRY_LATE ? LATE_BACKOFF_MS : delay);
+		back_off(r, kind == SOURCE_RETRY_LATE ? LATE_BACKOFF_MS : delay);
 	}
 	return NULL;
+}
+
+void replicator_deploy(struct replicator *r, struct plan *plan)
+{
+	uint64_t one = 1;
+	pthread_mutex_lock(&r->status_lock);
+	plan_unref(r->next_plan);
+	r->next_plan = plan_ref(plan);
+	atomic_store(&r->deploy_wanted, true);
+	pthread_mutex_unlock(&r->status_lock);
+	ssize_t ignored = write(r->wake_fd, &one, sizeof(one));
+	(void)ignored;
 }
 
 /* The stored plans come back to life, then the configured one is deployed; equal texts change nothing. */
@@ -98,6 +154,9 @@ struct replicator *replicator_start(const struct replicator_options *options, st
 		r->options.chunk_rows = 10000;
 	if (!r->options.chunk_bytes)
 		r->options.chunk_bytes = 4u * 1024 * 1024;
+	if (r->options.discovery_interval_s <= 0)
+		r->options.discovery_interval_s = 10;
+	r->status.rows_estimated = r->status.eta_s = -1;
 	r->plan = plan_ref(plan);
 	pthread_mutex_init(&r->status_lock, NULL);
 	r->status.touched_at_ms = clock_wall_ms();
@@ -141,6 +200,8 @@ void replicator_free(struct replicator *r)
 	if (r->wake_fd >= 0)
 		close(r->wake_fd);
 	plan_unref(r->plan);
+	plan_unref(r->next_plan);
+	arena_free(&r->tables_arena);
 	pthread_mutex_destroy(&r->status_lock);
 	free(r);
 }
@@ -149,5 +210,18 @@ void replicator_status(struct replicator *r, struct replicator_status *out)
 {
 	pthread_mutex_lock(&r->status_lock);
 	*out = r->status;
+	pthread_mutex_unlock(&r->status_lock);
+}
+
+void replicator_tables(struct replicator *r, struct arena *arena, struct replicator_table **out, size_t *count)
+{
+	pthread_mutex_lock(&r->status_lock);
+	*count = r->table_count;
+	*out = arena_array(arena, struct replicator_table, r->table_count);
+	for (size_t i = 0; i < r->table_count; i++) {
+		(*out)[i] = r->tables[i];
+		(*out)[i].schema = arena_copy(arena, r->tables[i].schema);
+		(*out)[i].name = arena_copy(arena, r->tables[i].name);
+	}
 	pthread_mutex_unlock(&r->status_lock);
 }

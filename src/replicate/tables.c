@@ -15,6 +15,26 @@ bool table_logs(const struct table_state *t)
 	return t->phase == TABLE_READING || t->phase == TABLE_REREADING;
 }
 
+bool table_is_read(const struct table_state *t)
+{
+	return table_logs(t) || t->phase == TABLE_SCANNING || t->phase == TABLE_SWEEPING;
+}
+
+/* FNV-1a over what decides about the text of values: names, types, modifiers. Never 0. */
+uint64_t columns_hash(const struct source_relation *r)
+{
+	uint64_t h = UINT64_C(14695981039346656037);
+	for (size_t i = 0; i < r->column_count; i++) {
+		const struct source_column *c = &r->columns[i];
+		uint32_t numbers[3] = {c->type_oid, (uint32_t)c->type_modifier, (uint32_t)c->name.n};
+		for (size_t k = 0; k < sizeof(numbers); k++)
+			h = (h ^ ((const unsigned char *)numbers)[k]) * UINT64_C(1099511628211);
+		for (size_t k = 0; k < c->name.n; k++)
+			h = (h ^ (unsigned char)c->name.p[k]) * UINT64_C(1099511628211);
+	}
+	return h ? h : 1;
+}
+
 void table_cancel_job(struct table_state *t)
 {
 	if (!t->job)
@@ -26,7 +46,9 @@ void table_cancel_job(struct table_state *t)
 
 static void table_free(struct table_state *t)
 {
+	keyless_end(t);
 	table_cancel_job(t);
+	buf_free(&t->sweep_after);
 	binding_unref(t->binding);
 	touch_log_free(&t->log);
 	admission_free(&t->admission);
@@ -57,7 +79,7 @@ static void plans_load(struct attempt *a)
 	}
 }
 
-static bool plans_use(const struct attempt *a, const struct source_relation *r)
+bool tables_plans_use(const struct attempt *a, const struct source_relation *r)
 {
 	for (size_t i = 0; i < a->plans.count; i++)
 		if (plan_uses_table(a->plans.plans[i]->plan, slice_cstr(a->r->options.connection_tag), r->schema, r->name))
@@ -66,11 +88,9 @@ static bool plans_use(const struct attempt *a, const struct source_relation *r)
 }
 
 /* Does a definition of the plan that still has to be filled, and came after this table was last read, read it? */
-static bool needs_reading(const struct attempt *a, const struct source_relation *r, const struct stored_table *record)
+static bool needs_filling(const struct attempt *a, const struct source_relation *r, const struct stored_table *record)
 {
 	struct slice tag = slice_cstr(a->r->options.connection_tag);
-	if (!record->snapshot_done)
-		return true;
 	for (size_t i = 0; i < a->plans.count; i++) {
 		const struct stored_plan *plan = a->plans.plans[i];
 		for (uint32_t d = 0; d < plan->count; d++) {
@@ -85,32 +105,67 @@ static bool needs_reading(const struct attempt *a, const struct source_relation 
 	return false;
 }
 
-/* Progress in storage: 8 bytes of epoch, then the source module's position. A reading that began under older definitions starts anew. */
+/* A table that was read whole is compared once more when its columns have changed since: rewrites make no events in the stream. */
+static bool needs_reading(const struct attempt *a, const struct source_relation *r, const struct stored_table *record)
+{
+	return !record->snapshot_done || record->columns != columns_hash(r) || needs_filling(a, r, record);
+}
+
+#define PROGRESS_HEAD (2 * sizeof(uint64_t))
+
+/* Progress in storage: epoch, hash of the columns (8 bytes each), then the source module's position. A reading that began under older
+ * definitions or with other columns starts anew. */
 static void resume_progress(struct table_state *t, struct slice last_key, uint64_t rows_read)
 {
-	uint64_t epoch;
+	uint64_t head[2];
 	buf_clear(&t->next_key);
 	t->rows_read = 0;
-	if (last_key.n < sizeof(epoch))
+	if (last_key.n < PROGRESS_HEAD)
 		return;
-	memcpy(&epoch, last_key.p, sizeof(epoch));
-	if (epoch != t->epoch)
+	memcpy(head, last_key.p, PROGRESS_HEAD);
+	if (head[0] != t->epoch || head[1] != columns_hash(&t->binding->table.relation))
 		return;
-	buf_slice_append(&t->next_key, slice_drop(last_key, sizeof(epoch)));
+	buf_slice_append(&t->next_key, slice_drop(last_key, PROGRESS_HEAD));
 	t->rows_read = rows_read;
+}
+
+bool table_store_progress(struct attempt *a, struct table_state *t, struct error *err)
+{
+	struct buf progress = {0};
+	buf_append(&progress, &t->epoch, sizeof(t->epoch));
+	buf_append(&progress, &t->columns, sizeof(t->columns));
+	buf_slice_append(&progress, buf_slice(&t->next_key));
+	bool ok = storage_table_progress(a->storage, t->binding->number, buf_slice(&progress), t->rows_read, err);
+	buf_free(&progress);
+	return ok;
 }
 
 void table_begin_reading(struct attempt *a, struct table_state *t)
 {
+	keyless_end(t);
 	table_cancel_job(t);
 	if (!table_logs(t)) {
 		touch_log_free(&t->log);
 		admission_take(&t->admission, &a->unsettled);
 		t->admitted = false;
 	}
-	t->phase = TABLE_READING;
+	/* Changes of this table that the open transaction made before are not in the log. */
+	if (a->in_xact)
+		admission_add(&t->admission, a->xid);
+	t->phase = t->keyless ? TABLE_SCANNING : TABLE_READING;
 	t->retry_at_ms = 0;
 	t->retry_delay_ms = 0;
+	t->reading_since_ms = clock_mono_ms();
+	t->rows_at_start = t->rows_read;
+	buf_clear(&t->sweep_after);
+}
+
+void table_start_over(struct table_state *t)
+{
+	buf_clear(&t->next_key);
+	t->rows_read = 0;
+	t->rows_at_start = 0;
+	t->reading_since_ms = clock_mono_ms();
 }
 
 /* Old records of the same oid or name: their rows go away with REMOVEs. */
@@ -155,12 +210,14 @@ static bool resolve(struct attempt *a, const struct source_relation *r, struct s
 	       drop_records(a, drop, drop_count, err);
 }
 
-static bool has_key(const struct source_relation *r)
+/* A table that was never read may just have entered the publication: changes that transactions made before are not delivered, even if
+ * these commit later (interleaved-snapshot 7). So the first snapshot must not find any of them open. */
+static void wait_for_open_transactions(const struct attempt *a, struct table_state *t, const struct stored_table *record)
 {
-	for (size_t i = 0; i < r->column_count; i++)
-		if (r->columns[i].in_key)
-			return true;
-	return false;
+	if (!t->never_complete || record->last_key.n || a->slot_is_new || !a->head)
+		return;
+	for (size_t i = 0; i < a->head->count; i++)
+		admission_add(&t->admission, a->head->in_progress[i]);
 }
 
 /* Adds a table as the catalogue describes it, and begins to read it if it must be. */
@@ -172,25 +229,21 @@ static bool add_table(struct attempt *a, const struct source_table *described, s
 	if (!resolve(a, r, &record, err))
 		return false;
 	struct table_state *t = xcalloc(1, sizeof(*t));
-	t->epoch = a->plans.epoch;
+	t->epoch = storage_epoch(a->storage);
 	t->has_incomplete = true; /* looked at once: some may be left from before */
+	t->generation = record.generation;
+	t->lost = record.generation > record.snapshot_epoch;
+	t->columns = record.columns;
 	t->binding = binding_new(&a->plans, a->r->options.connection_tag, described, record.number, a->connection, a->log, err);
 	if (!t->binding) {
 		free(t);
 		return false;
 	}
+	t->keyless = t->binding->keyless;
 	t->next = a->tables;
 	a->tables = t;
 	*out = t;
 	t->never_complete = record.snapshot_epoch == 0 && !record.snapshot_done;
-	if (!has_key(r)) {
-		log_error(a->log,
-		          "Table %.*s has no replica identity and cannot be synced. Add a primary key, or run: ALTER TABLE %.*s REPLICA "
-		          "IDENTITY FULL.",
-		          SLICE_ARG(table_display(a, r)), SLICE_ARG(table_display(a, r)));
-		t->phase = TABLE_ASIDE;
-		return true;
-	}
 	if (!needs_reading(a, r, &record))
 		return true;
 	if (record.snapshot_done && !storage_table_restart(a->storage, record.number, err))
@@ -201,8 +254,10 @@ static bool add_table(struct attempt *a, const struct source_table *described, s
 		log_info(a->log, "Replicating %.*s %llu/~%.0f - resuming", SLICE_ARG(table_display(a, r)), (unsigned long long)t->rows_read,
 		         described->estimated_rows);
 	else
-		log_info(a->log, "To replicate: %.*s 0/~%.0f", SLICE_ARG(table_display(a, r)), described->estimated_rows);
+		log_info(a->log, "To replicate: %.*s 0/~%.0f%s", SLICE_ARG(table_display(a, r)), described->estimated_rows,
+		         t->never_complete ? "" : " (comparing)");
 	table_begin_reading(a, t);
+	wait_for_open_transactions(a, t, &record);
 	return true;
 }
 
@@ -247,26 +302,64 @@ static size_t collect_patterns(struct attempt *a, struct source_pattern **out)
 	return count;
 }
 
-bool tables_discover(struct attempt *a, struct error *err)
+static bool discover(struct attempt *a, struct source_table **found, size_t *found_count, struct error *err)
 {
 	struct source_pattern *patterns;
+	size_t count = collect_patterns(a, &patterns);
+	return source_discover(a->connection, patterns, count, &a->arena, found, found_count, err);
+}
+
+bool tables_discover(struct attempt *a, struct error *err)
+{
 	struct source_table *found;
 	size_t found_count;
+	struct xid_snapshot head;
 	plans_load(a);
-	size_t count = collect_patterns(a, &patterns);
-	if (!source_discover(a->connection, patterns, count, &a->arena, &found, &found_count, err))
+	if (!discover(a, &found, &found_count, err) || !source_head(a->connection, &a->head_lsn, &head, &a->arena, err))
 		return false;
-	for (size_t i = 0; i < found_count; i++) {
+	note_snapshot(a, &head);
+	a->head = &head;
+	bool ok = true;
+	for (size_t i = 0; i < found_count && ok; i++) {
 		struct table_state *t;
-		if (!add_table(a, &found[i], &t, err))
-			return false;
-		remember(a, found[i].relation.oid, t);
-		if (found[i].row_security)
-			log_warn(a->log,
-			         "[PSYNC_S1145] Row Level Security is enabled on table \"%.*s\". To make sure that the replication role can "
-			         "read the table, run: 'ALTER ROLE <role> BYPASSRLS'.",
-			         SLICE_ARG(found[i].relation.name));
+		ok = add_table(a, &found[i], &t, err);
+		if (ok)
+			remember(a, found[i].relation.oid, t);
 	}
+	a->head = NULL;
+	return ok && generation_absent(a, err);
+}
+
+static bool knows(const struct attempt *a, const struct source_table *found)
+{
+	for (const struct table_state *t = a->tables; t; t = t->next) {
+		const struct source_relation *r = &t->binding->table.relation;
+		if (r->oid == found->relation.oid)
+			return slice_eq(r->schema, found->relation.schema) && slice_eq(r->name, found->relation.name) &&
+			       relation_same_key(r, &found->relation) &&
+			       (t->phase != TABLE_DONE || t->columns == columns_hash(&found->relation));
+	}
+	return false;
+}
+
+bool tables_look_again(struct attempt *a, struct error *err)
+{
+	struct source_table *found;
+	size_t count, known = 0;
+	uint64_t lsn;
+	struct xid_snapshot head;
+	if (!discover(a, &found, &count, err) || !source_head(a->connection, &lsn, &head, &a->arena, err))
+		return false;
+	note_snapshot(a, &head);
+	a->head_lsn = lsn;
+	for (size_t i = 0; i < count; i++)
+		if (!knows(a, &found[i])) {
+			log_info(a->log, "Table %.*s is new, or has changed", SLICE_ARG(table_display(a, &found[i].relation)));
+			a->restart_wanted = true;
+		}
+	for (const struct table_state *t = a->tables; t; t = t->next)
+		known++;
+	a->restart_wanted |= known != count;
 	return true;
 }
 
@@ -286,8 +379,9 @@ void tables_free(struct attempt *a)
 	plans_release(&a->plans);
 }
 
-/* New columns under the same record: go on with them; a range that is being read starts anew with the new columns. */
-static bool change_columns(struct attempt *a, struct table_state *t, const struct source_table *described, bool newer,
+/* New columns under the same record: go on with them. A reading under way starts anew with the new columns; a table that was read is
+ * compared once more, unless that was done already with what the catalogue says (the stream comes later). */
+static bool change_columns(struct attempt *a, struct table_state *t, const struct source_table *described, uint64_t catalogue_columns,
                            struct error *err)
 {
 	struct binding *b = binding_new(&a->plans, a->r->options.connection_tag, described, t->binding->number, a->connection, a->log, err);
@@ -296,13 +390,21 @@ static bool change_columns(struct attempt *a, struct table_state *t, const struc
 	log_info(a->log, "Columns of %.*s have changed", SLICE_ARG(table_display(a, &described->relation)));
 	binding_unref(t->binding);
 	t->binding = b;
-	t->describe_again = newer;
-	if (t->phase == TABLE_READING) {
-		buf_clear(&t->next_key);
-		t->rows_read = 0;
-	}
-	if (table_logs(t)) {
+	t->describe_again = catalogue_columns != columns_hash(&described->relation);
+	if (table_logs(t))
 		touch_log_add_all(&t->log, a->xid);
+	if (!table_is_read(t)) {
+		if (t->columns == catalogue_columns)
+			return true;
+		if (!storage_table_restart(a->storage, t->binding->number, err))
+			return false;
+		a->dirty = true;
+		table_start_over(t);
+		table_begin_reading(a, t);
+	} else if (t->phase != TABLE_REREADING) {
+		table_start_over(t);
+		table_begin_reading(a, t);
+	} else {
 		table_cancel_job(t);
 		t->retry_at_ms = 0;
 	}
@@ -310,25 +412,27 @@ static bool change_columns(struct attempt *a, struct table_state *t, const struc
 }
 
 /* The catalogue knows the key to read by; what is decoded from here on has the columns of the message, which may be older. */
-static bool describe_as(struct attempt *a, const struct source_relation *relation, struct source_table *out, bool *newer, struct error *err)
+static bool describe_as(struct attempt *a, const struct source_relation *relation, struct source_table *out, bool *found,
+                        uint64_t *catalogue_columns, struct error *err)
 {
-	bool found;
-	if (!source_describe(a->connection, relation->oid, &a->arena, out, &found, err))
+	if (!source_describe(a->connection, relation->oid, &a->arena, out, found, err))
 		return false;
-	*newer = !found || !relation_same_columns(&out->relation, relation);
-	if (!found)
-		*out = (struct source_table){.estimated_rows = -1};
-	if (*newer)
+	if (!*found)
+		*out = (struct source_table){.relation = *relation, .estimated_rows = -1};
+	*catalogue_columns = columns_hash(&out->relation);
+	if (!relation_same_columns(&out->relation, relation) || !slice_eq(out->relation.name, relation->name) ||
+	    !slice_eq(out->relation.schema, relation->schema))
 		out->relation = *relation;
 	return true;
 }
 
 bool tables_relation(struct attempt *a, const struct source_relation *relation, struct error *err)
 {
-	bool known, newer;
+	bool known, found;
+	uint64_t columns;
 	struct source_table described;
 	struct table_state *t = tables_find(a, relation->oid, &known);
-	if (!plans_use(a, relation)) {
+	if (!tables_plans_use(a, relation)) {
 		if (t && !tables_drop(a, t, err))
 			return false;
 		remember(a, relation->oid, NULL);
@@ -336,15 +440,20 @@ bool tables_relation(struct attempt *a, const struct source_relation *relation, 
 	}
 	if (t && binding_fits(t->binding, relation))
 		return true;
-	if (!describe_as(a, relation, &described, &newer, err))
+	if (!describe_as(a, relation, &described, &found, &columns, err))
 		return false;
 	if (t && relation_same_key(&t->binding->table.relation, relation) && slice_eq(t->binding->table.relation.schema, relation->schema) &&
 	    slice_eq(t->binding->table.relation.name, relation->name))
-		return change_columns(a, t, &described, newer, err);
+		return change_columns(a, t, &described, columns, err);
+	if (!found) {
+		/* It has left since. Reading it could only fail; the next discovery round sees that, or that it has returned. */
+		remember(a, relation->oid, NULL);
+		return true;
+	}
 	/* Another identity, another oid under the name, or a name that the plans read now: a new record, read from the start. */
 	if (!add_table(a, &described, &t, err))
 		return false;
-	t->describe_again = newer;
+	t->describe_again = columns != columns_hash(&described.relation);
 	remember(a, relation->oid, t);
 	return true;
 }
@@ -357,7 +466,11 @@ bool tables_rebind(struct attempt *a, struct error *err)
 		                                a->log, err);
 		if (!b)
 			return false;
-		table_cancel_job(t);
+		/* A range that is being read goes on with the new binding behind its last chunk; a scan cannot. */
+		if (t->phase == TABLE_SCANNING)
+			table_begin_reading(a, t);
+		else
+			table_cancel_job(t);
 		binding_unref(t->binding);
 		t->binding = b;
 	}
@@ -370,9 +483,61 @@ bool tables_withhold_checkpoints(const struct attempt *a)
 		return false;
 	for (const struct table_state *t = a->tables; t; t = t->next) {
 		const struct source_relation *r = &t->binding->table.relation;
-		if (t->never_complete && table_logs(t) &&
+		if ((t->never_complete || t->lost) && table_is_read(t) &&
 		    plan_uses_table(a->plans.plans[0]->plan, slice_cstr(a->r->options.connection_tag), r->schema, r->name))
 			return true;
 	}
 	return false;
+}
+
+static void table_status(struct arena *arena, const struct table_state *t, struct replicator_table *out)
+{
+	const struct source_relation *r = &t->binding->table.relation;
+	*out = (struct replicator_table){
+		.schema = arena_copy(arena, r->schema),
+		.name = arena_copy(arena, r->name),
+		.reading = table_is_read(t),
+		.rows_read = t->rows_read,
+		.rows_estimated = t->binding->table.estimated_rows,
+	};
+	memcpy(out->error, t->error, sizeof(out->error));
+}
+
+/* Seconds until the table is read, at the pace so far; below 0: not known. */
+static double time_left(const struct table_state *t, int64_t now_ms)
+{
+	double read = (double)(t->rows_read - t->rows_at_start), elapsed = (double)(now_ms - t->reading_since_ms) / 1000;
+	double left = t->binding->table.estimated_rows - (double)t->rows_read;
+	if (t->binding->table.estimated_rows < 0 || read <= 0 || elapsed <= 0)
+		return -1;
+	return left > 0 ? left * elapsed / read : 0;
+}
+
+void tables_publish_status(struct attempt *a)
+{
+	struct replicator *r = a->r;
+	size_t count = 0, reading = 0;
+	double estimated = 0, eta = 0;
+	int64_t now = clock_mono_ms();
+	for (const struct table_state *t = a->tables; t; t = t->next) {
+		count++;
+		if (!table_is_read(t))
+			continue;
+		reading++;
+		double left = time_left(t, now), rows = t->binding->table.estimated_rows;
+		eta = eta < 0 || left < 0 ? -1 : eta > left ? eta : left;
+		estimated = estimated < 0 || rows < 0 ? -1 : estimated + rows;
+	}
+	pthread_mutex_lock(&r->status_lock);
+	arena_reset(&r->tables_arena);
+	r->tables = arena_array(&r->tables_arena, struct replicator_table, count);
+	r->table_count = count;
+	for (const struct table_state *t = a->tables; t; t = t->next)
+		table_status(&r->tables_arena, t, &r->tables[--count]);
+	r->status.tables = r->table_count;
+	r->status.tables_reading = reading;
+	r->status.snapshotting = reading > 0;
+	r->status.rows_estimated = estimated;
+	r->status.eta_s = eta;
+	pthread_mutex_unlock(&r->status_lock);
 }

@@ -135,6 +135,9 @@ bool source_discover(struct source_connection *c, const struct source_pattern *p
 /* One table by oid as it is now; *found false if it is gone or not published. */
 bool source_describe(struct source_connection *c, uint32_t oid, struct arena *arena, struct source_table *out, bool *found, struct error *err);
 
+/* Is there a table with this oid and this name, published or not? */
+bool source_table_exists(struct source_connection *c, uint32_t oid, struct slice schema, struct slice name, bool *exists, struct error *err);
+
 /* ---- rows and values --------------------------------------------------------------------------------------------------------- */
 
 enum raw_kind { RAW_NULL, RAW_UNCHANGED, RAW_TEXT };

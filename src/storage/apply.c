@@ -552,8 +552,7 @@ bool storage_write_incomplete_row(struct storage *s, uint32_t table, const struc
 	if (!retire_former(s, table, key, old, err) || !load_record(s, table, key->bytes, &a->current, err))
 		return writer_fail(s);
 	buf_clear(&a->record);
-	/* Not evaluated under any epoch: whoever compares epochs must not take it for done. */
-	record_put_head(&a->record, true, partial.n > 0, 0, key->uuid);
+	record_put_head(&a->record, true, partial.n > 0, s->state.epoch, key->uuid);
 	encode_kept(a);
 	return (write_image(&w, partial, a->current.has_image, err) && store_record(&w, &a->current, true, err)) ||
 	       writer_fail(s);

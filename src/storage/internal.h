@@ -57,7 +57,7 @@ struct table_record {
 	size_t key_count;
 	char subkey_id[40];
 	bool snapshot_done;
-	uint64_t snapshot_epoch, rows_read;
+	uint64_t snapshot_epoch, rows_read, generation, columns;
 	struct slice last_key;
 };
 

@@ -146,6 +146,8 @@ struct stored_table {
 	uint64_t snapshot_epoch; /* definitions with an epoch up to this one are filled from this table */
 	struct slice last_key;   /* progress of the snapshot that runs; n == 0: not begun. In the caller's arena */
 	uint64_t rows_read;
+	uint64_t generation; /* above snapshot_epoch: changes were lost; records older than this are to be swept when the table is read */
+	uint64_t columns;    /* hash of the columns that the last complete reading had; 0: not known */
 };
 /* Finds or makes the record; the numbers of incompatible ones (same oid or same name) go to *drop for the caller to truncate and
  * forget (storage_drop_table). */
@@ -155,6 +157,26 @@ bool storage_table_progress(struct storage *s, uint32_t table, struct slice last
 bool storage_table_done(struct storage *s, uint32_t table, uint64_t epoch, struct error *err);
 /* The table is to be read again from the start; snapshot_epoch stays, so that it can be told from one that was never read whole. */
 bool storage_table_restart(struct storage *s, uint32_t table, struct error *err);
+
+bool storage_table_columns(struct storage *s, uint32_t table, uint64_t columns, struct error *err);
+
+/* Changes of source tables were lost (interleaved-snapshot 8): a new generation begins, one epoch above all records. For each table
+ * concerned, storage_table_lost says that records of before must be swept once the table was read again. */
+bool storage_new_generation(struct storage *s, struct error *err);
+bool storage_table_lost(struct storage *s, uint32_t table, struct error *err);
+uint64_t storage_epoch(struct storage *s); /* what records get that are written now */
+/* One step of a sweep: of the next max records behind `after` (n == 0: the first) those older than the generation are removed, with
+ * REMOVEs. *next (in the arena) is where to go on; n == 0: nothing is left. */
+bool storage_sweep(struct storage *s, uint32_t table, uint64_t generation, struct slice after, size_t max, struct arena *arena,
+                   struct slice *next, uint64_t *removed, struct error *err);
+
+/* All records that are not dropped, by number; names in the arena. */
+struct table_name {
+	uint32_t number, oid;
+	struct slice schema, name;
+	bool lost;
+};
+bool storage_tables(struct storage *s, struct arena *arena, struct table_name **out, size_t *count, struct error *err);
 
 /* One evaluation of a row under one of the maintained plans. digest: first 16 bytes of SHA-256("put.type.id.data"), of which the
  * first four, little-endian, are the checksum. */

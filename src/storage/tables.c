@@ -2,7 +2,7 @@
  * tables.c: records of source tables (storage-semantics 5.1) and of how far each was read.
  *
  * SMALL_TABLES, by number: dropped u8, subkey id (text), schema, name, oid varint, count varint of identity columns (name, type oid
- * varint), snapshot done u8, snapshot epoch varint, rows read varint, last key. A dropped table keeps its record, because its
+ * varint), snapshot done u8, snapshot epoch varint, rows read varint, last key, generation varint, columns varint. A dropped table keeps its record, because its
  * operations refer to its subkey id.
  */
 #include <stdio.h>
@@ -36,6 +36,10 @@ static void decode_table(struct storage *s, struct decoder *d, struct table_reco
 	t->snapshot_epoch = decode_varint(d);
 	t->rows_read = decode_varint(d);
 	t->last_key = arena_copy(&s->table_arena, decode_text(d));
+	if (d->p < d->end) {
+		t->generation = decode_varint(d);
+		t->columns = decode_varint(d);
+	}
 }
 
 static bool load_table(void *ctx, uint32_t number, struct slice value, struct error *err)
@@ -78,6 +82,8 @@ static bool store_table(struct storage *s, const struct table_record *t, struct 
 	buf_varint(&b, t->snapshot_epoch);
 	buf_varint(&b, t->rows_read);
 	buf_text(&b, t->last_key);
+	buf_varint(&b, t->generation);
+	buf_varint(&b, t->columns);
 	bool ok = writer_begin(s, err) && s->backend->ops->small_put(s->backend, SMALL_TABLES, t->number, buf_slice(&b), err);
 	buf_free(&b);
 	return ok || writer_fail(s);
@@ -152,7 +158,9 @@ bool storage_resolve_table(struct storage *s, const struct table_identity *t, st
 	                             .snapshot_done = kept->snapshot_done,
 	                             .snapshot_epoch = kept->snapshot_epoch,
 	                             .last_key = arena_copy(arena, kept->last_key),
-	                             .rows_read = kept->rows_read};
+	                             .rows_read = kept->rows_read,
+	                             .generation = kept->generation,
+	                             .columns = kept->columns};
 	memcpy(out->subkey_id, kept->subkey_id, sizeof(out->subkey_id));
 	return true;
 }
@@ -193,6 +201,54 @@ bool storage_table_restart(struct storage *s, uint32_t table, struct error *err)
 	t->rows_read = 0;
 	t->last_key.n = 0;
 	return store_table(s, t, err);
+}
+
+bool storage_table_columns(struct storage *s, uint32_t table, uint64_t columns, struct error *err)
+{
+	struct table_record *t = find_table(s, table, err);
+	if (!t)
+		return false;
+	if (t->columns == columns)
+		return true;
+	t->columns = columns;
+	return store_table(s, t, err);
+}
+
+uint64_t storage_epoch(struct storage *s)
+{
+	return s->state.epoch;
+}
+
+bool storage_new_generation(struct storage *s, struct error *err)
+{
+	if (!writer_begin(s, err))
+		return false;
+	s->state.epoch++;
+	return true;
+}
+
+bool storage_table_lost(struct storage *s, uint32_t table, struct error *err)
+{
+	struct table_record *t = find_table(s, table, err);
+	if (!t)
+		return false;
+	t->generation = s->state.epoch;
+	return storage_table_restart(s, table, err);
+}
+
+bool storage_tables(struct storage *s, struct arena *arena, struct table_name **out, size_t *count, struct error *err)
+{
+	*count = 0;
+	*out = arena_array(arena, struct table_name, s->table_count);
+	if (s->failed)
+		return writer_peek(s, err);
+	for (size_t i = 0; i < s->table_count; i++) {
+		const struct table_record *t = &s->tables[i];
+		if (!t->dropped)
+			(*out)[(*count)++] = (struct table_name){t->number, t->oid, arena_copy(arena, t->schema), arena_copy(arena, t->name),
+			                                         t->generation > t->snapshot_epoch};
+	}
+	return true;
 }
 
 bool storage_drop_table(struct storage *s, uint32_t table, struct error *err)

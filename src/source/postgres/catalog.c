@@ -326,3 +326,16 @@ bool source_describe(struct source_connection *c, uint32_t oid, struct arena *ar
 		*out = t[0].table;
 	return true;
 }
+
+bool source_table_exists(struct source_connection *c, uint32_t oid, struct slice schema, struct slice name, bool *exists, struct error *err)
+{
+	char condition[32];
+	struct arena arena = {0};
+	struct catalog_table *t;
+	size_t n;
+	snprintf(condition, sizeof(condition), "c.oid = %u", oid);
+	bool ok = catalog_tables(&c->link, condition, &arena, &t, &n, err);
+	*exists = ok && n == 1 && slice_eq(t[0].table.relation.schema, schema) && slice_eq(t[0].table.relation.name, name);
+	arena_free(&arena);
+	return ok;
+}
