@@ -147,8 +147,8 @@ struct op_cursor {
 	void (*close)(struct op_cursor *c);
 };
 
-/* Opens the backend of lmdb/ (env.c). */
-struct backend *lmdb_backend_open(const struct storage_options *options, struct names *types, struct names *tables,
+/* Opens the backend of lmdb/ (env.c). read_only: an existing store, without its lock; only reading functions may be used. */
+struct backend *lmdb_backend_open(const struct storage_options *options, bool read_only, struct names *types, struct names *tables,
                                   struct error *err);
 
 #endif

@@ -78,6 +78,8 @@ struct storage {
 	const struct log *log;
 	int64_t retention_ms;
 	int64_t (*wall_ms)(void); /* clock_wall_ms; tests turn it */
+	struct histogram
+	        *acknowledged; /* seconds from storing an association to the checkpoint that passes its head; may be NULL */
 
 	pthread_mutex_t lock;
 	struct checkpoint checkpoint;
@@ -158,5 +160,7 @@ bool requests_passed(struct storage *s, struct position after, struct position u
                      size_t *count, struct requests_txn **txn, struct arena *arena, struct error *err);
 /* A position of a new era is about to be served: pending heads mean nothing any more. */
 bool requests_new_era(struct storage *s, uint64_t era, struct error *err);
+/* One association was acknowledged that was stored at this wall time. */
+void requests_note_latency(struct storage *s, int64_t since_ms);
 
 #endif

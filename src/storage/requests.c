@@ -10,13 +10,17 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "storage/internal.h"
+#include "storage/request_list.h"
 
 /* Index entries of passed heads that one write takes along. */
 #define TRIM_HEADS 256
 /* Records that one step of the clean-up looks at. */
 #define EXPIRE_STEP 1000
-/* A stamp is renewed when it is older than the retention by this part; half of it for open streams (section 5). */
+/* A repeated id moves the stamp only in steps of this part of the retention, or of a minute: not every duplicate is worth a flush. */
 #define STAMP_PART 16
+#define LONGEST_STAMP_STEP_MS 60000
+/* Records that one write of storage_touch_requests stamps: requests wait for it. */
+#define TOUCH_STEP 500
 
 struct served storage_served(struct storage *s)
 {
@@ -71,7 +75,8 @@ static bool edit_is_idle(const struct storage *s, const struct user_edit *e)
 	for (size_t i = 0; i < a->count; i++)
 		if (!same_association(&a->entries[i], &b->entries[i]))
 			return false;
-	return !b->stamped || (b->stamp_ms >= a->stamp_ms && b->stamp_ms - a->stamp_ms < s->retention_ms / STAMP_PART);
+	int64_t step = s->retention_ms / STAMP_PART < LONGEST_STAMP_STEP_MS ? s->retention_ms / STAMP_PART : LONGEST_STAMP_STEP_MS;
+	return !b->stamped || (b->stamp_ms >= a->stamp_ms && b->stamp_ms - a->stamp_ms < step);
 }
 
 static const struct association *find_head(const struct user_record *u, struct position head)
@@ -275,8 +280,10 @@ static bool store_batch(struct storage *s, struct request_batch *b, const struct
 	p = storage_served(s);
 	for (size_t i = 0; i < b->count; i++) {
 		b->users[i].pending = outcome_pending(&b->users[i].outcome, &p);
-		if (outcome_passed(&b->users[i].outcome, &p))
+		if (outcome_passed(&b->users[i].outcome, &p)) {
 			user_list_add(at_once, b->users[i].key);
+			requests_note_latency(s, now);
+		}
 	}
 	return true;
 }
@@ -342,6 +349,11 @@ static bool collect_waiting(void *ctx, struct slice user, int64_t since)
 	return true;
 }
 
+static bool collect_some(void *ctx, struct slice user, int64_t since)
+{
+	return collect_waiting(ctx, user, since) && ((struct waiting_heads *)ctx)->count < WAITING_HEADS_MAX;
+}
+
 struct waiting_heads *storage_waiting_heads(struct storage *s, size_t *count, struct error *err)
 {
 	const struct backend_ops *ops = s->backend->ops;
@@ -352,7 +364,7 @@ struct waiting_heads *storage_waiting_heads(struct storage *s, size_t *count, st
 		free(w);
 		return NULL;
 	}
-	bool ok = ops->unknown_each(t, collect_waiting, w, err);
+	bool ok = ops->unknown_each(t, collect_some, w, err);
 	for (size_t i = 0; ok && i < w->count; i++) {
 		struct user_edit e;
 		ok = edit_load(s, t, w->items[i].key, &e, err);
@@ -490,7 +502,14 @@ uint64_t storage_write_checkpoint(struct storage *s, const struct user_key *user
 	return id;
 }
 
+void requests_note_latency(struct storage *s, int64_t since_ms)
+{
+	int64_t ms = s->wall_ms() - since_ms;
+	histogram_observe(s->acknowledged, ms > 0 ? (double)ms / 1000 : 0);
+}
+
 struct passed_users {
+	struct storage *storage;
 	struct arena *arena;
 	struct user_key *items;
 	size_t count, cap;
@@ -499,7 +518,7 @@ struct passed_users {
 static bool add_passed(void *ctx, struct slice user, int64_t since)
 {
 	struct passed_users *l = ctx;
-	(void)since;
+	requests_note_latency(l->storage, since);
 	if (l->count == l->cap) {
 		size_t cap = l->cap ? l->cap * 2 : 64;
 		struct user_key *items = arena_array(l->arena, struct user_key, cap);
@@ -516,7 +535,7 @@ static bool add_passed(void *ctx, struct slice user, int64_t since)
 bool requests_passed(struct storage *s, struct position after, struct position up_to, const struct user_key **users,
                      size_t *count, struct requests_txn **txn, struct arena *arena, struct error *err)
 {
-	struct passed_users l = {.arena = arena};
+	struct passed_users l = {.storage = s, .arena = arena};
 	if (!s->backend->ops->requests_begin(s->backend, false, txn, err))
 		return false;
 	bool ok = s->backend->ops->heads_each(*txn, after, up_to, add_passed, &l, err);
@@ -559,75 +578,89 @@ bool storage_position_acknowledges(struct storage *s, struct position position)
 	return any;
 }
 
-struct pending_count {
-	size_t count;
-	int64_t oldest_wall;
-};
-
-static bool count_pending(void *ctx, struct slice user, int64_t since)
-{
-	struct pending_count *c = ctx;
-	(void)user;
-	if (!c->count++ || since < c->oldest_wall)
-		c->oldest_wall = since;
-	return true;
-}
-
 size_t storage_pending_requests(struct storage *s, int64_t *oldest_ms)
 {
-	const struct backend_ops *ops = s->backend->ops;
-	struct served p = storage_served(s);
-	struct position after = p.valid ? p.position : (struct position){0, 0}, end = {UINT64_MAX, UINT64_MAX};
-	struct pending_count c = {0};
-	struct requests_txn *t;
+	struct request_counts c;
 	struct error err;
 	*oldest_ms = 0;
-	if (!ops->requests_begin(s->backend, false, &t, &err)) {
+	if (!storage_count_requests(s, &c, &err)) {
 		log_error(s->log, "Cannot count the pending checkpoint requests: %s", err.message);
 		return 0;
 	}
-	if (!ops->heads_each(t, after, end, count_pending, &c, &err) || !ops->unknown_each(t, count_pending, &c, &err))
-		log_error(s->log, "Cannot count the pending checkpoint requests: %s", err.message);
-	ops->requests_abort(t);
-	if (c.count) {
-		int64_t age = s->wall_ms() - c.oldest_wall, now = clock_mono_ms();
-		*oldest_ms = age < 0 ? now : age >= now ? 1 : now - age;
-	}
-	return c.count;
+	int64_t now = clock_mono_ms();
+	if (c.pending)
+		*oldest_ms = c.oldest_age_ms >= now ? 1 : now - c.oldest_age_ms;
+	return c.pending;
 }
 
 /* ---- retention ---- */
 
-bool storage_touch_requests(struct storage *s, const struct user_key *users, size_t count, struct error *err)
+static bool stamp_is_due(const struct storage *s, const struct user_record *u, int64_t now)
 {
-	const struct backend_ops *ops = s->backend->ops;
+	return u->stamped && now - u->stamp_ms > s->retention_ms / 2;
+}
+
+/* The keys whose stamp is due; a read does not hold up requests. */
+static bool due_users(struct storage *s, const struct user_key *users, size_t count, struct arena *arena, struct slice **due,
+                      size_t *due_count, struct error *err)
+{
 	struct requests_txn *t;
-	struct buf key = {0}, scratch = {0};
-	bool wrote = false;
+	struct buf key = {0};
 	int64_t now = s->wall_ms();
-	pthread_mutex_lock(&s->requests_lock);
-	bool ok = ops->requests_begin(s->backend, true, &t, err);
+	*due = arena_array(arena, struct slice, count + 1);
+	*due_count = 0;
+	bool ok = s->backend->ops->requests_begin(s->backend, false, &t, err);
+	if (!ok)
+		return false;
 	for (size_t i = 0; ok && i < count; i++) {
 		struct user_edit e;
 		buf_clear(&key);
 		user_key_encode(&key, &users[i]);
 		ok = edit_load(s, t, buf_slice(&key), &e, err);
-		if (!ok) {
-			ops->requests_abort(t);
-		} else if (e.found && e.after.stamped && now - e.after.stamp_ms > s->retention_ms / 2) {
-			e.after.stamp_ms = now;
-			wrote = true;
-			if (!(ok = edit_store(s, t, &e, &scratch, err)))
-				ops->requests_abort(t);
-		}
+		if (ok && e.found && stamp_is_due(s, &e.after, now))
+			(*due)[(*due_count)++] = arena_copy(arena, buf_slice(&key));
 	}
-	if (ok && wrote)
-		ok = ops->requests_commit(t, err);
-	else if (ok)
-		ops->requests_abort(t);
-	pthread_mutex_unlock(&s->requests_lock);
+	s->backend->ops->requests_abort(t);
 	buf_free(&key);
+	return ok;
+}
+
+static bool touch_users(struct storage *s, const struct slice *keys, size_t count, struct error *err)
+{
+	const struct backend_ops *ops = s->backend->ops;
+	struct requests_txn *t;
+	struct buf scratch = {0};
+	int64_t now = s->wall_ms();
+	pthread_mutex_lock(&s->requests_lock);
+	bool ok = ops->requests_begin(s->backend, true, &t, err);
+	if (ok) {
+		for (size_t i = 0; ok && i < count; i++) {
+			struct user_edit e;
+			ok = edit_load(s, t, keys[i], &e, err);
+			if (!ok || !e.found || !stamp_is_due(s, &e.after, now))
+				continue;
+			e.after.stamp_ms = now;
+			ok = edit_store(s, t, &e, &scratch, err);
+		}
+		if (ok)
+			ok = ops->requests_commit(t, err);
+		else
+			ops->requests_abort(t);
+	}
+	pthread_mutex_unlock(&s->requests_lock);
 	buf_free(&scratch);
+	return ok;
+}
+
+bool storage_touch_requests(struct storage *s, const struct user_key *users, size_t count, struct error *err)
+{
+	struct arena arena = {0};
+	struct slice *due;
+	size_t n;
+	bool ok = due_users(s, users, count, &arena, &due, &n, err);
+	for (size_t at = 0; ok && at < n; at += TOUCH_STEP)
+		ok = touch_users(s, due + at, n - at < TOUCH_STEP ? n - at : TOUCH_STEP, err);
+	arena_free(&arena);
 	return ok;
 }
 

@@ -29,7 +29,7 @@ static void storage_free(struct storage *s)
 	free(s);
 }
 
-struct storage *storage_open_lmdb(const struct storage_options *options, struct error *err)
+static struct storage *open_lmdb(const struct storage_options *options, bool read_only, struct error *err)
 {
 	struct storage *s = xcalloc(1, sizeof(*s));
 	pthread_mutex_init(&s->lock, NULL);
@@ -37,12 +37,25 @@ struct storage *storage_open_lmdb(const struct storage_options *options, struct 
 	s->log = options->log;
 	s->retention_ms = options->request_retention_ms;
 	s->wall_ms = clock_wall_ms;
-	s->backend = lmdb_backend_open(options, &s->type_names, &s->table_names, err);
+	s->acknowledged = metrics_histogram(options->metrics, "syncline_checkpoint_request_acknowledged_seconds", "",
+	                                    "Time from storing a checkpoint request to the checkpoint that acknowledges it.",
+	                                    metrics_latency_bounds, metrics_latency_bound_count);
+	s->backend = lmdb_backend_open(options, read_only, &s->type_names, &s->table_names, err);
 	if (!s->backend || !state_load(s, err) || !types_load(s, err) || !tables_load(s, err) || !definitions_load(s, err)) {
 		storage_free(s);
 		return NULL;
 	}
 	return s;
+}
+
+struct storage *storage_open_lmdb(const struct storage_options *options, struct error *err)
+{
+	return open_lmdb(options, false, err);
+}
+
+struct storage *storage_open_lmdb_readonly(const struct storage_options *options, struct error *err)
+{
+	return open_lmdb(options, true, err);
 }
 
 void storage_close(struct storage *s)

@@ -20,6 +20,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/position.h"
 #include "base/slice.h"
 #include "rules/rules.h"
@@ -31,10 +32,15 @@ struct storage_options {
 	uint64_t map_size;            /* lmdb: 0 = default (1 TiB) */
 	int64_t request_retention_ms; /* api.parameters.checkpoint_request_retention_minutes */
 	const struct log *log;        /* outlives the storage */
+	struct metrics *metrics;      /* may be NULL; outlives the storage */
 };
 
 /* Opens (and makes) the embedded store. A second process on the same folder is refused. */
 struct storage *storage_open_lmdb(const struct storage_options *options, struct error *err);
+/* Opens an existing store for looking only, also beside the process that uses it: storage_checkpoint, the texts of the plans,
+ * storage_source_state and everything of request_list.h; nothing else may be called but storage_close. What it answers of the data side
+ * is as of the opening; the checkpoint that clients are served is always on disk. */
+struct storage *storage_open_lmdb_readonly(const struct storage_options *options, struct error *err);
 /* Flushes and closes; no reader or writer may be in use. */
 void storage_close(struct storage *s);
 
@@ -321,7 +327,9 @@ bool storage_request_checkpoints(struct storage *s, struct checkpoint_request *r
 bool storage_position_acknowledges(struct storage *s, struct position position);
 /* Somebody waits until this position is served, with or without changes: the next commit at or beyond it makes a checkpoint. */
 void storage_want_position(struct storage *s, struct position position);
-/* Two halves of filling in heads: note who waits now, read a head, then store it for exactly those. */
+/* Two halves of filling in heads: note who waits now (at most WAITING_HEADS_MAX of them: with *count that large, do it again), read a
+ * head, then store it for exactly those. */
+#define WAITING_HEADS_MAX 4096
 struct waiting_heads;
 struct waiting_heads *storage_waiting_heads(struct storage *s, size_t *count, struct error *err);
 bool storage_fill_heads(struct storage *s, struct waiting_heads *w, struct position head, struct error *err);

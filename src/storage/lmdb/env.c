@@ -233,21 +233,21 @@ static bool take_lock(struct lmdb_backend *b, const char *path, struct error *er
 	return true;
 }
 
-static bool open_env(MDB_env **env, const char *folder, const char *name, uint64_t map_size, struct error *err)
+static bool open_env(MDB_env **env, const char *folder, const char *name, uint64_t map_size, unsigned flags, struct error *err)
 {
 	char file[4200];
 	int dead = 0, rc;
 	snprintf(file, sizeof(file), "%s/%s", folder, name);
 	if ((rc = mdb_env_create(env)) || (rc = mdb_env_set_mapsize(*env, map_size)) ||
 	    (rc = mdb_env_set_maxdbs(*env, MAX_DATABASES)) || (rc = mdb_env_set_maxreaders(*env, MAX_READERS)) ||
-	    (rc = mdb_env_open(*env, file, MDB_NOSUBDIR | MDB_NOTLS, 0600)) || (rc = mdb_reader_check(*env, &dead))) {
+	    (rc = mdb_env_open(*env, file, MDB_NOSUBDIR | MDB_NOTLS | flags, 0600)) || (rc = mdb_reader_check(*env, &dead))) {
 		lmdb_fail(err, rc, "opening");
 		return error_prefix(err, "%s: ", file);
 	}
 	return true;
 }
 
-static bool open_databases(struct lmdb_backend *b, struct error *err)
+static bool open_databases(struct lmdb_backend *b, bool read_only, struct error *err)
 {
 	struct {
 		const char *name;
@@ -256,13 +256,14 @@ static bool open_databases(struct lmdb_backend *b, struct error *err)
 	           {"rows", &b->rows},      {"incomplete", &b->incomplete},     {"images", &b->images},
 	           {"lookups", &b->lookups}};
 	MDB_txn *txn;
-	int rc = mdb_txn_begin(b->data, NULL, 0, &txn);
+	unsigned create = read_only ? 0 : MDB_CREATE;
+	int rc = mdb_txn_begin(b->data, NULL, read_only ? MDB_RDONLY : 0, &txn);
 	if (rc)
 		return lmdb_fail(err, rc, "opening the databases");
 	for (int i = 0; !rc && i < SMALL_KINDS; i++)
-		rc = mdb_dbi_open(txn, small_names[i], MDB_CREATE, &b->small[i]);
+		rc = mdb_dbi_open(txn, small_names[i], create, &b->small[i]);
 	for (size_t i = 0; !rc && i < sizeof(all) / sizeof(*all); i++)
-		rc = mdb_dbi_open(txn, all[i].name, MDB_CREATE, all[i].dbi);
+		rc = mdb_dbi_open(txn, all[i].name, create, all[i].dbi);
 	if (rc) {
 		mdb_txn_abort(txn);
 		return lmdb_fail(err, rc, "opening the databases");
@@ -326,7 +327,7 @@ static const struct backend_ops *make_ops(void)
 	return ops;
 }
 
-struct backend *lmdb_backend_open(const struct storage_options *options, struct names *types, struct names *tables,
+struct backend *lmdb_backend_open(const struct storage_options *options, bool read_only, struct names *types, struct names *tables,
                                   struct error *err)
 {
 	struct lmdb_backend *b = xcalloc(1, sizeof(*b));
@@ -340,9 +341,11 @@ struct backend *lmdb_backend_open(const struct storage_options *options, struct 
 	b->lock_fd = -1;
 	b->zstd = ZSTD_createCCtx();
 	lmdb_batch_open(b);
-	bool ok = make_folder(path, err) && take_lock(b, path, err) && open_env(&b->data, path, "data.mdb", map, err) &&
-	          open_env(&b->requests, path, "requests.mdb", requests_map, err) && open_databases(b, err) &&
-	          lmdb_requests_open(b, err) && lmdb_buckets_open(b, err);
+	unsigned flags = read_only ? MDB_RDONLY : 0;
+	bool ok = (read_only || (make_folder(path, err) && take_lock(b, path, err))) &&
+	          open_env(&b->data, path, "data.mdb", map, flags, err) &&
+	          open_env(&b->requests, path, "requests.mdb", requests_map, flags, err) && open_databases(b, read_only, err) &&
+	          lmdb_requests_open(b, read_only, err) && lmdb_buckets_open(b, err);
 	free(path);
 	if (ok)
 		return &b->base;

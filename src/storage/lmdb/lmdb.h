@@ -114,7 +114,7 @@ bool lmdb_read_lookup(struct storage_reader *r, uint32_t definition, struct slic
                       void *ctx, struct error *err);
 
 /* ---- requests.c */
-bool lmdb_requests_open(struct lmdb_backend *b, struct error *err);
+bool lmdb_requests_open(struct lmdb_backend *b, bool read_only, struct error *err);
 extern const struct backend_ops lmdb_requests_ops; /* only its request members are set */
 
 #endif

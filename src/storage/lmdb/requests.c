@@ -23,16 +23,17 @@ struct requests_txn {
 	struct buf value;
 };
 
-bool lmdb_requests_open(struct lmdb_backend *b, struct error *err)
+bool lmdb_requests_open(struct lmdb_backend *b, bool read_only, struct error *err)
 {
 	MDB_txn *txn;
-	int rc = mdb_txn_begin(b->requests, NULL, 0, &txn);
+	unsigned create = read_only ? 0 : MDB_CREATE;
+	int rc = mdb_txn_begin(b->requests, NULL, read_only ? MDB_RDONLY : 0, &txn);
 	if (rc)
 		return lmdb_fail(err, rc, "opening the requests");
-	if ((rc = mdb_dbi_open(txn, "users", MDB_CREATE, &b->users)) ||
-	    (rc = mdb_dbi_open(txn, "heads", MDB_CREATE, &b->heads)) ||
-	    (rc = mdb_dbi_open(txn, "unknown", MDB_CREATE, &b->unknown)) ||
-	    (rc = mdb_dbi_open(txn, "floors", MDB_CREATE, &b->floors))) {
+	if ((rc = mdb_dbi_open(txn, "users", create, &b->users)) ||
+	    (rc = mdb_dbi_open(txn, "heads", create, &b->heads)) ||
+	    (rc = mdb_dbi_open(txn, "unknown", create, &b->unknown)) ||
+	    (rc = mdb_dbi_open(txn, "floors", create, &b->floors))) {
 		mdb_txn_abort(txn);
 		return lmdb_fail(err, rc, "opening the requests");
 	}
