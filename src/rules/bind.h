@@ -63,4 +63,7 @@ struct bound_table {
 	size_t key_group_count;
 };
 
+/* evaluate.c: what the row gives a member of the output; false: env->err. */
+bool output_member_value(const struct output_member *m, enum dialect dialect, struct eval_env *env, struct value *out);
+
 #endif

@@ -94,7 +94,7 @@ static bool is_unusable(const struct value *v)
 }
 
 /* Values of a member: the last explicit one counts; '*' fills in where nothing but NULL stands (14.4), in edition 3 it overwrites. */
-static bool member_value(const struct output_member *m, enum dialect dialect, struct eval_env *env, struct value *out)
+bool output_member_value(const struct output_member *m, enum dialect dialect, struct eval_env *env, struct value *out)
 {
 	*out = (struct value){.kind = VALUE_ABSENT};
 	for (size_t i = 0; i < m->contribution_count; i++) {
@@ -124,7 +124,7 @@ static bool write_output(struct row_run *r, const struct bound_output *o, const 
 			values[i] = &r->row[m->contributions->column];
 		} else {
 			struct value *v = arena_alloc(r->arena, sizeof(*v));
-			if (!member_value(m, o->dialect, &env, v)) {
+			if (!output_member_value(m, o->dialect, &env, v)) {
 				state->message = arena_copy(r->arena, slice_cstr(r->err.message));
 				return false;
 			}

@@ -164,6 +164,38 @@ struct row_event {
 void bound_events(const struct bound_table *b, const struct value *row, struct arena *arena, struct row_event **out,
                   size_t *count);
 
+/* ---- write checkpoints that come with the data (checkpoint-requests 7) -------------------------------------------------- */
+
+/* Has the plan an event write_checkpoints or checkpoint_requests? hash: of all that decides what these events make of a row. */
+bool plan_write_checkpoint_events(const struct plan *p, uint8_t hash[32]);
+/* Does one of these events read the table? */
+bool plan_write_checkpoints_from(const struct plan *p, struct slice connection_tag, struct slice schema, struct slice table);
+
+enum row_checkpoint_outcome {
+	ROW_CHECKPOINT,
+	ROW_CHECKPOINT_UNKNOWN, /* needs a value that the source did not send */
+	ROW_CHECKPOINT_REFUSED, /* for the log: why */
+};
+
+struct row_write_checkpoint {
+	enum row_checkpoint_outcome outcome;
+	struct slice event;
+	struct slice user_id;
+	struct slice client_id; /* p == NULL: none, the user alone */
+	uint64_t id;            /* 1 to 2^63 - 1 */
+	bool temporary;         /* of checkpoint_requests: retention applies */
+	struct slice why;
+};
+
+#define MAX_ROW_CHECKPOINTS 2 /* one of each event */
+
+/* What these events make of a row, in the order of the config. Columns that they do not need may be VALUE_UNKNOWN. Slices live in the
+ * arena, the row, or the bound table. */
+size_t bound_write_checkpoints(const struct bound_table *b, const struct value *row, struct arena *arena,
+                               struct row_write_checkpoint out[MAX_ROW_CHECKPOINTS]);
+/* No definition reads the table: only events do. */
+bool bound_only_events(const struct bound_table *b);
+
 /* ---- requests --------------------------------------------------------------------------------------------------------- */
 
 struct subscription_request {
