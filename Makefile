@@ -42,8 +42,8 @@ format: ## apply .clang-format
 format-check: ## fail if clang-format would change something
 	@clang-format --dry-run --Werror $(SOURCES)
 
-asan: ## unit tests and vectors under AddressSanitizer and UBSan
-	@BUILD=build-asan CMAKE_OPTIONS="-DSANITIZE=address" tests/run.sh unit
+asan: ## every test, the service's included, under AddressSanitizer and UBSan
+	@BUILD=build-asan CMAKE_OPTIONS="-DSANITIZE=address" tests/run.sh
 
 tsan: ## unit tests and vectors under ThreadSanitizer
 	@BUILD=build-tsan CMAKE_OPTIONS="-DSANITIZE=thread" tests/run.sh unit
