@@ -18,9 +18,9 @@ static const char help[] =
         "Says which buckets a user gets by the active sync config and the stored data: through which stream or definition,\n"
         "which lookup was asked with which key, and what it answered. And of one row, read from the source: which queries put "
         "it\n"
-        "into which bucket, and for each one that does not, the first condition that did not hold. The service must be stopped "
-        "(or use\n"
-        "a copy of the store).\n"
+        "into which bucket, and for each one that does not, the first condition that did not hold. The store is "
+        "only\n"
+        "read, so the service may be running.\n"
         "Exit code 0: done; 1: it could not be told; 150: the configuration is bad.\n\n"
         "      --user CLAIMS          the token's payload as JSON, such as {\"sub\":\"u1\"}; what is no JSON object is taken as "
         "the user id\n"
@@ -343,11 +343,9 @@ int cli_explain(int argc, char **argv)
 	enum folder_state folder = storage_folder_state(config, &pid, &space, &err);
 	if (folder == FOLDER_ABSENT)
 		error_set(&err, "", "there is no store in %s", config->storage.path);
-	else if (folder == FOLDER_IN_USE)
-		error_set(&err, "PSYNC_S1003",
-		          "the store %s is in use by process %ld: stop the service, or let storage.path name a copy of the store",
-		          config->storage.path, pid);
-	struct storage *storage = folder == FOLDER_FREE ? storage_open_lmdb(&storage_options, &err) : NULL;
+	/* Only looked at, so also beside the service that uses it. */
+	bool usable = folder == FOLDER_FREE || folder == FOLDER_IN_USE;
+	struct storage *storage = usable ? storage_open_lmdb_readonly(&storage_options, &err) : NULL;
 	code = storage && explain(config, storage, &q, &err) ? 0 : cli_fail("explain", q.json, 1, &err);
 	if (storage)
 		storage_close(storage);

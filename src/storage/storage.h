@@ -38,7 +38,8 @@ struct storage_options {
 /* Opens (and makes) the embedded store. A second process on the same folder is refused. */
 struct storage *storage_open_lmdb(const struct storage_options *options, struct error *err);
 /* Opens an existing store for looking only, also beside the process that uses it: storage_checkpoint, the texts of the plans,
- * storage_source_state and everything of request_list.h; nothing else may be called but storage_close. What it answers of the data side
+ * storage_attach_active and storage_active_plan, storage_source_state, the readers, and everything of request_list.h; nothing else may
+ * be called but storage_close. What it answers of the data side
  * is as of the opening; the checkpoint that clients are served is always on disk. */
 struct storage *storage_open_lmdb_readonly(const struct storage_options *options, struct error *err);
 /* Flushes and closes; no reader or writer may be in use. */
