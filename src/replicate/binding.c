@@ -81,6 +81,13 @@ static bool add_part(struct binding *b, struct stored_plan *plan, const char *ta
 		part.mapper = value_mapper_new(c, r, &options, err);
 		part.owns_mapper = true;
 	}
+	if (part.bound && plan_write_checkpoints_from(plan->plan, columns.connection_tag, r->schema, r->name))
+		part.events = plan->events;
+	for (size_t p = 0; p < b->part_count; p++)
+		if (b->parts[p].events == part.events)
+			part.events = 0;
+	b->brings_checkpoints |= part.events != 0;
+	b->only_events &= !part.bound || bound_only_events(part.bound);
 	b->parts[b->part_count++] = part;
 	return !part.bound || part.mapper;
 }
@@ -97,6 +104,7 @@ struct binding *binding_new(const struct maintained_plans *plans, const char *co
 	for (size_t i = 0; i < table->relation.column_count; i++)
 		b->keyless &= !table->relation.columns[i].in_key;
 	b->sends_complete_rows = b->keyless || table->relation.replica_identity == 'f';
+	b->only_events = true;
 	b->log = log;
 	for (size_t i = 0; i < plans->count; i++)
 		if (!add_part(b, plans->plans[i], connection_tag, c, err)) {
@@ -242,4 +250,26 @@ void binding_evaluate(struct binding *b, const struct raw_value *row, struct are
 		add_entries(&b->parts[p], &results[p], put_array, &out->put_count, lookup_array, &out->lookup_count);
 	out->puts = put_array;
 	out->lookups = lookup_array;
+}
+
+size_t binding_checkpoints(struct binding *b, const struct raw_value *row, struct arena *arena,
+                           struct row_event_checkpoint out[MAX_EVENT_CHECKPOINTS])
+{
+	size_t count = 0;
+	struct error err;
+	for (size_t p = 0; p < b->part_count; p++) {
+		const struct binding_part *part = &b->parts[p];
+		struct row_write_checkpoint made[MAX_ROW_CHECKPOINTS];
+		if (!part->events)
+			continue;
+		struct value *values = arena_array(arena, struct value, b->table.relation.column_count);
+		if (!value_mapper_row(part->mapper, row, arena, values, &err)) {
+			log_fault(b, SLICE("(values)"), slice_cstr(err.message));
+			continue;
+		}
+		size_t n = bound_write_checkpoints(part->bound, values, arena, made);
+		for (size_t i = 0; i < n; i++)
+			out[count++] = (struct row_event_checkpoint){part->events, made[i]};
+	}
+	return count;
 }

@@ -28,12 +28,15 @@ struct maintained_plans {
 struct binding {
 	_Atomic uint32_t references;
 	_Atomic uint64_t faults; /* rows for which a query failed, for thinning out log lines */
+	_Atomic uint64_t refused; /* rows that an event could not use; as well */
 	struct arena arena;
 	struct source_table table; /* deep copy, in the arena */
 	uint32_t number;           /* of the table in storage */
 	uint64_t epoch;
 	bool sends_complete_rows;  /* identity FULL, or none at all: no images needed */
 	bool keyless;              /* no column belongs to the replica identity */
+	bool brings_checkpoints;   /* an event of some plan makes write checkpoints of its rows */
+	bool only_events;          /* no definition reads it: no records are kept */
 	const struct log *log;
 	struct binding_part {
 		struct stored_plan *plan;
@@ -41,6 +44,7 @@ struct binding {
 		struct value_mapper *mapper; /* owned by the first part that has these options */
 		bool owns_mapper;
 		uint32_t *numbers;           /* definition index -> number; 0: the other plan writes it */
+		uint64_t events;             /* of the plan; 0: they do not read this table, or another part does the same */
 	} parts[MAX_PLANS];
 	size_t part_count;
 };
@@ -58,6 +62,15 @@ bool relation_same_key(const struct source_relation *a, const struct source_rela
 
 /* The row through all maintained definitions. The row must be complete. What cannot be evaluated is logged and gives nothing. */
 void binding_evaluate(struct binding *b, const struct raw_value *row, struct arena *arena, struct row_contributions *out);
+
+/* What the events of the maintained plans make of the row, in order; columns may be RAW_UNCHANGED. */
+struct row_event_checkpoint {
+	uint64_t events; /* whose */
+	struct row_write_checkpoint made;
+};
+#define MAX_EVENT_CHECKPOINTS (MAX_PLANS * MAX_ROW_CHECKPOINTS)
+size_t binding_checkpoints(struct binding *b, const struct raw_value *row, struct arena *arena,
+                           struct row_event_checkpoint out[MAX_EVENT_CHECKPOINTS]);
 
 /* True when the row is beyond the limit of 15 MiB (storage-semantics 5.3, 9.1): it contributes nothing. */
 bool row_too_large(const struct source_relation *r, const struct raw_value *row);

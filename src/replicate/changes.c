@@ -18,7 +18,8 @@ static bool begin(struct attempt *a, const struct stream_event *e)
 	a->skipping = e->final_lsn < a->skip_below;
 	/* What a flush in the middle leaves behind must not show at an earlier boundary. */
 	if (!a->skipping)
-		storage_in_transaction(a->storage, (struct position){a->era, e->final_lsn});
+		/* The record's place may be the end of the transaction before it, which is such a boundary. */
+		storage_in_transaction(a->storage, (struct position){a->era, e->final_lsn + 1});
 	return true;
 }
 
@@ -56,20 +57,33 @@ static void written(struct attempt *a)
 	a->dirty = true;
 }
 
+/* A table of which only events are read keeps no records: an old image of another sync config must not fill in values one day. */
+static bool keep_no_record(struct attempt *a, struct table_state *t, const struct row_key *key, const struct row_key *old,
+                           struct error *err)
+{
+	return storage_delete_row(a->storage, t->binding->number, key, err) &&
+	       (!old || storage_delete_row(a->storage, t->binding->number, old, err));
+}
+
 static bool write_complete_row(struct attempt *a, struct table_state *t, const struct row_key *key, const struct row_key *old,
                                const struct raw_value *row, struct error *err)
 {
 	struct row_contributions c = {0};
 	struct slice image = {0};
 	const struct source_relation *r = &t->binding->table.relation;
+	bool unknown;
 	if (row_too_large(r, row)) {
 		log_warn(a->log, "[PSYNC_S1002] Row too large: a row of %.*s is beyond 15 MiB and is not synced",
 		         SLICE_ARG(table_display(a, r)));
 	} else {
+		if (!events_apply(a, t->binding, row, CUSTOM_STREAM, &unknown, err))
+			return false;
 		binding_evaluate(t->binding, row, &a->arena, &c);
 		if (!t->binding->sends_complete_rows && source_row_size_bound(r, row) >= IMAGE_THRESHOLD)
 			image = image_encode(r, row, &a->arena);
 	}
+	if (t->binding->only_events)
+		return keep_no_record(a, t, key, old, err);
 	return storage_write_row(a->storage, t->binding->number, key, old, &c, image, ROW_STREAM, err);
 }
 
@@ -142,6 +156,11 @@ static bool update(struct attempt *a, struct table_state *t, const struct stream
 		return false;
 	if (complete)
 		return write_complete_row(a, t, &key, moved ? &old : NULL, row, err);
+	bool unknown;
+	if (!events_apply(a, t->binding, row, CUSTOM_STREAM, &unknown, err))
+		return false;
+	if (t->binding->only_events && !unknown)
+		return keep_no_record(a, t, &key, moved ? &old : NULL, err);
 	t->has_incomplete = true;
 	return storage_write_incomplete_row(a->storage, t->binding->number, &key, moved ? &old : NULL, image_encode(r, row, &a->arena), err);
 }

@@ -270,6 +270,7 @@ bool definitions_check(struct attempt *a, struct error *err)
 		else
 			all = false;
 	}
+	all = all && events_tables_done(a, pending);
 	stored_plan_unref(pending);
 	if (!ok || !all)
 		return ok;
@@ -287,8 +288,16 @@ bool definitions_check(struct attempt *a, struct error *err)
 
 /* ---- applying ---- */
 
-static bool write_clean(struct attempt *a, struct table_state *t, const struct chunk_row *row, struct error *err)
+static bool write_clean(struct attempt *a, struct table_state *t, struct read_job *job, const struct chunk_row *row, struct error *err)
 {
+	bool unknown;
+	if (!row_too_large(&job->binding->table.relation, row->raw) &&
+	    !(t->phase == TABLE_REREADING
+	              ? events_catch_up(a, job->binding, &row->key, row->raw, err)
+	              : events_apply(a, job->binding, row->raw, t->lost ? CUSTOM_REPAIR : CUSTOM_SNAPSHOT, &unknown, err)))
+		return false;
+	if (job->binding->only_events)
+		return storage_delete_row(a->storage, t->binding->number, &row->key, err);
 	return storage_write_row(a->storage, t->binding->number, &row->key, NULL, &row->contributions, row->image, ROW_COMPARE, err);
 }
 
@@ -307,8 +316,11 @@ static bool fill_from_chunk(struct attempt *a, struct table_state *t, struct rea
 	if (!image_fill(r, merged, stored.image) && !image_fill(r, merged, image_encode(chunk_r, row->raw, &a->arena)))
 		return true;
 	struct row_contributions c = {0};
-	if (!row_too_large(r, merged))
+	if (!row_too_large(r, merged)) {
+		if (!events_catch_up(a, t->binding, &row->key, merged, err))
+			return false;
 		binding_evaluate(t->binding, merged, &a->arena, &c);
+	}
 	return storage_write_row(a->storage, t->binding->number, &row->key, NULL, &c, image_encode(r, merged, &a->arena), ROW_STREAM, err);
 }
 
@@ -369,7 +381,7 @@ static bool apply_rows(struct attempt *a, struct table_state *t, struct read_res
 	for (size_t i = 0; i < res->chunk.row_count; i++) {
 		const struct chunk_row *row = &res->rows[i];
 		enum dirtiness d = dirty_set_find(dirty, row->key.bytes);
-		bool ok = d == KEY_CLEAN     ? write_clean(a, t, row, err)
+		bool ok = d == KEY_CLEAN     ? write_clean(a, t, res->job, row, err)
 		          : d == KEY_UPDATED ? fill_from_chunk(a, t, res->job, row, err)
 		                             : true;
 		if (!ok)
@@ -414,7 +426,7 @@ static bool apply_chunk(struct attempt *a, struct table_state *t, struct read_re
 static bool apply_scanned(struct attempt *a, struct table_state *t, struct read_result *res, struct error *err)
 {
 	for (size_t i = 0; i < res->chunk.row_count; i++)
-		if (!write_clean(a, t, &res->rows[i], err))
+		if (!write_clean(a, t, res->job, &res->rows[i], err))
 			return false;
 	a->dirty = a->commit_wanted = true;
 	return store_progress(a, t, &res->chunk, err) && (!res->chunk.last || table_complete(a, t, err));

@@ -5,6 +5,7 @@
  *   attempt.c     one attempt: checks, slot, tables, then the loop over the stream
  *   tables.c      which tables there are, and how far each is read
  *   changes.c     events of the stream -> rows in storage
+ *   events.c      rows that bring write checkpoints
  *   chunks.c      results of the readers -> rows in storage; completion and activation
  *
  * A *boundary* is a place between two transactions of the stream. Chunks are applied, and commits made, only there.
@@ -161,6 +162,17 @@ bool tables_withhold_checkpoints(const struct attempt *a);
 
 /* changes.c */
 bool change_apply(struct attempt *a, const struct stream_event *e, struct error *err);
+
+/* events.c: rows that bring write checkpoints (checkpoint-requests 7) */
+/* A row of the open transaction, or (between transactions) one that was read. *unknown: it lacks a value; read again, it counts. */
+bool events_apply(struct attempt *a, struct binding *b, const struct raw_value *row, enum custom_origin origin, bool *unknown,
+                  struct error *err);
+/* The complete row of a streamed one that is stored as incomplete, before it is stored as complete. */
+bool events_catch_up(struct attempt *a, struct binding *b, const struct row_key *key, const struct raw_value *row, struct error *err);
+/* Are all tables read that the new events of the pending plan need? */
+bool events_tables_done(const struct attempt *a, const struct stored_plan *pending);
+/* Are there events that are newer than the last reading of the table? */
+bool events_need_reading(const struct attempt *a, const struct source_relation *r, const struct stored_table *record);
 
 /* keyless.c: tables without any identity (interleaved-snapshot 4) */
 enum keyless_outcome { KEYLESS_BEGUN, KEYLESS_LATER, KEYLESS_FAILED, KEYLESS_CHANGED, KEYLESS_GONE };

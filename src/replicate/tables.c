@@ -76,6 +76,8 @@ static void plans_load(struct attempt *a)
 		for (size_t d = 0; d < found[i]->count; d++)
 			if (found[i]->definitions[d].epoch > a->plans.epoch)
 				a->plans.epoch = found[i]->definitions[d].epoch;
+		if (found[i]->events > a->plans.epoch)
+			a->plans.epoch = found[i]->events;
 	}
 }
 
@@ -108,7 +110,8 @@ static bool needs_filling(const struct attempt *a, const struct source_relation 
 /* A table that was read whole is compared once more when its columns have changed since: rewrites make no events in the stream. */
 static bool needs_reading(const struct attempt *a, const struct source_relation *r, const struct stored_table *record)
 {
-	return !record->snapshot_done || record->columns != columns_hash(r) || needs_filling(a, r, record);
+	return !record->snapshot_done || record->columns != columns_hash(r) || needs_filling(a, r, record) ||
+	       events_need_reading(a, r, record);
 }
 
 #define PROGRESS_HEAD (2 * sizeof(uint64_t))
