@@ -144,6 +144,13 @@ static bool admit(struct exchange *x)
 		               });
 		return false;
 	}
+	/* Write checkpoints come with the data then (section 7); the oldest route stores nothing and goes on. */
+	if (x->job.kind == JOB_STORE && storage_custom_mode(x->server->options.storage)) {
+		struct complaints c = {0};
+		complain(&c, CUSTOM_MODE_REFUSAL);
+		complaints_answer(&c, &x->response);
+		return false;
+	}
 	if (!x->server->options.source) {
 		response_internal(&x->response);
 		return false;

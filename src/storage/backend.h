@@ -16,8 +16,9 @@ struct requests_txn;
 
 /* Small numbered records that are few enough to be read whole at open. */
 enum small_kind { SMALL_META, SMALL_TABLES, SMALL_DEFINITIONS, SMALL_PLANS, SMALL_STRINGS, SMALL_KINDS };
-/* Record of SMALL_META that the neutral code owns (commit.c); backends use numbers from 100 on. */
+/* Records of SMALL_META that the neutral code owns (commit.c, custom.c); backends use numbers from 100 on. */
 #define META_STATE 0
+#define META_CUSTOM 1
 
 typedef bool (*small_each_fn)(void *ctx, uint32_t number, struct slice value, struct error *err);
 
@@ -90,7 +91,17 @@ struct backend_ops {
 	bool (*op_add)(struct backend *b, const struct backend_op *op, struct error *err);
 	bool (*lookup_put)(struct backend *b, const struct backend_lookup *l, struct error *err);
 
+	/* Write checkpoints that come with the data, by encoded user (write_checkpoints.h). */
+	int (*custom_get)(struct backend *b, struct slice user, struct slice *record, struct error *err);
+	bool (*custom_put)(struct backend *b, struct slice user, struct slice record, struct error *err);
+	bool (*custom_delete)(struct backend *b, struct slice user, struct error *err);
+	/* As users_scan below, but the slices live until the next write. */
+	bool (*custom_scan)(struct backend *b, struct buf *cursor, size_t max, struct arena *arena, struct scanned_row **rows,
+	                    size_t *count, struct error *err);
+
 	/* -- readers, any thread */
+	/* What is durable of a user; a copy, in a read of its own. */
+	int (*custom_read)(struct backend *b, struct slice user, struct buf *record, struct error *err);
 	struct storage_reader *(*read_begin)(struct backend *b, struct error *err);
 	void (*read_end)(struct storage_reader *r);
 	uint32_t (*read_bucket)(struct storage_reader *r, uint32_t definition, struct slice keys);
@@ -148,7 +159,7 @@ struct op_cursor {
 };
 
 /* Opens the backend of lmdb/ (env.c). read_only: an existing store, without its lock; only reading functions may be used. */
-struct backend *lmdb_backend_open(const struct storage_options *options, bool read_only, struct names *types, struct names *tables,
-                                  struct error *err);
+struct backend *lmdb_backend_open(const struct storage_options *options, bool read_only, struct names *types,
+                                  struct names *tables, struct error *err);
 
 #endif

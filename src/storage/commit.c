@@ -249,6 +249,11 @@ void storage_in_transaction(struct storage *s, struct position end)
 
 bool storage_sync_position(struct storage *s, struct error *err)
 {
+	if (!s->failed && !custom_upkeep(s, err))
+		return false;
+	if (s->dirty)
+		return storage_flush(s, err);
+	end_peek(s);
 	if (!s->failed && position_cmp(s->state.applied, s->committed.applied) == 0 &&
 	    position_cmp(s->state.checkpoint_position, s->committed.checkpoint_position) == 0)
 		return true;
@@ -261,6 +266,8 @@ void news_free(struct pending_news *n)
 {
 	free(n->buckets.items);
 	free(n->lookups);
+	free(n->users);
+	arena_free(&n->user_arena);
 }
 
 static int compare_u32(const void *a, const void *b)
@@ -308,7 +315,7 @@ static void bound_news(struct pending_news *n)
 		n->everything |= n->buckets.count > NEWS_MAX;
 	}
 	if (n->everything)
-		n->buckets.count = n->lookup_count = 0;
+		n->buckets.count = n->lookup_count = n->user_count = 0;
 }
 
 void news_add_lookup(struct storage *s, uint32_t definition, struct slice key)
@@ -325,6 +332,33 @@ void news_add_lookup(struct storage *s, uint32_t definition, struct slice key)
 	}
 	n->lookups = xgrow(n->lookups, n->lookup_count, &n->lookup_cap, sizeof(*n->lookups));
 	n->lookups[n->lookup_count++] = lookup_hash(definition, key);
+}
+
+void news_add_user(struct storage *s, const struct user_key *user)
+{
+	struct pending_news *n = &s->news;
+	if (n->user_count >= NEWS_MAX)
+		n->everything = true;
+	if (n->everything)
+		return;
+	n->users = xgrow(n->users, n->user_count, &n->user_cap, sizeof(*n->users));
+	struct user_key *copy = &n->users[n->user_count++];
+	*copy = (struct user_key){arena_copy(&n->user_arena, user->subject), {NULL, 0}};
+	if (user->client_id.p)
+		copy->client_id = user->client_id.n ? arena_copy(&n->user_arena, user->client_id) : SLICE("");
+}
+
+/* Users whose requests were passed, and those to whom the data brought something. */
+static void join_users(struct storage_news *news, const struct pending_news *n, struct arena *arena)
+{
+	if (!n->user_count)
+		return;
+	struct user_key *all = arena_array(arena, struct user_key, news->user_count + n->user_count);
+	if (news->user_count)
+		memcpy(all, news->users, news->user_count * sizeof(*all));
+	memcpy(all + news->user_count, n->users, n->user_count * sizeof(*all));
+	news->users = all;
+	news->user_count += n->user_count;
 }
 
 /* Sets the served checkpoint and tells the subscriber. before: what was served until now. */
@@ -347,6 +381,7 @@ static void announce(struct storage *s, struct checkpoint before, bool activated
 			log_error(s->log, "Cannot find out whose checkpoint requests were passed: %s", err.message);
 			n->everything = true;
 		}
+		join_users(&news, n, &arena);
 		unique_buckets(n);
 		unique_lookups(n);
 		news.everything = n->everything || activated || n->buckets.count > NEWS_MAX || n->lookup_count > NEWS_MAX;
@@ -362,7 +397,8 @@ static void announce(struct storage *s, struct checkpoint before, bool activated
 		arena_free(&arena);
 	}
 	n->everything = false;
-	n->buckets.count = n->lookup_count = 0;
+	n->buckets.count = n->lookup_count = n->user_count = 0;
+	arena_reset(&n->user_arena);
 }
 
 bool storage_commit(struct storage *s, struct position applied, bool visible, bool *durable, struct error *err)
@@ -370,6 +406,8 @@ bool storage_commit(struct storage *s, struct position applied, bool visible, bo
 	*durable = false;
 	if (s->failed)
 		return writer_peek(s, err);
+	if (!custom_upkeep(s, err))
+		return false;
 	end_peek(s);
 	/* The first position of another source behind the address. Before anything of it is shown, old heads must be forgotten. */
 	if (applied.era > s->state.applied.era && !requests_new_era(s, applied.era, err))

@@ -55,9 +55,14 @@ static struct definition_record *find_number(const struct storage *s, uint32_t n
 
 static struct stored_plan *make_object(struct storage *s, const struct plan_record *r, struct plan *plan)
 {
+	bool is_pending = r == &s->pending_record;
 	struct plan_object *o = xcalloc(1, sizeof(*o) + r->count * sizeof(o->definitions[0]));
 	atomic_init(&o->refs, 1);
-	o->shown = (struct stored_plan){.id = r->id, .plan = plan_ref(plan), .count = r->count, .definitions = o->definitions};
+	o->shown = (struct stored_plan){.id = r->id,
+	                                .plan = plan_ref(plan),
+	                                .count = r->count,
+	                                .definitions = o->definitions,
+	                                .events = custom_tag(s, is_pending)};
 	for (size_t i = 0; i < r->count; i++) {
 		const struct definition_record *d = find_number(s, r->numbers[i]);
 		o->definitions[i] = (struct stored_definition){.number = r->numbers[i],
@@ -158,7 +163,7 @@ bool definitions_load(struct storage *s, struct error *err)
 		return false;
 	if (s->active_record.id != s->state.active_plan || s->pending_record.id != s->state.pending_plan)
 		return error_set(err, "PSYNC_S2404", "the store is damaged: a plan is missing");
-	return true;
+	return custom_load(s, err);
 }
 
 static bool store_definition(struct storage *s, const struct definition_record *r, struct error *err)
@@ -257,7 +262,7 @@ static void attach_active(struct storage *s, struct plan *plan)
 {
 	plan_unref(s->active_plan);
 	s->active_plan = plan_ref(plan);
-	s->active_stale = !record_fits(s, &s->active_record, plan);
+	s->active_stale = !record_fits(s, &s->active_record, plan) || !custom_fits(s, plan, false);
 	show_plans(s);
 }
 
@@ -313,11 +318,12 @@ static bool drop_unneeded(struct storage *s, const struct plan_record *active, c
 	return true;
 }
 
-/* Replaces the pending plan by r (id 0: by none) in a transaction of its own. */
-static bool replace_pending(struct storage *s, const struct plan_record *r, struct plan *plan, struct error *err)
+/* Replaces the pending plan by r (id 0: by none) in a transaction of its own. epoch: for what is new in it. */
+static bool replace_pending(struct storage *s, const struct plan_record *r, struct plan *plan, uint64_t epoch, struct error *err)
 {
 	uint64_t old = s->pending_record.id;
-	bool ok = drop_unneeded(s, &s->active_record, r, err);
+	struct custom_state events;
+	bool ok = drop_unneeded(s, &s->active_record, r, err) && custom_deploy(s, plan, epoch, &events, err);
 	if (ok && old)
 		ok = s->backend->ops->small_delete(s->backend, SMALL_PLANS, (uint32_t)old, err);
 	if (ok && r->id)
@@ -331,6 +337,7 @@ static bool replace_pending(struct storage *s, const struct plan_record *r, stru
 	s->pending_record = *r;
 	s->pending_plan = r->id ? plan_ref(plan) : NULL;
 	s->activating = false;
+	custom_deployed(s, &events);
 	show_plans(s);
 	return true;
 }
@@ -350,7 +357,7 @@ static bool deploy_new(struct storage *s, struct plan *plan, struct error *err)
 			return false;
 		}
 	}
-	return replace_pending(s, &r, plan, err);
+	return replace_pending(s, &r, plan, epoch, err);
 }
 
 bool storage_deploy(struct storage *s, struct plan *plan, bool *unchanged, struct error *err)
@@ -361,14 +368,15 @@ bool storage_deploy(struct storage *s, struct plan *plan, bool *unchanged, struc
 	if (!storage_flush(s, err))
 		return false;
 	if (s->active_record.id && !s->active_plan && slice_eq(text, s->active_record.text) &&
-	    record_fits(s, &s->active_record, plan))
+	    record_fits(s, &s->active_record, plan) && custom_fits(s, plan, false))
 		attach_active(s, plan);
 	if (s->active_plan && !s->active_stale && slice_eq(text, s->active_record.text)) {
 		*unchanged = !s->pending_record.id;
 		struct plan_record none = {0};
-		return *unchanged || (writer_begin(s, err) && replace_pending(s, &none, NULL, err));
+		return *unchanged || (writer_begin(s, err) && replace_pending(s, &none, NULL, 0, err));
 	}
-	if (s->pending_record.id && slice_eq(text, s->pending_record.text) && record_fits(s, &s->pending_record, plan)) {
+	if (s->pending_record.id && slice_eq(text, s->pending_record.text) && record_fits(s, &s->pending_record, plan) &&
+	    custom_fits(s, plan, true)) {
 		if (!s->pending_plan) {
 			s->pending_plan = plan_ref(plan);
 			show_plans(s);
@@ -413,7 +421,7 @@ bool definitions_activate(struct storage *s, struct store_state *next, struct er
 		return false;
 	next->active_plan = s->pending_record.id;
 	next->pending_plan = 0;
-	return true;
+	return custom_activate(s, err);
 }
 
 void definitions_activated(struct storage *s)
@@ -425,5 +433,6 @@ void definitions_activated(struct storage *s)
 	s->pending_record = (struct plan_record){0};
 	s->pending_plan = NULL;
 	s->activating = false;
+	custom_activated(s);
 	show_plans(s);
 }

@@ -8,9 +8,11 @@
 #define SYNCLINE_STORAGE_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "storage/apply.h"
 #include "storage/backend.h"
+#include "storage/custom.h"
 #include "storage/names.h"
 #include "storage/write_checkpoints.h"
 
@@ -48,6 +50,25 @@ struct plan_record {
 	size_t count;
 };
 
+/* Which events bring write checkpoints (custom_store.c). */
+struct custom_state {
+	uint64_t *active; /* tags, the last one that of the active plan's events; in the storage's arena */
+	size_t active_count;
+	uint8_t active_hash[32];
+	uint64_t pending; /* tag of the pending plan's events; 0: it has none */
+	uint8_t pending_hash[32];
+};
+
+/* What other threads ask the writer to do with these records; under lock, but for due and cursor. */
+struct custom_upkeep {
+	_Atomic bool due;
+	bool expire;
+	struct arena arena;   /* of stamps */
+	struct slice *stamps; /* encoded users */
+	size_t stamp_count, stamp_cap;
+	struct buf cursor; /* the writer's */
+};
+
 struct table_record {
 	uint32_t number;
 	bool dropped; /* only its subkey text is needed still */
@@ -71,6 +92,9 @@ struct pending_news {
 	struct changed_buckets buckets;
 	uint64_t *lookups;
 	size_t lookup_count, lookup_cap;
+	struct arena user_arena;
+	struct user_key *users; /* for whom a write checkpoint came with the data */
+	size_t user_count, user_cap;
 };
 
 struct storage {
@@ -90,6 +114,9 @@ struct storage {
 	struct position wanted;        /* storage_want_position */
 	void (*callback)(void *ctx, const struct storage_news *news);
 	void *callback_ctx;
+	const uint64_t *custom_shown; /* as custom.active */
+	size_t custom_shown_count;
+	struct custom_upkeep upkeep;
 
 	pthread_mutex_t requests_lock;
 	uint64_t request_era; /* under requests_lock: heads of an older era mean nothing */
@@ -108,6 +135,7 @@ struct storage {
 	struct plan_record active_record, pending_record; /* id 0: none */
 	struct plan *pending_plan, *active_plan;          /* compiled, once attached */
 	bool activating;
+	struct custom_state custom;
 	struct table_record *tables;
 	size_t table_count, table_cap;
 	struct arena table_arena;
@@ -134,6 +162,7 @@ void news_add_lookup(struct storage *s, uint32_t definition, struct slice key);
 /* Greatest op id that is not needed any more by a reader of lookups, but for the newest entry at or below it. */
 uint64_t lookup_floor(struct storage *s);
 void news_free(struct pending_news *n);
+void news_add_user(struct storage *s, const struct user_key *user);
 
 /* ---- definitions.c */
 bool definitions_load(struct storage *s, struct error *err);
@@ -162,5 +191,26 @@ bool requests_passed(struct storage *s, struct position after, struct position u
 bool requests_new_era(struct storage *s, uint64_t era, struct error *err);
 /* One association was acknowledged that was stored at this wall time. */
 void requests_note_latency(struct storage *s, int64_t since_ms);
+
+/* ---- custom_store.c */
+bool custom_load(struct storage *s, struct error *err);
+/* Does the compiled plan have the events that are stored for the active or the pending one? */
+bool custom_fits(const struct storage *s, const struct plan *plan, bool pending);
+uint64_t custom_tag(const struct storage *s, bool pending);
+/* Within the transaction that makes the plan (NULL: none) the pending one: what is stored of its events, in *next until that is
+ * committed. Takes the epoch if the events are new. */
+bool custom_deploy(struct storage *s, const struct plan *plan, uint64_t epoch, struct custom_state *next, struct error *err);
+void custom_deployed(struct storage *s, const struct custom_state *next);
+/* Within the commit that activates the pending plan, and after it. */
+bool custom_activate(struct storage *s, struct error *err);
+void custom_activated(struct storage *s);
+/* Any thread. False: custom mode is off. */
+bool custom_acknowledged(struct storage *s, const struct user_key *user, struct position position, uint64_t *id);
+/* Any thread: the users live; the records that are over are to go. */
+bool custom_touch(struct storage *s, const struct user_key *users, size_t count, struct error *err);
+void custom_expire(struct storage *s);
+/* The writer does a step of that, if there is something to be done. */
+bool custom_upkeep(struct storage *s, struct error *err);
+void custom_upkeep_free(struct custom_upkeep *u);
 
 #endif

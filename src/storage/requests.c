@@ -295,6 +295,8 @@ bool storage_request_checkpoints(struct storage *s, struct checkpoint_request *r
 	struct user_list at_once = {.count = 0};
 	if (!count)
 		return true;
+	if (storage_custom_mode(s))
+		return error_set(err, "PSYNC_S2001", "%s", CUSTOM_MODE_REFUSAL);
 	for (size_t i = 0; i < count; i++)
 		if (requests[i].id > REQUEST_ID_MAX)
 			return error_set(err, "PSYNC_S2001", "a checkpoint request id is at most %lld",
@@ -487,6 +489,8 @@ uint64_t storage_write_checkpoint(struct storage *s, const struct user_key *user
 	struct buf key = {0};
 	uint64_t id = 0;
 	struct error err;
+	if (custom_acknowledged(s, user, position, &id))
+		return id;
 	if (!ops->requests_begin(s->backend, false, &t, &err)) {
 		log_error(s->log, "Cannot read a write checkpoint: %s", err.message);
 		return 0;
@@ -661,7 +665,7 @@ bool storage_touch_requests(struct storage *s, const struct user_key *users, siz
 	for (size_t at = 0; ok && at < n; at += TOUCH_STEP)
 		ok = touch_users(s, due + at, n - at < TOUCH_STEP ? n - at : TOUCH_STEP, err);
 	arena_free(&arena);
-	return ok;
+	return ok && custom_touch(s, users, count, err);
 }
 
 static bool is_expired(const struct storage *s, const struct user_record *u, const struct served *p)
@@ -729,5 +733,6 @@ bool storage_expire_requests(struct storage *s, struct error *err)
 	while (ok && more)
 		ok = expire_step(s, &cursor, &more, err);
 	buf_free(&cursor);
+	custom_expire(s);
 	return ok;
 }

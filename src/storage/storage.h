@@ -100,6 +100,9 @@ struct stored_plan {
 	struct plan *plan;
 	size_t count;                                /* = plan_definition_count(plan) */
 	const struct stored_definition *definitions; /* by index in the plan; state as of when the object was made */
+	uint64_t
+	        events; /* the events that bring write checkpoints: the epoch at which they were first deployed; 0: none. Plans with the
+	                  * same such events have the same */
 };
 
 struct stored_plan *stored_plan_ref(struct stored_plan *p);
@@ -153,8 +156,9 @@ struct stored_table {
 	uint64_t snapshot_epoch; /* definitions with an epoch up to this one are filled from this table */
 	struct slice last_key;   /* progress of the snapshot that runs; n == 0: not begun. In the caller's arena */
 	uint64_t rows_read;
-	uint64_t generation; /* above snapshot_epoch: changes were lost; records older than this are to be swept when the table is read */
-	uint64_t columns;    /* hash of the columns that the last complete reading had; 0: not known */
+	uint64_t
+	        generation; /* above snapshot_epoch: changes were lost; records older than this are to be swept when the table is read */
+	uint64_t columns; /* hash of the columns that the last complete reading had; 0: not known */
 };
 /* Finds or makes the record; the numbers of incompatible ones (same oid or same name) go to *drop for the caller to truncate and
  * forget (storage_drop_table). */
@@ -323,6 +327,9 @@ struct checkpoint_request {
  * inside; request thread. */
 bool storage_request_checkpoints(struct storage *s, struct checkpoint_request *requests, size_t count, bool head_known,
                                  struct position head, struct error *err);
+/* The text for a request that custom mode refuses (PSYNC_S2001). */
+#define CUSTOM_MODE_REFUSAL                                                                                                      \
+	"Attempting to create a managed Write Checkpoint when the current Write Checkpoint mode is set to \"custom\""
 /* Would a checkpoint at this position acknowledge a request that the served one does not? Any thread; short. Replication that is
  * behind makes a checkpoint there, so that each request is acknowledged at its own head. */
 bool storage_position_acknowledges(struct storage *s, struct position position);
@@ -340,8 +347,33 @@ void waiting_heads_free(struct waiting_heads *w);
 uint64_t storage_write_checkpoint(struct storage *s, const struct user_key *user, struct position position);
 /* How many associations are pending, and since when the oldest is (monotonic ms; 0: none). */
 size_t storage_pending_requests(struct storage *s, int64_t *oldest_ms);
-/* Proof of life for the users of open streams, and removal by age. Maintenance thread. */
+/* Proof of life for the users of open streams, and removal by age. Maintenance thread. What concerns custom write checkpoints is done
+ * by the writer, with its next commit or storage_sync_position. */
 bool storage_touch_requests(struct storage *s, const struct user_key *users, size_t count, struct error *err);
 bool storage_expire_requests(struct storage *s, struct error *err);
+
+/* ---- custom write checkpoints (checkpoint-requests 7) -------------------------------------------------------------------- */
+
+/* Has the active plan such events? Then write checkpoints are those that came with the data (storage_write_checkpoint answers them), and
+ * requests are refused. Any thread; no I/O. */
+bool storage_custom_mode(struct storage *s);
+
+enum custom_origin {
+	CUSTOM_STREAM,   /* the newest one replaces all others */
+	CUSTOM_SNAPSHOT, /* of a row that was read: counts if the stream has brought nothing, and the id is greater */
+	CUSTOM_REPAIR,   /* of a row that was read after changes were lost: counts if the id is greater */
+};
+
+struct custom_checkpoint {
+	uint64_t events; /* of the stored plan */
+	struct user_key user;
+	uint64_t id; /* 1 to 2^63 - 1 */
+	bool temporary;
+	enum custom_origin origin;
+	struct position position; /* it shows with checkpoints at or beyond this, the end of its transaction */
+};
+
+/* The writer's; in the open transaction. */
+bool storage_custom_checkpoint(struct storage *s, const struct custom_checkpoint *c, struct error *err);
 
 #endif

@@ -8,6 +8,7 @@
  *   bucket_names, buckets                       buckets.c
  *   rows, incomplete, images                    rows.c
  *   lookups                                     lookups.c
+ *   custom                                      custom.c
  * requests.mdb: requests.c
  *
  * Full sync and no writable map: a commit is on disk when it returns, and a stray pointer cannot reach the store. MDB_NOTLS: a read
@@ -264,6 +265,9 @@ static bool open_databases(struct lmdb_backend *b, bool read_only, struct error 
 		rc = mdb_dbi_open(txn, small_names[i], create, &b->small[i]);
 	for (size_t i = 0; !rc && i < sizeof(all) / sizeof(*all); i++)
 		rc = mdb_dbi_open(txn, all[i].name, create, all[i].dbi);
+	/* Nothing of what a store is opened for looking for is in here, and an older store does not have it. */
+	if (!rc && !read_only)
+		rc = mdb_dbi_open(txn, "custom", MDB_CREATE, &b->custom);
 	if (rc) {
 		mdb_txn_abort(txn);
 		return lmdb_fail(err, rc, "opening the databases");
@@ -305,6 +309,11 @@ static const struct backend_ops *make_ops(void)
 	ops->small_put = small_put;
 	ops->small_delete = small_delete;
 	ops->small_each = small_each;
+	ops->custom_get = lmdb_custom_get;
+	ops->custom_put = lmdb_custom_put;
+	ops->custom_delete = lmdb_custom_delete;
+	ops->custom_scan = lmdb_custom_scan;
+	ops->custom_read = lmdb_custom_read;
 	ops->row_get = lmdb_row_get;
 	ops->row_put = lmdb_row_put;
 	ops->row_delete = lmdb_row_delete;

@@ -28,7 +28,7 @@ struct lmdb_backend {
 	const struct log *log;
 	int lock_fd;
 	MDB_env *data, *requests;
-	MDB_dbi small[SMALL_KINDS], ops, bucket_names, buckets, rows, incomplete, images, lookups;
+	MDB_dbi small[SMALL_KINDS], ops, bucket_names, buckets, rows, incomplete, images, lookups, custom;
 	MDB_dbi users, heads, unknown, floors;
 	/* -- writer */
 	MDB_txn *txn;
@@ -116,5 +116,21 @@ bool lmdb_read_lookup(struct storage_reader *r, uint32_t definition, struct slic
 /* ---- requests.c */
 bool lmdb_requests_open(struct lmdb_backend *b, bool read_only, struct error *err);
 extern const struct backend_ops lmdb_requests_ops; /* only its request members are set */
+
+/* ---- users.c */
+/* 1, 0 or -1. The record lives as long as a value of txn. */
+int lmdb_users_get(MDB_txn *txn, MDB_dbi dbi, struct slice user, struct slice *record, struct error *err);
+bool lmdb_users_put(MDB_txn *txn, MDB_dbi dbi, struct slice user, struct slice record, struct buf *scratch, struct error *err);
+bool lmdb_users_delete(MDB_txn *txn, MDB_dbi dbi, struct slice user, struct error *err);
+bool lmdb_users_scan(MDB_txn *txn, MDB_dbi dbi, struct buf *at, size_t max, struct arena *arena, struct scanned_row **rows,
+                     size_t *count, struct error *err);
+
+/* ---- custom.c */
+int lmdb_custom_get(struct backend *base, struct slice user, struct slice *record, struct error *err);
+bool lmdb_custom_put(struct backend *base, struct slice user, struct slice record, struct error *err);
+bool lmdb_custom_delete(struct backend *base, struct slice user, struct error *err);
+bool lmdb_custom_scan(struct backend *base, struct buf *cursor, size_t max, struct arena *arena, struct scanned_row **rows,
+                      size_t *count, struct error *err);
+int lmdb_custom_read(struct backend *base, struct slice user, struct buf *record, struct error *err);
 
 #endif

@@ -1,8 +1,7 @@
 /*
  * requests.c: write checkpoints, an environment of their own.
  *
- *   users:    encoded user (../write_checkpoints.h) -> record; an encoded user over USER_KEY_MAX bytes:
- *             u8 2, SHA-256 of it -> encoded user (varint length, bytes), record
+ *   users:    as in users.c
  *   heads:    era u64 BE, lsn u64 BE, SHA-256 of the encoded user -> since i64 BE (wall clock ms), encoded user.
  *             Every pending association; passed ones go with later writes (heads_trim).
  *   unknown:  SHA-256 of the encoded user -> since, encoded user, as in heads
@@ -14,7 +13,6 @@
 #include "storage/digest.h"
 #include "storage/lmdb/lmdb.h"
 
-#define USER_KEY_MAX 480
 #define HEAD_KEY 48
 
 struct requests_txn {
@@ -73,90 +71,25 @@ static void abort_txn(struct requests_txn *t)
 	finish(t);
 }
 
-static MDB_val user_key(uint8_t scratch[33], struct slice user)
-{
-	if (user.n <= USER_KEY_MAX)
-		return val(user.p, user.n);
-	scratch[0] = 2;
-	sha256_slices(&user, 1, scratch + 1);
-	return val(scratch, 33);
-}
-
 static int user_get(struct requests_txn *t, struct slice user, struct slice *record, struct error *err)
 {
-	uint8_t scratch[33];
-	MDB_val k = user_key(scratch, user), v;
-	int rc = mdb_get(t->txn, t->b->users, &k, &v);
-	if (rc == MDB_NOTFOUND)
-		return 0;
-	if (rc) {
-		lmdb_fail(err, rc, "users");
-		return -1;
-	}
-	*record = val_slice(v);
-	if (user.n > USER_KEY_MAX) {
-		struct decoder d = decoder_of(*record);
-		if (!slice_eq(decode_text(&d), user)) {
-			lmdb_damaged(err, "a checkpoint request");
-			return -1;
-		}
-		*record = decode_rest(&d);
-	}
-	return 1;
+	return lmdb_users_get(t->txn, t->b->users, user, record, err);
 }
 
 static bool user_put(struct requests_txn *t, struct slice user, struct slice record, struct error *err)
 {
-	uint8_t scratch[33];
-	MDB_val k = user_key(scratch, user), v = val(record.p, record.n);
-	if (user.n > USER_KEY_MAX) {
-		buf_clear(&t->value);
-		buf_text(&t->value, user);
-		buf_slice_append(&t->value, record);
-		v = val(t->value.p, t->value.n);
-	}
-	int rc = mdb_put(t->txn, t->b->users, &k, &v, 0);
-	return !rc || lmdb_fail(err, rc, "users");
+	return lmdb_users_put(t->txn, t->b->users, user, record, &t->value, err);
 }
 
 static bool user_delete(struct requests_txn *t, struct slice user, struct error *err)
 {
-	uint8_t scratch[33];
-	MDB_val k = user_key(scratch, user);
-	int rc = mdb_del(t->txn, t->b->users, &k, NULL);
-	return !rc || rc == MDB_NOTFOUND || lmdb_fail(err, rc, "users");
+	return lmdb_users_delete(t->txn, t->b->users, user, err);
 }
 
 static bool users_scan(struct requests_txn *t, struct buf *at, size_t max, struct arena *arena, struct scanned_row **rows,
                        size_t *count, struct error *err)
 {
-	MDB_cursor *cursor;
-	*rows = arena_array(arena, struct scanned_row, max);
-	*count = 0;
-	int rc = mdb_cursor_open(t->txn, t->b->users, &cursor);
-	if (rc)
-		return lmdb_fail(err, rc, "users");
-	MDB_val k = val(at->p, at->n), v;
-	bool skip = at->n > 0;
-	rc = mdb_cursor_get(cursor, &k, &v, skip ? MDB_SET_RANGE : MDB_FIRST);
-	if (!rc && skip && slice_eq(val_slice(k), buf_slice(at)))
-		rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
-	for (; !rc && *count < max; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
-		struct scanned_row *row = &(*rows)[(*count)++];
-		row->key = val_slice(k);
-		row->record = val_slice(v);
-		if (row->key.n == 33 && row->key.p[0] == 2) {
-			struct decoder d = decoder_of(row->record);
-			row->key = decode_text(&d);
-			row->record = decode_rest(&d);
-		}
-		if (*count == max) {
-			buf_clear(at);
-			buf_append(at, k.mv_data, k.mv_size);
-		}
-	}
-	mdb_cursor_close(cursor);
-	return !rc || rc == MDB_NOTFOUND || lmdb_fail(err, rc, "users");
+	return lmdb_users_scan(t->txn, t->b->users, at, max, arena, rows, count, err);
 }
 
 /* ---- indexes ---- */

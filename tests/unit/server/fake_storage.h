@@ -29,7 +29,7 @@ static struct {
 	struct source_state source;
 	struct fake_user *users; /* 16384 */
 	size_t user_count;
-	bool fail;
+	bool fail, custom;
 	bool passed_at_once;
 	_Atomic size_t batches, largest_batch, fills;
 	int64_t oldest_pending_ms;
@@ -138,6 +138,12 @@ void storage_want_position(struct storage *s, struct position position)
 	(void)s, (void)position;
 }
 
+bool storage_custom_mode(struct storage *s)
+{
+	(void)s;
+	return fake_storage.custom;
+}
+
 size_t storage_pending_requests(struct storage *s, int64_t *oldest_ms)
 {
 	(void)s;
@@ -177,7 +183,7 @@ static inline void fake_storage_reset(void)
 	fake_storage.batches = 0;
 	fake_storage.largest_batch = 0;
 	fake_storage.fills = 0;
-	fake_storage.fail = false;
+	fake_storage.fail = fake_storage.custom = false;
 	fake_storage.delay_ms = 0;
 	fake_storage.oldest_pending_ms = 0;
 	fake_storage.checkpoint = (struct checkpoint){.valid = true, .op_id = 77, .position = {1, 1000}, .plan_id = 1};

@@ -172,6 +172,19 @@ static void refusals_come_in_order(void **state)
 	       "wrong\",\"severity\":\"error\",\"name\":\"InternalServerError\"}}");
 }
 
+/* The data brings the write checkpoints then (checkpoint-requests 7). */
+static void custom_mode_refuses_requests(void **state)
+{
+	(void)state;
+	fake_storage.custom = true;
+	expect("POST", "/sync/checkpoint-request", TOKEN, "{\"client_id\":\"c\",\"checkpoint_request_id\":1}", 400,
+	       "\"code\":\"PSYNC_S2001\"");
+	expect("GET", "/write-checkpoint2.json?client_id=c", TOKEN, NULL, 400,
+	       "when the current Write Checkpoint mode is set to ");
+	expect("GET", "/write-checkpoint2.json?client_id=c", "", NULL, 401, "PSYNC_S2106");
+	assert_int_equal(fake_storage.batches, 0);
+}
+
 static void legacy_route_generates(void **state)
 {
 	(void)state;
@@ -385,6 +398,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(client_ids_are_checked, start, stop),
 	        cmocka_unit_test_setup_teardown(refusals_come_in_order, start, stop),
 	        cmocka_unit_test_prestate_setup_teardown(refusals_come_in_order, start, stop, &local),
+	        cmocka_unit_test_setup_teardown(custom_mode_refuses_requests, start, stop),
 	        cmocka_unit_test_setup_teardown(legacy_route_generates, start, stop),
 	        cmocka_unit_test_setup_teardown(oldest_route_waits_for_the_position, start, stop),
 	        cmocka_unit_test_setup_teardown(pending_requests_get_a_marker_and_passed_ones_none, start, stop),

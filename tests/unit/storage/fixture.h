@@ -2,7 +2,7 @@
  * fixture.h: a store in a folder of its own, a plan without the rules layer, and short ways to write rows and read them back.
  *
  * The plan functions that storage calls are defined here, so these tests do not depend on the compiler of sync configs: a text of
- * lines "name=content" makes bucket definitions, "?name=content" lookup definitions.
+ * lines "name=content" makes bucket definitions, "?name=content" lookup definitions, "!name=content" an event.
  */
 #ifndef TESTS_STORAGE_FIXTURE_H
 #define TESTS_STORAGE_FIXTURE_H
@@ -36,6 +36,7 @@ struct plan {
 	char *text;
 	struct definition definitions[16];
 	size_t count;
+	struct slice events;
 };
 
 struct plan *plan_ref(struct plan *p)
@@ -67,6 +68,14 @@ const struct definition *plan_definition(const struct plan *p, uint32_t index)
 	return &p->definitions[index];
 }
 
+bool plan_write_checkpoint_events(const struct plan *p, uint8_t hash[32])
+{
+	if (!p->events.p)
+		return false;
+	sha256_slices(&p->events, 1, hash);
+	return true;
+}
+
 UNUSED static struct plan *make_plan(const char *text)
 {
 	struct plan *p = xcalloc(1, sizeof(*p));
@@ -74,6 +83,11 @@ UNUSED static struct plan *make_plan(const char *text)
 	p->text = xstrdup(slice_cstr(text));
 	for (char *line = p->text; *line;) {
 		size_t n = strcspn(line, "\n");
+		if (line[0] == '!') {
+			p->events = slice_make(line, n);
+			line += n + (line[n] == '\n');
+			continue;
+		}
 		struct definition *d = &p->definitions[p->count++];
 		size_t name = strcspn(line, "=");
 		d->kind = line[0] == '?' ? DEFINITION_LOOKUP : DEFINITION_BUCKETS;
