@@ -264,3 +264,42 @@ describe('a table of checkpoints without any key', () => {
     await eventually(async () => (await first(w, 'ann', null)) === '5' && (await first(w, 'bob', null)) === '1', { what: 'rows of meanwhile' });
   });
 });
+
+describe('many users while the table is read, with kills in between', () => {
+  const USERS = 400;
+  let w;
+  before(async () => {
+    w = await World.create({
+      name: 'custom-many',
+      schema: `create table notes(id text primary key, owner text, body text);
+        create table checkpoints(user_id text primary key, checkpoint bigint, filler text);
+        insert into checkpoints select 'u' || i, 1, repeat('x', 200) from generate_series(0, 60000) i;`,
+      sync: NOTES + 'event_definitions:\n  write_checkpoints:\n    payloads:\n      - SELECT user_id, checkpoint FROM checkpoints\n'
+    });
+  });
+  after(() => w?.destroy());
+
+  test('each user has the id of the row as it is in the source', async () => {
+    let stop = false;
+    const write = async (k) => {
+      for (let i = 2; !stop; i++)
+        await w.q(`update checkpoints set checkpoint = $1 where user_id = any($2)`, [i * 10 + k, [0, 1, 2].map(() => `u${Math.floor(Math.random() * USERS)}`)]).catch(() => {});
+    };
+    const writers = [1, 2, 3].map(write);
+    try {
+      for (let kill = 0; kill < 4; kill++) {
+        await w.service.start();
+        await new Promise((r) => setTimeout(r, 60 + 120 * kill));
+        await w.service.kill9();
+      }
+      await w.service.start();
+      await w.service.ready(60000);
+    } finally {
+      stop = true;
+      await Promise.all(writers);
+    }
+    const want = new Map((await w.q(`select user_id, checkpoint from checkpoints where user_id = any($1)`, [Array.from({ length: USERS }, (_, i) => `u${i}`)])).map((r) => [r.user_id, String(r.checkpoint)]));
+    for (const [user, id] of want) await eventually(async () => (await first(w, user, null)) === id, { what: `${user} is at ${id}` });
+    assert.equal(await first(w, 'u60000', null), '1');
+  });
+});
