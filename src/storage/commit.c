@@ -17,6 +17,7 @@
 
 /* Beyond this, telling which buckets changed costs more than looking at all sessions. */
 #define NEWS_MAX 100000
+#define NEWS_USER_BYTES ((size_t)16 << 20)
 
 static void put_position(struct buf *b, struct position p)
 {
@@ -307,6 +308,12 @@ static void unique_buckets(struct pending_news *n)
 	b->count = kept;
 }
 
+static void forget_users(struct pending_news *n)
+{
+	n->user_count = n->user_bytes = 0;
+	arena_reset(&n->user_arena);
+}
+
 /* Hidden commits may go on for long: what they changed must stay bounded. */
 static void bound_news(struct pending_news *n)
 {
@@ -314,8 +321,10 @@ static void bound_news(struct pending_news *n)
 		unique_buckets(n);
 		n->everything |= n->buckets.count > NEWS_MAX;
 	}
-	if (n->everything)
-		n->buckets.count = n->lookup_count = n->user_count = 0;
+	if (n->everything) {
+		n->buckets.count = n->lookup_count = 0;
+		forget_users(n);
+	}
 }
 
 void news_add_lookup(struct storage *s, uint32_t definition, struct slice key)
@@ -337,7 +346,8 @@ void news_add_lookup(struct storage *s, uint32_t definition, struct slice key)
 void news_add_user(struct storage *s, const struct user_key *user)
 {
 	struct pending_news *n = &s->news;
-	if (n->user_count >= NEWS_MAX)
+	n->user_bytes += user->subject.n + user->client_id.n;
+	if (n->user_count >= NEWS_MAX || n->user_bytes > NEWS_USER_BYTES)
 		n->everything = true;
 	if (n->everything)
 		return;
@@ -397,8 +407,8 @@ static void announce(struct storage *s, struct checkpoint before, bool activated
 		arena_free(&arena);
 	}
 	n->everything = false;
-	n->buckets.count = n->lookup_count = n->user_count = 0;
-	arena_reset(&n->user_arena);
+	n->buckets.count = n->lookup_count = 0;
+	forget_users(n);
 }
 
 bool storage_commit(struct storage *s, struct position applied, bool visible, bool *durable, struct error *err)

@@ -94,7 +94,7 @@ struct pending_news {
 	size_t lookup_count, lookup_cap;
 	struct arena user_arena;
 	struct user_key *users; /* for whom a write checkpoint came with the data */
-	size_t user_count, user_cap;
+	size_t user_count, user_cap, user_bytes;
 };
 
 struct storage {
