@@ -141,13 +141,13 @@ static uint32_t put_checksum(const uint8_t *digest)
 static bool write_remove(struct row_write *w, const struct contribution *c, struct error *err)
 {
 	struct storage *s = w->s;
-	if (s->any_dropping) {
-		uint32_t definition;
-		if (!s->backend->ops->bucket_definition(s->backend, c->bucket, &definition, err))
-			return false;
-		if (definition_is_dropping(s, definition))
-			return true;
-	}
+	uint32_t definition;
+	int known = s->backend->ops->bucket_definition(s->backend, c->bucket, &definition, err);
+	if (known < 0)
+		return false;
+	/* Dropped altogether, or about to be. */
+	if (known == 0 || definition_is_dropping(s, definition))
+		return true;
 	if (!w->have_remove_sum)
 		w->remove_sum = remove_checksum(names_get(&s->table_names, w->table).p, w->key->uuid);
 	w->have_remove_sum = true;
@@ -158,7 +158,8 @@ static bool write_remove(struct row_write *w, const struct contribution *c, stru
 	                        .table = w->table,
 	                        .uuid = w->key->uuid,
 	                        .type = c->type,
-	                        .object_id = c->object_id};
+	                        .object_id = c->object_id,
+	                        .makes_dead = 2};
 	return s->backend->ops->op_add(s->backend, &op, err);
 }
 
@@ -181,7 +182,7 @@ static bool write_lookup(struct row_write *w, uint32_t definition, struct slice 
 
 static bool write_no_lookup(struct row_write *w, const struct record_lookup *l, struct error *err)
 {
-	return definition_is_dropping(w->s, l->definition) || write_lookup(w, l->definition, l->key, SLICE("[]"), true, err);
+	return !definition_is_maintained(w->s, l->definition) || write_lookup(w, l->definition, l->key, SLICE("[]"), true, err);
 }
 
 static bool load_record(struct storage *s, uint32_t table, struct slice key, struct row_record *r, struct error *err)
@@ -330,7 +331,7 @@ static bool prepare_entries(struct row_write *w, const struct row_contributions 
 			e->duplicate = true;
 			e->write = false;
 		} else if (found) {
-			a->matched[found - 1] = true;
+			a->matched[found - 1] = e->replaces = true;
 			e->write =
 			        mode == ROW_STREAM || memcmp(r->contributions[found - 1].digest, p->digest, RECORD_DIGEST) != 0;
 		}
@@ -350,17 +351,30 @@ static bool prepare_entries(struct row_write *w, const struct row_contributions 
 
 /* ---- writing a row ---- */
 
+/* The entries behind `owner` that refer to its data; their op ids are given already. */
+static size_t references_of(const struct apply *a, size_t owner, size_t put_count, struct op_place out[FEW])
+{
+	size_t count = 0;
+	for (size_t i = owner + 1; i < put_count && i - owner <= FEW; i++)
+		if (a->entries[i].write && a->entries[i].same_as == owner + 1)
+			out[count++] = (struct op_place){a->entries[i].bucket, a->entries[i].op_id};
+	return count;
+}
+
 static bool write_puts(struct row_write *w, const struct row_contributions *c, struct error *err)
 {
 	struct storage *s = w->s;
 	struct apply *a = &s->apply;
+	for (size_t i = 0; i < c->put_count; i++)
+		if (a->entries[i].write)
+			a->entries[i].op_id = ++s->state.op_seq;
 	for (size_t i = 0; i < c->put_count; i++) {
 		struct new_entry *e = &a->entries[i];
+		struct op_place references[FEW];
 		if (!e->write)
 			continue;
 		const struct put_entry *p = &c->puts[i];
 		const struct new_entry *same = e->same_as ? &a->entries[e->same_as - 1] : NULL;
-		e->op_id = ++s->state.op_seq;
 		struct backend_op op = {.bucket = e->bucket,
 		                        .op_id = e->op_id,
 		                        .kind = OP_PUT,
@@ -370,9 +384,11 @@ static bool write_puts(struct row_write *w, const struct row_contributions *c, s
 		                        .type = e->type,
 		                        .object_id = p->object_id,
 		                        .data = p->data,
-		                        .shared = e->shared,
+		                        .references = references,
+		                        .reference_count = e->shared ? references_of(a, i, c->put_count, references) : 0,
 		                        .same_data_op = same ? same->op_id : 0,
-		                        .same_data_bucket = same ? same->bucket : 0};
+		                        .same_data_bucket = same ? same->bucket : 0,
+		                        .makes_dead = e->replaces};
 		if (!s->backend->ops->op_add(s->backend, &op, err))
 			return false;
 	}

@@ -16,6 +16,7 @@ struct new_entry {
 	uint32_t bucket, type;
 	bool write;       /* makes an operation */
 	bool duplicate;   /* an earlier one has the same bucket, type and id */
+	bool replaces;    /* the row had one there before */
 	bool shared;      /* a later one refers to its data */
 	uint32_t same_as; /* index + 1 of the entry with the same data; 0: none */
 	uint64_t op_id;

@@ -32,10 +32,17 @@ struct backend_op {
 	const uint8_t *uuid;
 	uint32_t type; /* number of the object type */
 	struct slice object_id;
-	struct slice data;     /* PUT: JSON text */
-	bool shared;           /* other operations of the row refer to this one's data */
+	struct slice data;                 /* PUT: JSON text */
+	const struct op_place *references; /* operations of the row that refer to this one's data */
+	size_t reference_count;
 	uint64_t same_data_op; /* not 0: the data is that of this operation, written before in the same row */
 	uint32_t same_data_bucket;
+	uint32_t makes_dead; /* operations of the bucket that a compaction can take away because of this one */
+};
+
+struct op_place {
+	uint32_t bucket;
+	uint64_t op_id;
 };
 
 struct backend_lookup {
@@ -46,6 +53,23 @@ struct backend_lookup {
 	struct slice results; /* [] when the row no longer gives any */
 	bool may_have_older;  /* the row had an entry under this key before */
 	uint64_t floor;       /* of the older entries keep the newest at or below this op id, and all above */
+};
+
+/* One operation as compaction sees it. */
+struct compact_op {
+	uint64_t op_id;
+	enum op_kind kind;
+	struct slice row; /* PUT, REMOVE: bytes that are equal for equal rows of the bucket */
+};
+
+struct op_move {
+	uint64_t op_id, target;
+};
+
+struct bucket_info {
+	uint32_t number, definition;
+	uint64_t count, last_op;
+	uint64_t dead; /* about as many can be taken away */
 };
 
 struct scanned_row {
@@ -87,7 +111,7 @@ struct backend_ops {
 
 	/* Number of the bucket, made if missing. */
 	bool (*bucket_number)(struct backend *b, uint32_t definition, struct slice keys, uint32_t *number, struct error *err);
-	bool (*bucket_definition)(struct backend *b, uint32_t number, uint32_t *definition, struct error *err);
+	int (*bucket_definition)(struct backend *b, uint32_t number, uint32_t *definition, struct error *err);
 	bool (*op_add)(struct backend *b, const struct backend_op *op, struct error *err);
 	bool (*lookup_put)(struct backend *b, const struct backend_lookup *l, struct error *err);
 
@@ -113,6 +137,34 @@ struct backend_ops {
 	/* Calls once for each row that has results under the key at c (never for an empty "[]"). */
 	bool (*read_lookup)(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, lookup_result_fn each,
 	                    void *ctx, struct error *err);
+
+	/* -- compaction and removal (compact.c, drop.c): readers' functions on any thread; those that take the backend need the
+	 * transaction, and each does a bounded amount. */
+	/* Buckets with a number above `after`, in order, at most max. */
+	bool (*buckets_scan)(struct storage_reader *r, uint32_t after, size_t max, struct bucket_info *out, size_t *count,
+	                     struct error *err);
+	/* Operations at or below up_to, the newest first; in the arena. */
+	bool (*read_ops_back)(struct storage_reader *r, uint32_t bucket, uint64_t up_to, size_t max, struct arena *arena,
+	                      struct compact_op **ops, size_t *count, struct error *err);
+	/* These operations become MOVEs, the sum stays; whoever refers to their data gets it first. */
+	bool (*ops_move)(struct backend *b, uint32_t bucket, const struct op_move *moves, size_t count, struct error *err);
+	/* The first operations up to up_to, at most max of them, become one CLEAR. A PUT among them is an error. *more: there are further
+	 * ones; *removed is added to. */
+	bool (*ops_clear)(struct backend *b, uint32_t bucket, uint64_t up_to, size_t max, bool *more, uint64_t *removed,
+	                  struct error *err);
+	bool (*bucket_compacted)(struct backend *b, uint32_t bucket, uint64_t dead,
+	                         struct error *err); /* at most so many are left */
+	/* Removes up to max operations, and with the last of them the bucket (*gone). */
+	bool (*bucket_drop)(struct backend *b, uint32_t bucket, size_t max, size_t *removed, bool *gone, struct error *err);
+	bool (*lookups_drop)(struct backend *b, uint32_t definition, size_t max, size_t *removed, struct error *err);
+	/* Keys of entries that nobody needs who reads at floor or later, among the next max behind the cursor (empty: the first). */
+	bool (*lookups_dead)(struct storage_reader *r, struct buf *cursor, uint64_t floor, size_t max, struct arena *arena,
+	                     struct slice **keys, size_t *count, bool *more, struct error *err);
+	bool (*lookups_delete)(struct backend *b, const struct slice *keys, size_t count, struct error *err);
+	bool (*sizes)(struct backend *b, struct storage_sizes *out, struct error *err);
+	uint64_t (*release_pages)(struct backend *b); /* bytes that were given back; any thread */
+	/* Brings the store from this format version to the newest, in transactions of its own; a crash in between does no harm. */
+	bool (*migrate)(struct backend *b, uint32_t from, struct error *err);
 
 	/* -- write checkpoints: one write transaction at a time (the caller's mutex), readers on any thread. `user` is the encoded
 	 * user key (write_checkpoints.h). */

@@ -67,6 +67,8 @@ static bool decode_state(void *ctx, uint32_t number, struct slice value, struct 
 		return error_set(err, "PSYNC_S1005",
 		                 "The store was written by a newer version of this program (format %u, this one knows %u)",
 		                 be32_get(version.p), STORE_FORMAT_VERSION);
+	if (!d.bad)
+		st->format = be32_get(version.p);
 	st->op_seq = decode_varint(&d);
 	st->has_checkpoint = decode_u8(&d);
 	st->checkpoint_op = decode_varint(&d);
@@ -105,36 +107,56 @@ static void publish(struct storage *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* A reader that began before the newest checkpoint may hold an older one for a while, so lookup entries are kept for a minute: the
- * floor is the checkpoint that was the newest one a minute ago. Before the first checkpoint nobody reads. */
+#define SAMPLE_EVERY_MS (CHECKPOINT_MARGIN_MS / (CHECKPOINT_SAMPLES - 4))
+
+/* A reader that began before the newest checkpoint may hold an older one for a while. Samples say what was served when; nothing older
+ * than the first one was handed out by this process. */
 static void sample_checkpoint(struct storage *s)
 {
 	int64_t now = clock_mono_ms();
-	if (s->sample_count && now - s->samples[s->sample_count - 1].mono_ms < 1000)
-		return;
-	if (s->sample_count == CHECKPOINT_SAMPLES) {
-		memmove(&s->samples[0], &s->samples[1], (CHECKPOINT_SAMPLES - 1) * sizeof(s->samples[0]));
-		s->sample_count--;
+	pthread_mutex_lock(&s->lock);
+	if (!s->sample_count || now - s->samples[s->sample_count - 1].mono_ms >= SAMPLE_EVERY_MS) {
+		if (s->sample_count == CHECKPOINT_SAMPLES) {
+			memmove(&s->samples[0], &s->samples[1], (CHECKPOINT_SAMPLES - 1) * sizeof(s->samples[0]));
+			s->sample_count--;
+		}
+		s->samples[s->sample_count].op_id = s->state.checkpoint_op;
+		s->samples[s->sample_count++].mono_ms = now;
 	}
-	s->samples[s->sample_count].op_id = s->state.checkpoint_op;
-	s->samples[s->sample_count++].mono_ms = now;
+	pthread_mutex_unlock(&s->lock);
+}
+
+uint64_t checkpoint_floor(struct storage *s, int64_t margin_ms)
+{
+	pthread_mutex_lock(&s->lock);
+	uint64_t floor = s->checkpoint.op_id;
+	if (!s->sample_count) {
+		floor = UINT64_MAX;
+	} else if (margin_ms > 0) {
+		int64_t then = clock_mono_ms() - margin_ms;
+		size_t i = s->sample_count;
+		while (i > 1 && s->samples[i - 1].mono_ms > then)
+			i--;
+		floor = s->samples[i - 1].op_id;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return floor;
 }
 
 uint64_t lookup_floor(struct storage *s)
 {
-	if (!s->state.has_checkpoint)
-		return UINT64_MAX;
-	int64_t then = clock_mono_ms() - CHECKPOINT_MARGIN_MS;
-	for (size_t i = s->sample_count; i > 0; i--)
-		if (s->samples[i - 1].mono_ms <= then)
-			return s->samples[i - 1].op_id;
-	return 0;
+	return checkpoint_floor(s, CHECKPOINT_MARGIN_MS);
 }
 
-bool state_load(struct storage *s, struct error *err)
+bool state_load(struct storage *s, bool read_only, struct error *err)
 {
 	if (!s->backend->ops->small_each(s->backend, SMALL_META, decode_state, &s->state, err))
 		return false;
+	if (s->state.format && s->state.format < STORE_FORMAT_VERSION && !read_only) {
+		if (!s->backend->ops->migrate(s->backend, s->state.format, err))
+			return false;
+		s->state.format = STORE_FORMAT_VERSION;
+	}
 	s->committed = s->state;
 	/* Operations that no checkpoint showed yet: which buckets they are in is not known any more. */
 	s->news.everything = s->state.op_seq > s->state.checkpoint_op;
@@ -151,10 +173,13 @@ bool writer_peek(struct storage *s, struct error *err)
 {
 	if (s->failed)
 		return error_set(err, "PSYNC_S1101", "an earlier write failed; the transaction must be rolled back first");
-	if (!s->open && !s->backend->ops->write_begin(s->backend, err))
-		return false;
-	s->open = true;
-	return true;
+	if (s->open)
+		return true;
+	turn_take(&s->turn);
+	s->open = s->backend->ops->write_begin(s->backend, err);
+	if (!s->open)
+		turn_give(&s->turn);
+	return s->open;
 }
 
 bool writer_begin(struct storage *s, struct error *err)
@@ -171,16 +196,9 @@ bool writer_fail(struct storage *s)
 	return false;
 }
 
-void storage_rollback(struct storage *s)
+/* What the writer knows is what is stored again. The turn is still held: nobody else has a transaction open. */
+static void state_rollback(struct storage *s)
 {
-	if (s->open)
-		s->backend->ops->write_abort(s->backend);
-	bool was_dirty = s->dirty;
-	s->open = s->dirty = s->failed = false;
-	s->activating = false;
-	s->transaction_end = (struct position){0, 0};
-	if (!was_dirty)
-		return;
 	/* Positions that were announced without a disk flush stay: they are boundaries that the source really passed. */
 	struct position applied = s->state.applied, shown = s->state.checkpoint_position;
 	s->state = s->committed;
@@ -193,6 +211,20 @@ void storage_rollback(struct storage *s)
 		log_error(s->log, "Cannot read the table records again: %s", err.message);
 		s->failed = true;
 	}
+}
+
+void storage_rollback(struct storage *s)
+{
+	bool was_dirty = s->dirty, was_open = s->open;
+	if (was_open)
+		s->backend->ops->write_abort(s->backend);
+	s->open = s->dirty = s->failed = false;
+	s->activating = false;
+	s->transaction_end = (struct position){0, 0};
+	if (was_dirty)
+		state_rollback(s);
+	if (was_open)
+		turn_give(&s->turn);
 }
 
 size_t storage_batch_size(struct storage *s)
@@ -215,6 +247,7 @@ static bool write_out(struct storage *s, const struct store_state *next, struct 
 	s->state = s->committed = *next;
 	s->types_committed = next->type_count;
 	definitions_committed(s);
+	turn_give(&s->turn);
 	return true;
 }
 
@@ -224,7 +257,13 @@ static void end_peek(struct storage *s)
 	if (s->open && !s->dirty) {
 		s->backend->ops->write_abort(s->backend);
 		s->open = false;
+		turn_give(&s->turn);
 	}
+}
+
+void storage_pause(struct storage *s)
+{
+	end_peek(s);
 }
 
 bool storage_flush(struct storage *s, struct error *err)

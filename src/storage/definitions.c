@@ -230,6 +230,12 @@ bool definition_is_dropping(const struct storage *s, uint32_t number)
 	return r && r->state == DEFINITION_DROPPING;
 }
 
+bool definition_is_maintained(const struct storage *s, uint32_t number)
+{
+	const struct definition_record *r = find_number(s, number);
+	return r && r->state != DEFINITION_DROPPING;
+}
+
 /* ---- deploy ---- */
 
 static bool same_identity(const struct definition_record *r, const struct definition *d)

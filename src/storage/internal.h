@@ -17,10 +17,11 @@
 #include "storage/write_checkpoints.h"
 
 /* Raised when a record's format changes; a store with a greater one is refused. */
-#define STORE_FORMAT_VERSION 1
+#define STORE_FORMAT_VERSION 2
 
 /* What one record (META_STATE) says about the whole store; written in each transaction. */
 struct store_state {
+	uint32_t format; /* as found; 0: a new store */
 	uint64_t op_seq; /* last op id given out */
 	bool has_checkpoint;
 	uint64_t checkpoint_op;
@@ -41,6 +42,7 @@ struct definition_record {
 	uint64_t epoch;
 	uint8_t hash[32];
 	struct slice name, content; /* in the storage's arena */
+	bool gone;                  /* DROPPING, and nothing of it is left (drop.c) */
 };
 
 struct plan_record {
@@ -82,9 +84,29 @@ struct table_record {
 	struct slice last_key;
 };
 
-/* Which older lookup entries a reader may still need: see commit.c. */
-#define CHECKPOINT_MARGIN_MS 60000
+/* Checkpoints that were handed out in this time stay valid: neither lookups nor buckets are compacted beyond them (commit.c). */
+#define CHECKPOINT_MARGIN_MS 120000
 #define CHECKPOINT_SAMPLES 64
+
+/*
+ * Whose turn it is to write to the data half: the replication thread for a batch, or compaction for a step. In order of asking, so
+ * that neither starves the other; what the backend keeps of its writer belongs to whoever has the turn.
+ */
+struct turn {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	uint64_t next, serving;
+};
+void turn_init(struct turn *t);
+void turn_destroy(struct turn *t);
+void turn_take(struct turn *t);
+void turn_give(struct turn *t);
+
+/* Steps of sessions that run now, apart by phase: a phase that is over has no new ones (compact_drop.c). */
+struct running_steps {
+	_Atomic uint64_t running[2];
+	_Atomic unsigned phase;
+};
 
 /* What changed since the last checkpoint that clients saw. */
 struct pending_news {
@@ -112,11 +134,20 @@ struct storage {
 	struct position durable;
 	struct position durable_shown; /* position of the checkpoint that a crash would leave */
 	struct position wanted;        /* storage_want_position */
+	struct {
+		uint64_t op_id;
+		int64_t mono_ms;
+	} samples[CHECKPOINT_SAMPLES]; /* served checkpoints */
+	size_t sample_count;
 	void (*callback)(void *ctx, const struct storage_news *news);
 	void *callback_ctx;
 	const uint64_t *custom_shown; /* as custom.active */
 	size_t custom_shown_count;
 	struct custom_upkeep upkeep;
+
+	struct turn turn;             /* held from opening the backend's transaction to its end */
+	pthread_mutex_t compact_lock; /* one compaction at a time */
+	struct running_steps steps;
 
 	pthread_mutex_t requests_lock;
 	uint64_t request_era; /* under requests_lock: heads of an older era mean nothing */
@@ -143,11 +174,6 @@ struct storage {
 	uint32_t types_committed;
 	struct apply apply;
 	struct pending_news news;
-	struct {
-		uint64_t op_id;
-		int64_t mono_ms;
-	} samples[CHECKPOINT_SAMPLES];
-	size_t sample_count;
 };
 
 /* ---- commit.c */
@@ -157,10 +183,12 @@ bool writer_begin(struct storage *s, struct error *err);
 bool writer_peek(struct storage *s, struct error *err);
 /* The writer's transaction must be given up; answers false. */
 bool writer_fail(struct storage *s);
-bool state_load(struct storage *s, struct error *err);
+bool state_load(struct storage *s, bool read_only, struct error *err);
 void news_add_lookup(struct storage *s, uint32_t definition, struct slice key);
-/* Greatest op id that is not needed any more by a reader of lookups, but for the newest entry at or below it. */
+/* The newest checkpoint that was the newest one CHECKPOINT_MARGIN_MS ago: of what lies at or below it a reader needs the newest state
+ * only. UINT64_MAX: there is no checkpoint, nobody reads. Any thread. */
 uint64_t lookup_floor(struct storage *s);
+uint64_t checkpoint_floor(struct storage *s, int64_t margin_ms);
 void news_free(struct pending_news *n);
 void news_add_user(struct storage *s, const struct user_key *user);
 
@@ -169,6 +197,8 @@ bool definitions_load(struct storage *s, struct error *err);
 void definitions_committed(struct storage *s);
 void definitions_rollback(struct storage *s);
 bool definition_is_dropping(const struct storage *s, uint32_t number);
+/* Neither dropping nor gone. */
+bool definition_is_maintained(const struct storage *s, uint32_t number);
 /* Within the commit that shows it: the pending plan becomes the active one. */
 bool definitions_activate(struct storage *s, struct store_state *next, struct error *err);
 void definitions_activated(struct storage *s);

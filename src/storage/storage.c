@@ -25,6 +25,8 @@ static void storage_free(struct storage *s)
 	names_free(&s->table_names);
 	arena_free(&s->table_arena);
 	arena_free(&s->arena);
+	turn_destroy(&s->turn);
+	pthread_mutex_destroy(&s->compact_lock);
 	pthread_mutex_destroy(&s->lock);
 	pthread_mutex_destroy(&s->requests_lock);
 	free(s);
@@ -35,6 +37,8 @@ static struct storage *open_lmdb(const struct storage_options *options, bool rea
 	struct storage *s = xcalloc(1, sizeof(*s));
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->requests_lock, NULL);
+	pthread_mutex_init(&s->compact_lock, NULL);
+	turn_init(&s->turn);
 	s->log = options->log;
 	s->retention_ms = options->request_retention_ms;
 	s->wall_ms = clock_wall_ms;
@@ -42,7 +46,8 @@ static struct storage *open_lmdb(const struct storage_options *options, bool rea
 	                                    "Time from storing a checkpoint request to the checkpoint that acknowledges it.",
 	                                    metrics_latency_bounds, metrics_latency_bound_count);
 	s->backend = lmdb_backend_open(options, read_only, &s->type_names, &s->table_names, err);
-	if (!s->backend || !state_load(s, err) || !types_load(s, err) || !tables_load(s, err) || !definitions_load(s, err)) {
+	if (!s->backend || !state_load(s, read_only, err) || !types_load(s, err) || !tables_load(s, err) ||
+	    !definitions_load(s, err)) {
 		storage_free(s);
 		return NULL;
 	}

@@ -38,8 +38,7 @@ struct storage_options {
 /* Opens (and makes) the embedded store. A second process on the same folder is refused. */
 struct storage *storage_open_lmdb(const struct storage_options *options, struct error *err);
 /* Opens an existing store for looking only, also beside the process that uses it: storage_checkpoint, the texts of the plans,
- * storage_attach_active and storage_active_plan, storage_source_state, the readers, and everything of request_list.h; nothing else may
- * be called but storage_close. What it answers of the data side
+ * storage_source_state and everything of request_list.h; nothing else may be called but storage_close. What it answers of the data side
  * is as of the opening; the checkpoint that clients are served is always on disk. */
 struct storage *storage_open_lmdb_readonly(const struct storage_options *options, struct error *err);
 /* Flushes and closes; no reader or writer may be in use. */
@@ -309,6 +308,24 @@ void op_cursor_close(struct op_cursor *c);
 /* Result objects (JSON texts) that all rows have stored under the key as of op id c. */
 bool reader_lookup(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, struct arena *arena,
                    const struct slice **results, size_t *count, struct error *err);
+
+/* ---- maintenance: compact.h ---------------------------------------------------------------------------------------------- */
+
+/* The writer has nothing to do for now: others may write. Replication thread; also right while nothing is open. */
+void storage_pause(struct storage *s);
+
+struct storage_sizes {
+	uint64_t operations, lookups, rows; /* bytes of pages in use: bucket data; parameter lookups; row records and images */
+	uint64_t file, used;                /* bytes of the file; of its part that ever held data */
+};
+/* Any thread; a few microseconds. */
+bool storage_sizes(struct storage *s, struct storage_sizes *out, struct error *err);
+/* Lets go of the file's pages in this process' memory (they stay in the page cache of the system). Any thread; milliseconds. */
+uint64_t storage_release_pages(struct storage *s);
+
+/* Brackets a step of a session, so that data of an older plan is not removed under it. Any thread. The answer of begin goes to end. */
+unsigned storage_step_begin(struct storage *s);
+void storage_step_end(struct storage *s, unsigned token);
 
 /* ---- write checkpoints (checkpoint-requests.md 2, 3, 5) ------------------------------------------------------------------ */
 

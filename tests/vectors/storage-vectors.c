@@ -25,7 +25,6 @@ static const struct {
         {"checkpoint-op-ids-across-streams", "whole-version deploys are for the shared layouts"},
         {"write-checkpoint-before-activation", "whole-version deploys are for the shared layouts"},
         {"write-checkpoint-custom", "custom write checkpoints are not stored here yet"},
-        {"compact-*", "compaction is not a part of this storage yet"},
         {"checkpoint-error-report", "error reports belong to the replication engine"},
         {"checkpoint-resume-position", "the embedded store has an applied position instead of a resume position"},
         {"checkpoint-snapshot-table-rules", "which commits are visible is decided by the replication engine"},

@@ -56,6 +56,9 @@ static json_t *op_json(const struct op_view *op)
 {
 	static const char *const kinds[] = {"PUT", "REMOVE", "MOVE", "CLEAR"};
 	char subkey[128], uuid[UUID_TEXT];
+	if (op->kind == OP_MOVE || op->kind == OP_CLEAR)
+		return json_pack("{s:I,s:s,s:I}", "op_id", (json_int_t)op->op_id, "op", kinds[op->kind], "checksum",
+		                 (json_int_t)op->checksum);
 	uuid_text(op->subkey_uuid, uuid);
 	snprintf(subkey, sizeof(subkey), "%s/%.*s", op->subkey_table, UUID_TEXT, uuid);
 	json_t *o = json_pack("{s:I,s:s,s:s%,s:s%,s:s,s:I}", "op_id", (json_int_t)op->op_id, "op", kinds[op->kind], "object_type",
@@ -87,6 +90,8 @@ static void add_op(struct chunks *c, const char *bucket, uint64_t *after, const 
 	c->size += n;
 	c->rows++;
 	*after = op->op_id;
+	if ((json_int_t)op->target_op > json_integer_value(json_object_get(c->open, "target_op")))
+		json_object_set_new(c->open, "target_op", json_integer((json_int_t)op->target_op));
 	json_object_set_new(c->open, "next_after", json_integer((json_int_t)op->op_id));
 	json_array_append_new(json_object_get(c->open, "data"), op_json(op));
 }
@@ -152,6 +157,16 @@ static bool compare_op(struct run *r, json_t *have, json_t *want)
 	return pair_op(r, number_of(json_object_get(want, "op_id")), number_of(json_object_get(have, "op_id")));
 }
 
+/* A leading run of one operation becomes a CLEAR here, as on MongoDB storage; the recorded storage leaves it (storage-semantics 9). */
+static void allow_single_clear(json_t *have, json_t *want)
+{
+	json_t *h = json_array_get(have, 0), *w = json_array_get(want, 0);
+	bool alone = !json_array_size(want) ||
+	             strcmp(text_of(json_array_get(want, 1) ? json_array_get(want, 1) : w, "op"), "PUT") == 0;
+	if (h && w && alone && strcmp(text_of(h, "op"), "CLEAR") == 0 && strcmp(text_of(w, "op"), "MOVE") == 0)
+		json_object_set_new(h, "op", json_string("MOVE"));
+}
+
 static bool compare_chunk(struct run *r, json_t *have, json_t *want)
 {
 	json_t *a = json_object_get(have, "data"), *b = json_object_get(want, "data");
@@ -169,9 +184,15 @@ static bool compare_chunk(struct run *r, json_t *have, json_t *want)
 	if (json_array_size(a) != json_array_size(b))
 		return differ(r, "%zu operations instead of %zu in %s", json_array_size(a), json_array_size(b),
 		              text_of(want, "bucket"));
+	if (number_of(json_object_get(want, "after")) == 0)
+		allow_single_clear(a, b);
 	for (size_t i = 0; i < json_array_size(a); i++)
 		if (!compare_op(r, json_array_get(a, i), json_array_get(b, i)))
 			return false;
+	json_t *target = json_object_get(want, "target_op");
+	if (target && translate(r, number_of(target)) != number_of(json_object_get(have, "target_op")))
+		return differ(r, "target op %lld of %s", json_integer_value(json_object_get(have, "target_op")),
+		              text_of(want, "bucket"));
 	uint64_t after = number_of(json_object_get(want, "after"));
 	if (translate(r, after) != number_of(json_object_get(have, "after")) && after)
 		return differ(r, "after");

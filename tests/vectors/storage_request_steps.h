@@ -2,6 +2,8 @@
 #ifndef TESTS_VECTORS_STORAGE_REQUEST_STEPS_H
 #define TESTS_VECTORS_STORAGE_REQUEST_STEPS_H
 
+#include "storage/compact.h"
+#include "storage_read_steps.h"
 #include "storage_run.h"
 
 /* ---- write checkpoints ---- */
@@ -89,14 +91,42 @@ static bool do_age_requests(struct run *r, json_t *step)
 	return true;
 }
 
+static size_t step_size(json_t *step, const char *key)
+{
+	return (size_t)json_integer_value(json_object_get(step, key));
+}
+
 static bool do_compact(struct run *r, json_t *step)
 {
+	json_t *names = json_object_get(step, "buckets"), *memory = json_object_get(step, "memory_limit_mb"), *v;
+	struct slice wanted[16];
+	struct compact_report report;
+	struct compact_options o = {.buckets = true,
+	                            .names = wanted,
+	                            .max_op_id = translate(r, number_of(json_object_get(step, "max_op_id"))),
+	                            .clear_step = step_size(step, "clear_batch_limit"),
+	                            .move_step = step_size(step, "move_batch_limit"),
+	                            .read_step = step_size(step, "move_batch_query_limit"),
+	                            .memory = memory ? (size_t)json_integer_value(memory) << 20 : 0};
+	size_t i;
+	/* Retention belongs to the same command; a store without a checkpoint does nothing. */
 	json_t *minutes = json_object_get(step, "retention_minutes");
-	if (minutes) {
+	if (minutes && storage_checkpoint(r->s).valid) {
 		r->s->retention_ms = json_integer_value(minutes) * 60000;
 		must(r, storage_expire_requests(r->s, &r->err));
 	}
-	return true;
+	if (!json_object_get(step, "max_op_id"))
+		o.max_op_id = 0;
+	if (memory && !o.memory)
+		o.memory = SIZE_MAX;
+	json_array_foreach(names, i, v)
+	{
+		struct slice keys, name = without_number(json_string_value(v));
+		uint32_t definition = split_name(r, json_string_value(v), &keys);
+		wanted[o.name_count++] = arena_printf(&r->arena, "%u#%.*s", definition, SLICE_ARG(name));
+	}
+	must(r, storage_compact(r->s, &o, &report, &r->err));
+	return report.unknown == 0 || differ(r, "a bucket was not found");
 }
 
 /* The record of the shared tables is the newest association. */

@@ -3,9 +3,11 @@
  *
  * bucket_names: u8 1, definition u32 BE, keys text -> number u32 BE
  *               u8 2, definition u32 BE, SHA-256 of the keys text (when it is over KEYS_IN_KEY bytes) -> number u32 BE, keys text
- * buckets:      number u32 BE -> count u64, last op id u64, sum u32, definition u32 (big-endian all), keys text
+ * buckets:      number u32 BE -> count u64, last op id u64, dead u64, sum u32, definition u32 (big-endian all), keys text
  *
  * count and sum are over all operations that the database holds for the bucket, so a checksum at C is these less what is above C.
+ *
+ * dead: how many of them a compaction can probably take away: since the last one, a PUT that replaces one makes one, a REMOVE two.
  *
  * The writer keeps the buckets that it met in memory (a cache of what is stored, with the totals of the open batch added) and writes
  * the changed ones once per transaction.
@@ -20,7 +22,7 @@
 #define KEYS_IN_KEY 480
 #define CACHE_MAX 200000
 #define META_LAST_BUCKET 100
-#define BUCKET_HEAD 24
+#define BUCKET_HEAD 32
 
 struct cached_bucket {
 	uint32_t number, definition;
@@ -132,7 +134,8 @@ static void decode_totals(const uint8_t *p, struct bucket_totals *out)
 {
 	out->count = be64_get(p);
 	out->last_op = be64_get(p + 8);
-	out->sum = be32_get(p + 16);
+	out->dead = be64_get(p + 16);
+	out->sum = be32_get(p + 24);
 }
 
 int lmdb_bucket_totals(MDB_txn *txn, struct lmdb_backend *b, uint32_t number, struct bucket_totals *out, struct error *err)
@@ -157,7 +160,7 @@ bool lmdb_read_bucket_name(struct storage_reader *base, uint32_t bucket, uint32_
 	MDB_val v;
 	if (read_bucket_record(lmdb_of(base->backend), r->txn, bucket, &v, NULL) != 1)
 		return false;
-	*definition = be32_get((const uint8_t *)v.mv_data + 20);
+	*definition = be32_get((const uint8_t *)v.mv_data + 28);
 	*keys = slice_drop(val_slice(v), BUCKET_HEAD);
 	return true;
 }
@@ -203,7 +206,7 @@ static struct cached_bucket *cache_load(struct lmdb_backend *b, uint32_t number,
 	if (got <= 0)
 		return NULL;
 	const uint8_t *p = v.mv_data;
-	c = cache_add(b->cache, number, be32_get(p + 20), slice_drop(val_slice(v), BUCKET_HEAD));
+	c = cache_add(b->cache, number, be32_get(p + 28), slice_drop(val_slice(v), BUCKET_HEAD));
 	decode_totals(p, &c->totals);
 	return c;
 }
@@ -233,28 +236,120 @@ bool lmdb_bucket_number(struct backend *base, uint32_t definition, struct slice 
 	return true;
 }
 
-bool lmdb_bucket_definition(struct backend *base, uint32_t number, uint32_t *definition, struct error *err)
+int lmdb_bucket_definition(struct backend *base, uint32_t number, uint32_t *definition, struct error *err)
 {
-	struct cached_bucket *c = cache_load(lmdb_of(base), number, err);
+	struct lmdb_backend *b = lmdb_of(base);
+	struct cached_bucket *c;
+	MDB_val v;
+	HASH_FIND(by_number, b->cache->numbers, &number, sizeof(number), c);
+	if (!c) {
+		int got = read_bucket_record(b, b->txn, number, &v, err);
+		if (got <= 0)
+			return got;
+		c = cache_load(b, number, err);
+	}
 	if (c)
 		*definition = c->definition;
-	return c != NULL;
+	return c ? 1 : -1;
 }
 
-bool lmdb_bucket_count(struct lmdb_backend *b, uint32_t number, uint32_t checksum, uint64_t op_id, struct error *err)
+static void mark_dirty(struct lmdb_backend *b, struct cached_bucket *c)
+{
+	if (c->dirty)
+		return;
+	c->dirty = true;
+	c->next_dirty = b->cache->dirty;
+	b->cache->dirty = c;
+}
+
+bool lmdb_bucket_count(struct lmdb_backend *b, const struct backend_op *op, struct error *err)
+{
+	struct cached_bucket *c = cache_load(b, op->bucket, err);
+	if (!c)
+		return false;
+	c->totals.count++;
+	c->totals.dead += op->makes_dead;
+	c->totals.sum += op->checksum;
+	c->totals.last_op = op->op_id;
+	mark_dirty(b, c);
+	return true;
+}
+
+bool lmdb_bucket_shrink(struct lmdb_backend *b, uint32_t number, uint64_t removed, struct error *err)
 {
 	struct cached_bucket *c = cache_load(b, number, err);
 	if (!c)
 		return false;
-	c->totals.count++;
-	c->totals.sum += checksum;
-	c->totals.last_op = op_id;
-	if (!c->dirty) {
-		c->dirty = true;
-		c->next_dirty = b->cache->dirty;
-		b->cache->dirty = c;
+	if (c->totals.count < removed)
+		return lmdb_damaged(err, "a bucket counts fewer operations than it has");
+	c->totals.count -= removed;
+	mark_dirty(b, c);
+	return true;
+}
+
+bool lmdb_bucket_compacted(struct backend *base, uint32_t number, uint64_t dead, struct error *err)
+{
+	struct lmdb_backend *b = lmdb_of(base);
+	struct cached_bucket *c = cache_load(b, number, err);
+	if (!c)
+		return false;
+	if (c->totals.dead > dead) {
+		c->totals.dead = dead;
+		mark_dirty(b, c);
 	}
 	return true;
+}
+
+/* ---- maintenance ---- */
+
+bool lmdb_buckets_scan(struct storage_reader *base, uint32_t after, size_t max, struct bucket_info *out, size_t *count,
+                       struct error *err)
+{
+	struct lmdb_reader *r = (struct lmdb_reader *)base;
+	uint8_t key[4];
+	MDB_cursor *cursor;
+	*count = 0;
+	if (after == UINT32_MAX)
+		return true;
+	be32_put(key, after + 1);
+	MDB_val k = val(key, 4), v;
+	int rc = mdb_cursor_open(r->txn, lmdb_of(base->backend)->buckets, &cursor);
+	if (rc)
+		return lmdb_fail(err, rc, "buckets");
+	for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); !rc && *count < max;
+	     rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+		struct bucket_totals totals;
+		if (k.mv_size != 4 || v.mv_size < BUCKET_HEAD) {
+			mdb_cursor_close(cursor);
+			return lmdb_damaged(err, "a bucket");
+		}
+		decode_totals(v.mv_data, &totals);
+		out[(*count)++] = (struct bucket_info){.number = be32_get(k.mv_data),
+		                                       .definition = be32_get((const uint8_t *)v.mv_data + 28),
+		                                       .count = totals.count,
+		                                       .dead = totals.dead,
+		                                       .last_op = totals.last_op};
+	}
+	mdb_cursor_close(cursor);
+	return !rc || rc == MDB_NOTFOUND || lmdb_fail(err, rc, "buckets");
+}
+
+bool lmdb_bucket_forget(struct lmdb_backend *b, uint32_t number, struct error *err)
+{
+	uint8_t key[KEY_MAX_SIZE], number_key[4];
+	struct cached_bucket *c = cache_load(b, number, err);
+	if (!c)
+		return false;
+	be32_put(number_key, number);
+	MDB_val k = val(key, name_key(key, c->definition, keys_of(c)));
+	int rc = mdb_del(b->txn, b->bucket_names, &k, NULL);
+	if (!rc || rc == MDB_NOTFOUND) {
+		k = val(number_key, 4);
+		rc = mdb_del(b->txn, b->buckets, &k, NULL);
+	}
+	HASH_DELETE(by_name, b->cache->names, c);
+	HASH_DELETE(by_number, b->cache->numbers, c);
+	return !rc || lmdb_fail(err, rc, "buckets");
 }
 
 static int compare_numbers(const void *a, const void *b)
@@ -269,8 +364,9 @@ static int put_bucket(struct lmdb_backend *b, const struct cached_bucket *c)
 	struct slice keys = keys_of(c);
 	be64_put(head, c->totals.count);
 	be64_put(head + 8, c->totals.last_op);
-	be32_put(head + 16, c->totals.sum);
-	be32_put(head + 20, c->definition);
+	be64_put(head + 16, c->totals.dead);
+	be32_put(head + 24, c->totals.sum);
+	be32_put(head + 28, c->definition);
 	buf_clear(&b->value);
 	buf_append(&b->value, head, sizeof(head));
 	buf_slice_append(&b->value, keys);

@@ -72,16 +72,23 @@ bool lmdb_unpack(struct slice packed, struct buf *scratch, struct slice *out);
 bool lmdb_buckets_open(struct lmdb_backend *b, struct error *err);
 void lmdb_buckets_free(struct lmdb_backend *b);
 bool lmdb_bucket_number(struct backend *base, uint32_t definition, struct slice keys, uint32_t *number, struct error *err);
-bool lmdb_bucket_definition(struct backend *base, uint32_t number, uint32_t *definition, struct error *err);
+int lmdb_bucket_definition(struct backend *base, uint32_t number, uint32_t *definition, struct error *err);
+/* So many operations were removed, without a change of the sum. */
+bool lmdb_bucket_shrink(struct lmdb_backend *b, uint32_t number, uint64_t removed, struct error *err);
+bool lmdb_bucket_compacted(struct backend *base, uint32_t number, uint64_t dead, struct error *err);
+bool lmdb_buckets_scan(struct storage_reader *r, uint32_t after, size_t max, struct bucket_info *out, size_t *count,
+                       struct error *err);
+/* Its record and name; the operations are gone already. */
+bool lmdb_bucket_forget(struct lmdb_backend *b, uint32_t number, struct error *err);
 /* Adds one operation to the totals. */
-bool lmdb_bucket_count(struct lmdb_backend *b, uint32_t number, uint32_t checksum, uint64_t op_id, struct error *err);
+bool lmdb_bucket_count(struct lmdb_backend *b, const struct backend_op *op, struct error *err);
 bool lmdb_buckets_flush(struct lmdb_backend *b, struct error *err);
 void lmdb_buckets_committed(struct lmdb_backend *b, struct changed_buckets *changed);
 void lmdb_buckets_rollback(struct lmdb_backend *b);
 uint32_t lmdb_read_bucket(struct storage_reader *r, uint32_t definition, struct slice keys);
 bool lmdb_read_bucket_name(struct storage_reader *r, uint32_t bucket, uint32_t *definition, struct slice *keys);
 struct bucket_totals {
-	uint64_t count, last_op;
+	uint64_t count, last_op, dead;
 	uint32_t sum;
 };
 /* 1, 0 or -1. */
@@ -96,6 +103,23 @@ void lmdb_batch_clear(struct lmdb_backend *b);
 size_t lmdb_batch_bytes(const struct lmdb_backend *b);
 bool lmdb_read_checksum(struct storage_reader *r, uint32_t bucket, uint64_t c, struct bucket_checksum *out, struct error *err);
 struct op_cursor *lmdb_read_ops(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to, struct error *err);
+
+/* ---- compact.c */
+bool lmdb_read_ops_back(struct storage_reader *r, uint32_t bucket, uint64_t up_to, size_t max, struct arena *arena,
+                        struct compact_op **ops, size_t *count, struct error *err);
+bool lmdb_ops_move(struct backend *base, uint32_t bucket, const struct op_move *moves, size_t count, struct error *err);
+bool lmdb_ops_clear(struct backend *base, uint32_t bucket, uint64_t up_to, size_t max, bool *more, uint64_t *removed,
+                    struct error *err);
+bool lmdb_bucket_drop(struct backend *base, uint32_t bucket, size_t max, size_t *removed, bool *gone, struct error *err);
+bool lmdb_lookups_drop(struct backend *base, uint32_t definition, size_t max, size_t *removed, struct error *err);
+bool lmdb_lookups_dead(struct storage_reader *r, struct buf *cursor, uint64_t floor, size_t max, struct arena *arena,
+                       struct slice **keys, size_t *count, bool *more, struct error *err);
+bool lmdb_lookups_delete(struct backend *base, const struct slice *keys, size_t count, struct error *err);
+bool lmdb_sizes(struct backend *base, struct storage_sizes *out, struct error *err);
+uint64_t lmdb_release_pages(struct backend *base);
+
+/* ---- migrate.c */
+bool lmdb_migrate(struct backend *base, uint32_t from, struct error *err);
 
 /* ---- rows.c */
 int lmdb_row_get(struct backend *base, uint32_t table, struct slice key, struct slice *record, struct error *err);

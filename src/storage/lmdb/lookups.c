@@ -144,3 +144,99 @@ bool lmdb_read_lookup(struct storage_reader *base, uint32_t definition, struct s
 		return lmdb_damaged(err, "a lookup entry");
 	return !rc || rc == MDB_NOTFOUND || lmdb_fail(err, rc, "lookups");
 }
+
+/* ---- compaction ---- */
+
+struct dead_walk {
+	struct arena *arena;
+	struct slice *keys;
+	size_t count;
+	uint8_t newest[LOOKUP_KEY]; /* at or below the floor, of the row that is looked at */
+	bool have_newest, newest_empty;
+};
+
+/* The row's entries end here: the newest one is needed only if it says something. */
+static void end_row(struct dead_walk *w)
+{
+	if (w->have_newest && w->newest_empty)
+		w->keys[w->count++] = arena_copy(w->arena, slice_make(w->newest, LOOKUP_KEY));
+	w->have_newest = false;
+}
+
+static bool look_at(struct dead_walk *w, MDB_val k, MDB_val v, uint64_t floor, struct buf *scratch)
+{
+	struct slice results;
+	struct decoder d = decoder_of(val_slice(v));
+	if (k.mv_size != LOOKUP_KEY)
+		return false;
+	if (w->have_newest && memcmp(w->newest, k.mv_data, PREFIX_ROW) != 0)
+		end_row(w);
+	if (be64_get((const uint8_t *)k.mv_data + PREFIX_ROW) > floor)
+		return true;
+	if (w->have_newest)
+		w->keys[w->count++] = arena_copy(w->arena, slice_make(w->newest, LOOKUP_KEY));
+	decode_text(&d);
+	if (d.bad || !lmdb_unpack(slice_make(d.p, (size_t)(d.end - d.p)), scratch, &results))
+		return false;
+	memcpy(w->newest, k.mv_data, LOOKUP_KEY);
+	w->have_newest = true;
+	w->newest_empty = slice_eq(results, SLICE("[]"));
+	return true;
+}
+
+/* The cursor is the place to begin at. A step ends between two rows, so that each is seen whole. */
+bool lmdb_lookups_dead(struct storage_reader *base, struct buf *at, uint64_t floor, size_t max, struct arena *arena,
+                       struct slice **keys, size_t *count, bool *more, struct error *err)
+{
+	struct lmdb_reader *r = (struct lmdb_reader *)base;
+	struct dead_walk w = {.arena = arena, .keys = arena_array(arena, struct slice, 4 * max + 2)};
+	struct buf scratch = {0};
+	uint8_t first[1] = {0}, row[PREFIX_ROW];
+	MDB_cursor *cursor;
+	MDB_val k = at->n ? val(at->p, at->n) : val(first, 1), v;
+	int rc = mdb_cursor_open(r->txn, lmdb_of(base->backend)->lookups, &cursor);
+	if (rc)
+		return lmdb_fail(err, rc, "lookups");
+	bool ok = true;
+	size_t seen = 0;
+	*more = false;
+	for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); !rc && ok; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+		bool other = k.mv_size != LOOKUP_KEY || !seen || memcmp(row, k.mv_data, PREFIX_ROW) != 0;
+		/* A row with more entries than a step may hold goes on in the next one, from its newest entry seen. */
+		if ((seen >= max && other) || w.count >= 4 * max) {
+			*more = true;
+			break;
+		}
+		ok = look_at(&w, k, v, floor, &scratch);
+		if (ok && other)
+			memcpy(row, k.mv_data, PREFIX_ROW);
+		seen++;
+	}
+	if (*more && w.have_newest && memcmp(w.newest, k.mv_data, PREFIX_ROW) == 0) {
+		buf_clear(at);
+		buf_append(at, w.newest, LOOKUP_KEY);
+	} else {
+		end_row(&w);
+		buf_clear(at);
+		if (*more)
+			buf_append(at, k.mv_data, k.mv_size);
+	}
+	mdb_cursor_close(cursor);
+	buf_free(&scratch);
+	*keys = w.keys;
+	*count = w.count;
+	if (!ok)
+		return lmdb_damaged(err, "a lookup entry");
+	return !rc || rc == MDB_NOTFOUND || lmdb_fail(err, rc, "lookups");
+}
+
+bool lmdb_lookups_delete(struct backend *base, const struct slice *keys, size_t count, struct error *err)
+{
+	struct lmdb_backend *b = lmdb_of(base);
+	int rc = 0;
+	for (size_t i = 0; i < count && (!rc || rc == MDB_NOTFOUND); i++) { /* the writer may have been faster */
+		MDB_val k = val(keys[i].p, keys[i].n);
+		rc = mdb_del(b->txn, b->lookups, &k, NULL);
+	}
+	return !rc || rc == MDB_NOTFOUND || lmdb_fail(err, rc, "lookups");
+}

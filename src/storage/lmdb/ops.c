@@ -1,28 +1,12 @@
 /*
- * ops.c: bucket operations.
- *
- * ops: bucket u32 BE, op id u64 BE -> value:
- *   head u8            kind (bits 0-1: PUT, REMOVE, MOVE, CLEAR), bits 2-3 form of the data (0 as it is, 1 zstd, 2 reference),
- *                      bit 4: other operations refer to this one's data
- *   checksum u32 BE
- *   PUT, REMOVE:       table varint, uuid 16 bytes, type varint, object id (varint length, bytes)
- *   PUT:               data: the text; or its length (varint) and zstd; or bucket u32 BE and op id u64 BE of the operation that has it
- *   MOVE, CLEAR:       target op id varint (0: none)
- *
- * The JSON text of a row that goes to several buckets is stored once, with the first of its operations (notes-on-libraries 1); both
- * were written in one transaction. Whoever rewrites an operation with bit 4 must first give the text to those that refer to it.
+ * ops.c: bucket operations (format: op_format.h).
  *
  * Operations of a transaction wait in memory and are put in order of (bucket, op id): a page is then touched once.
  */
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "storage/lmdb/lmdb.h"
-
-enum { DATA_PLAIN = 0, DATA_ZSTD = 1, DATA_REFERENCE = 2 };
-#define DATA_SHIFT 2
-#define OP_SHARED 0x10
-#define OP_KEY 12
+#include "storage/lmdb/op_format.h"
 
 struct batch_op {
 	uint32_t bucket, length;
@@ -91,16 +75,27 @@ static void put_data(struct lmdb_backend *b, struct buf *out, size_t head_at, co
 	out->p[head_at] = (char)(out->p[head_at] | form << DATA_SHIFT);
 }
 
+static void put_references(struct buf *out, const struct backend_op *op)
+{
+	if (!op->reference_count)
+		return;
+	buf_varint(out, op->reference_count);
+	for (size_t i = 0; i < op->reference_count; i++) {
+		buf_varint(out, op->references[i].bucket);
+		buf_varint(out, op->references[i].op_id - op->op_id);
+	}
+}
+
 bool lmdb_op_add(struct backend *base, const struct backend_op *op, struct error *err)
 {
 	struct lmdb_backend *b = lmdb_of(base);
 	struct lmdb_batch *batch = b->batch;
 	struct buf *out = &batch->bytes;
-	if (!lmdb_bucket_count(b, op->bucket, op->checksum, op->op_id, err))
+	if (!lmdb_bucket_count(b, op, err))
 		return false;
 	size_t start = out->n;
 	uint8_t *p = (uint8_t *)buf_reserve(out, 64 + op->object_id.n), *from = p;
-	*p++ = (uint8_t)((unsigned)op->kind | (op->shared ? OP_SHARED : 0));
+	*p++ = (uint8_t)((unsigned)op->kind | (op->reference_count ? OP_SHARED : 0));
 	be32_put(p, op->checksum);
 	p = varint_put(p + 4, op->table);
 	memcpy(p, op->uuid, 16);
@@ -109,8 +104,10 @@ bool lmdb_op_add(struct backend *base, const struct backend_op *op, struct error
 	if (op->object_id.n)
 		memcpy(p, op->object_id.p, op->object_id.n);
 	out->n += (size_t)(p - from) + op->object_id.n;
-	if (op->kind == OP_PUT)
+	if (op->kind == OP_PUT) {
+		put_references(out, op);
 		put_data(b, out, start, op);
+	}
 	if (out->n - start > UINT32_MAX)
 		return error_set(err, "PSYNC_S1002", "an operation of more than 4 GiB cannot be stored");
 	batch->items = xgrow(batch->items, batch->count, &batch->cap, sizeof(*batch->items));
@@ -218,10 +215,9 @@ static bool read_data(struct lmdb_op_cursor *c, struct decoder *d, int form, str
 	struct decoder owner = decoder_of(val_slice(v));
 	uint8_t head = decode_u8(&owner);
 	decode_bytes(&owner, 4);
-	decode_varint(&owner);
-	decode_bytes(&owner, 16);
-	decode_varint(&owner);
-	decode_text(&owner);
+	op_skip_row(&owner);
+	if (head & OP_SHARED)
+		op_skip_references(&owner);
 	return !owner.bad && (head & 3) == OP_PUT && read_data(c, &owner, head >> DATA_SHIFT & 3, out, false);
 }
 
@@ -245,6 +241,8 @@ static bool decode_op(struct lmdb_op_cursor *c, struct slice value, struct op_vi
 	out->object_id = decode_text(&d);
 	if (d.bad || !out->subkey_table || !out->object_type.p)
 		return false;
+	if (head & OP_SHARED)
+		op_skip_references(&d);
 	return out->kind != OP_PUT || read_data(c, &d, head >> DATA_SHIFT & 3, &out->data, true);
 }
 

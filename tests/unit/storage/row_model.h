@@ -247,6 +247,15 @@ UNUSED static char *store_bucket(struct fixture *f, struct storage_reader *r, in
 	struct op_view op;
 	int got;
 	while ((got = op_cursor_next(cursor, &op, &f->err)) > 0) {
+		if (op.kind == OP_MOVE || op.kind == OP_CLEAR) {
+			assert_true(op.op_id > last && op.op_id <= c);
+			last = op.op_id;
+			sum += op.checksum;
+			ops++;
+			while (op.kind == OP_CLEAR && count)
+				free(lines[--count]);
+			continue;
+		}
 		char *row = line_of(op.subkey_table, op.subkey_uuid, op.object_id.p, op.object_id.n, op.data.p ? op.data.p : "",
 		                    op.data.n);
 		size_t head = (size_t)(strchr(strchr(row, ' ') + 1, ' ') - row) + 1;

@@ -31,6 +31,7 @@ static void run(struct fixture *f, uint64_t seed, int steps)
 			*current = *durable;
 		} else if (x < 190) {
 			reopen(f);
+			count = 0; /* nobody holds a checkpoint of the process before */
 			*current = *durable;
 		} else if (x < 191) {
 			bool d;

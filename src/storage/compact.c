@@ -1,0 +1,375 @@
+/*
+ * compact.c: MOVE, CLEAR and lookups by the rules of storage-semantics 9, over any backend.
+ *
+ * What lies at or below the limit is changed by nobody but compaction, and one compaction runs at a time. So a bucket is read in
+ * short snapshots without the writer's turn, and what was found is written in short transactions.
+ */
+#define _GNU_SOURCE
+#include "storage/compact.h"
+
+#include <stdlib.h>
+#include <time.h>
+#include <uthash.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "storage/compact_run.h"
+
+#define CLEAR_STEP 5000
+#define MOVE_STEP 2000
+#define READ_STEP 10000
+#define LOOKUP_STEP 2000
+#define SCAN_STEP 1000
+#define MEMORY ((size_t)64 << 20)
+/* What the reference counts for a row on top of its key. */
+#define ROW_MEMORY 140
+#define LONGEST_REST_US 50000
+
+/* ---- steps ---- */
+
+static void rest(int64_t us)
+{
+	struct timespec t = {.tv_nsec = (us > LONGEST_REST_US ? LONGEST_REST_US : us) * 1000};
+	nanosleep(&t, NULL);
+}
+
+bool compact_may_go_on(struct compact_run *r)
+{
+	if (!r->report->stopped && r->o.go_on && !r->o.go_on(r->o.ctx))
+		r->report->stopped = true;
+	return !r->report->stopped;
+}
+
+bool compact_step_begin(struct compact_run *r, struct error *err)
+{
+	turn_take(&r->s->turn);
+	r->step_began_us = clock_mono_us();
+	if (r->ops->write_begin(r->s->backend, err))
+		return true;
+	turn_give(&r->s->turn);
+	return false;
+}
+
+bool compact_step_end(struct compact_run *r, bool ok, bool wrote, struct error *err)
+{
+	struct changed_buckets none = {0};
+	ok = ok && (!wrote || r->ops->write_commit(r->s->backend, &none, err));
+	if (!ok || !wrote)
+		r->ops->write_abort(r->s->backend);
+	free(none.items);
+	turn_give(&r->s->turn);
+	if (r->o.gentle) /* at most half of the time is ours */
+		rest(clock_mono_us() - r->step_began_us);
+	return ok;
+}
+
+/* ---- one bucket ---- */
+
+struct seen_row {
+	uint64_t newest; /* op id */
+	UT_hash_handle hh;
+	char key[];
+};
+
+struct bucket_walk {
+	struct compact_run *run;
+	uint32_t bucket;
+	uint64_t limit;
+	struct seen_row *seen;
+	struct arena rows;
+	size_t memory;
+	struct op_move *moves;
+	size_t move_count;
+	/* The leading run as far as the walk has come: what lies before the last PUT that stays. */
+	uint64_t run_last, run_count;
+};
+
+static struct seen_row *find_row(struct bucket_walk *w, struct slice row)
+{
+	struct seen_row *found;
+	HASH_FIND(hh, w->seen, row.p, row.n, found);
+	return found;
+}
+
+/* While memory lasts: the newest rows stay known. */
+static void remember(struct bucket_walk *w, struct slice row, uint64_t op_id)
+{
+	size_t size = row.n + ROW_MEMORY;
+	if (size > w->memory)
+		return;
+	w->memory -= size;
+	struct seen_row *s = arena_calloc(&w->rows, sizeof(*s) + row.n);
+	memcpy(s->key, row.p, row.n);
+	s->newest = op_id;
+	HASH_ADD_KEYPTR(hh, w->seen, s->key, row.n, s);
+}
+
+static bool write_moves(struct bucket_walk *w, struct error *err)
+{
+	struct compact_run *r = w->run;
+	if (!w->move_count)
+		return true;
+	if (!compact_step_begin(r, err))
+		return false;
+	bool ok = r->ops->ops_move(r->s->backend, w->bucket, w->moves, w->move_count, err);
+	ok = compact_step_end(r, ok, true, err);
+	r->report->moved += ok ? w->move_count : 0;
+	w->move_count = 0;
+	return ok;
+}
+
+static bool walk_op(struct bucket_walk *w, const struct compact_op *op, struct error *err)
+{
+	bool stays = op->kind == OP_PUT;
+	if (op->kind == OP_PUT || op->kind == OP_REMOVE) {
+		struct seen_row *s = find_row(w, op->row);
+		if (s) {
+			w->moves[w->move_count++] = (struct op_move){op->op_id, s->newest};
+			stays = false;
+		} else {
+			remember(w, op->row, op->op_id);
+		}
+	}
+	if (stays) {
+		w->run_count = 0;
+	} else if (op->kind != OP_CLEAR) {
+		if (!w->run_count++)
+			w->run_last = op->op_id;
+	}
+	return w->move_count < w->run->o.move_step || write_moves(w, err);
+}
+
+/* From the newest operation to the oldest. *complete: the first one was reached. */
+static bool walk_back(struct bucket_walk *w, bool *complete, struct error *err)
+{
+	struct compact_run *r = w->run;
+	uint64_t at = w->limit;
+	*complete = false;
+	while (compact_may_go_on(r)) {
+		struct compact_op *ops;
+		size_t count;
+		arena_reset(&r->arena);
+		struct storage_reader *reader = r->ops->read_begin(r->s->backend, err);
+		if (!reader)
+			return false;
+		bool ok = r->ops->read_ops_back(reader, w->bucket, at, r->o.read_step, &r->arena, &ops, &count, err);
+		r->ops->read_end(reader);
+		for (size_t i = 0; ok && i < count; i++)
+			ok = walk_op(w, &ops[i], err);
+		if (!ok)
+			return false;
+		if (count < r->o.read_step || ops[count - 1].op_id <= 1) {
+			*complete = true;
+			return true;
+		}
+		at = ops[count - 1].op_id - 1;
+	}
+	return true;
+}
+
+/* Oldest first, each transaction leaves a CLEAR, which the next one takes in. */
+static bool clear_run(struct bucket_walk *w, struct error *err)
+{
+	struct compact_run *r = w->run;
+	bool more = w->run_count > 0;
+	size_t step = r->o.clear_step < 2 ? 2 : r->o.clear_step; /* with one nothing would move on */
+	while (more && compact_may_go_on(r)) {
+		if (!compact_step_begin(r, err))
+			return false;
+		bool ok = r->ops->ops_clear(r->s->backend, w->bucket, w->run_last, step, &more, &r->report->cleared, err);
+		if (!compact_step_end(r, ok, true, err))
+			return false;
+	}
+	return true;
+}
+
+/* What is dead now is what was written above the limit, at most. */
+static bool note_compacted(struct bucket_walk *w, struct error *err)
+{
+	struct compact_run *r = w->run;
+	struct bucket_info info;
+	size_t count;
+	struct compact_op *ops;
+	struct storage_reader *reader = r->ops->read_begin(r->s->backend, err);
+	if (!reader)
+		return false;
+	arena_reset(&r->arena);
+	size_t above = 0;
+	bool ok = r->ops->buckets_scan(reader, w->bucket - 1, 1, &info, &count, err);
+	if (ok && count && info.number == w->bucket && info.last_op > w->limit) {
+		size_t max = info.dead < READ_STEP ? (size_t)info.dead : READ_STEP;
+		ok = r->ops->read_ops_back(reader, w->bucket, UINT64_MAX, max, &r->arena, &ops, &above, err);
+		while (ok && above && ops[above - 1].op_id <= w->limit)
+			above--;
+	}
+	r->ops->read_end(reader);
+	if (!ok || !count || info.number != w->bucket || info.dead <= above)
+		return ok;
+	if (!compact_step_begin(r, err))
+		return false;
+	ok = r->ops->bucket_compacted(r->s->backend, w->bucket, above, err);
+	return compact_step_end(r, ok, true, err);
+}
+
+static bool compact_bucket(struct compact_run *r, uint32_t bucket, uint64_t limit, struct error *err)
+{
+	struct bucket_walk w = {.run = r, .bucket = bucket, .limit = limit, .memory = r->o.memory};
+	bool complete;
+	w.moves = xmalloc(r->o.move_step * sizeof(*w.moves));
+	r->report->buckets++;
+	bool ok = walk_back(&w, &complete, err) && write_moves(&w, err);
+	HASH_CLEAR(hh, w.seen);
+	arena_free(&w.rows);
+	ok = ok && (!complete || clear_run(&w, err)) && (!complete || r->report->stopped || note_compacted(&w, err));
+	free(w.moves);
+	return ok;
+}
+
+/* ---- which buckets ---- */
+
+static bool is_wanted(const struct compact_run *r, const struct bucket_info *b)
+{
+	if (!b->count || !b->dead || b->dead < r->o.min_dead)
+		return false;
+	return (double)b->dead >= r->o.min_share * (double)b->count;
+}
+
+static bool compact_all(struct compact_run *r, uint64_t limit, struct error *err)
+{
+	struct bucket_info *infos = xmalloc(SCAN_STEP * sizeof(*infos));
+	uint32_t after = 0;
+	size_t count = SCAN_STEP;
+	bool ok = true;
+	while (ok && count == SCAN_STEP && compact_may_go_on(r)) {
+		struct storage_reader *reader = r->ops->read_begin(r->s->backend, err);
+		ok = reader && r->ops->buckets_scan(reader, after, SCAN_STEP, infos, &count, err);
+		if (reader)
+			r->ops->read_end(reader);
+		for (size_t i = 0; ok && i < count && compact_may_go_on(r); i++) {
+			after = infos[i].number;
+			if (is_wanted(r, &infos[i]))
+				ok = compact_bucket(r, after, limit, err);
+		}
+	}
+	free(infos);
+	return ok;
+}
+
+bool bucket_name_is_full(struct slice name)
+{
+	return memchr(name.p, '[', name.n) != NULL;
+}
+
+/* The name of the definition with this number, as the writer's list has it. */
+static struct slice definition_name(struct storage *s, uint64_t number)
+{
+	struct slice name = {NULL, 0};
+	turn_take(&s->turn);
+	for (size_t i = 0; i < s->definition_count; i++)
+		if (s->definitions[i].number == number && s->definitions[i].kind == DEFINITION_BUCKETS)
+			name = s->definitions[i].name;
+	turn_give(&s->turn);
+	return name;
+}
+
+/* "7#by_owner[\"u1\"]": the number says which definition, the keys begin where its name ends. False with an error, or *bucket 0. */
+static bool find_bucket(struct compact_run *r, struct slice name, uint32_t *bucket, struct error *err)
+{
+	const char *hash = memchr(name.p, '#', name.n);
+	uint64_t number;
+	*bucket = 0;
+	if (!hash || !slice_parse_u64(slice_make(name.p, (size_t)(hash - name.p)), UINT32_MAX, &number))
+		return true;
+	struct slice tail = slice_drop(name, (size_t)(hash - name.p) + 1), known = definition_name(r->s, number);
+	if (!known.p || !slice_starts(tail, known))
+		return true;
+	struct storage_reader *reader = r->ops->read_begin(r->s->backend, err);
+	if (!reader)
+		return false;
+	*bucket = r->ops->read_bucket(reader, (uint32_t)number, slice_drop(tail, known.n));
+	r->ops->read_end(reader);
+	return true;
+}
+
+static bool compact_named(struct compact_run *r, uint64_t limit, struct error *err)
+{
+	bool ok = true;
+	for (size_t i = 0; ok && i < r->o.name_count && compact_may_go_on(r); i++) {
+		uint32_t bucket;
+		ok = find_bucket(r, r->o.names[i], &bucket, err);
+		if (ok && bucket)
+			ok = compact_bucket(r, bucket, limit, err);
+		else if (ok)
+			r->report->unknown++;
+	}
+	return ok;
+}
+
+/* ---- lookups ---- */
+
+static bool compact_lookups(struct compact_run *r, uint64_t floor, struct error *err)
+{
+	struct buf cursor = {0};
+	bool more = true, ok = true;
+	while (ok && more && compact_may_go_on(r)) {
+		struct slice *keys;
+		size_t count;
+		arena_reset(&r->arena);
+		struct storage_reader *reader = r->ops->read_begin(r->s->backend, err);
+		ok = reader && r->ops->lookups_dead(reader, &cursor, floor, LOOKUP_STEP, &r->arena, &keys, &count, &more, err);
+		if (reader)
+			r->ops->read_end(reader);
+		if (!ok || !count)
+			continue;
+		ok = compact_step_begin(r, err);
+		if (ok)
+			ok = compact_step_end(r, r->ops->lookups_delete(r->s->backend, keys, count, err), true, err);
+		r->report->lookups += ok ? count : 0;
+	}
+	buf_free(&cursor);
+	return ok;
+}
+
+/* ---- a run ---- */
+
+static bool run(struct compact_run *r, struct error *err)
+{
+	struct checkpoint c = storage_checkpoint(r->s);
+	bool ok = true;
+	if (c.valid) {
+		uint64_t floor = checkpoint_floor(r->s, r->o.margin_ms);
+		uint64_t limit = floor < c.op_id ? floor : c.op_id;
+		if (r->o.max_op_id && r->o.max_op_id < limit)
+			limit = r->o.max_op_id;
+		if (limit && r->o.buckets)
+			ok = r->o.name_count ? compact_named(r, limit, err) : compact_all(r, limit, err);
+		if (ok && limit && r->o.lookups && compact_may_go_on(r))
+			ok = compact_lookups(r, limit, err);
+	}
+	return ok && (!r->o.dropped || !compact_may_go_on(r) || compact_drop(r, err));
+}
+
+bool storage_compact(struct storage *s, const struct compact_options *o, struct compact_report *out, struct error *err)
+{
+	struct compact_run r = {.s = s, .ops = s->backend->ops, .o = *o, .report = out};
+	*out = (struct compact_report){0};
+	r.o.clear_step = o->clear_step ? o->clear_step : CLEAR_STEP;
+	r.o.move_step = o->move_step ? o->move_step : MOVE_STEP;
+	r.o.read_step = o->read_step ? o->read_step : READ_STEP;
+	r.o.memory = o->memory == SIZE_MAX ? 0 : o->memory ? o->memory : MEMORY;
+	pthread_mutex_lock(&s->compact_lock);
+	bool ok = run(&r, err);
+	pthread_mutex_unlock(&s->compact_lock);
+	arena_free(&r.arena);
+	return ok;
+}
+
+bool storage_sizes(struct storage *s, struct storage_sizes *out, struct error *err)
+{
+	return s->backend->ops->sizes(s->backend, out, err);
+}
+
+uint64_t storage_release_pages(struct storage *s)
+{
+	return s->backend->ops->release_pages(s->backend);
+}
