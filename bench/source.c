@@ -111,13 +111,17 @@ int main(int argc, char **argv)
 		fprintf(stderr, "PG_URI is not set\n");
 		return 1;
 	}
-	fixture_sql(&f, "CREATE TABLE items (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), owner_id text NOT NULL, title text NOT NULL,"
-	                "body text NOT NULL, quantity int NOT NULL, price numeric(12,2) NOT NULL, done boolean NOT NULL,"
-	                "created_at timestamptz NOT NULL, meta jsonb NOT NULL); CREATE PUBLICATION powersync FOR ALL TABLES");
-	const char *insert = "INSERT INTO items (owner_id, title, body, quantity, price, done, created_at, meta) SELECT 'user' || (i %% 1000),"
-	                     "'Item number ' || i, repeat(md5(i::text), 8), i, i / 7.0, i %% 3 = 0, '2026-01-01'::timestamptz + i * interval '1 s',"
-	                     "jsonb_build_object('tags', jsonb_build_array('a', 'b', i), 'note', 'quoted \"text\" ' || i)"
-	                     " FROM generate_series(1, %zu) i";
+	fixture_sql(
+	        &f,
+	        "CREATE TABLE items (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), owner_id text NOT NULL, title text NOT NULL,"
+	        "body text NOT NULL, quantity int NOT NULL, price numeric(12,2) NOT NULL, done boolean NOT NULL,"
+	        "created_at timestamptz NOT NULL, meta jsonb NOT NULL); CREATE PUBLICATION powersync FOR ALL TABLES");
+	const char *insert =
+	        "INSERT INTO items (owner_id, title, body, quantity, price, done, created_at, meta) SELECT 'user' || (i %% 1000),"
+	        "'Item number ' || i, repeat(md5(i::text), 8), i, i / 7.0, i %% 3 = 0, '2026-01-01'::timestamptz + i * interval "
+	        "'1 s',"
+	        "jsonb_build_object('tags', jsonb_build_array('a', 'b', i), 'note', 'quoted \"text\" ' || i)"
+	        " FROM generate_series(1, %zu) i";
 	snprintf(sql, sizeof(sql), insert, rows);
 	fixture_sql(&f, sql);
 	fixture_sql(&f, "VACUUM ANALYZE items");

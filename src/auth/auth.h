@@ -55,8 +55,9 @@ struct token_trace {
 	struct error err;             /* why not; as key_store_verify tells it */
 	struct slice header, payload; /* JSON texts; n == 0: not readable. Nobody has vouched for them unless valid */
 	struct slice algorithm, kid;  /* of the header; n == 0: none */
-	struct slice key, key_source; /* the key that decided: "<kid: K, kty: T, alg: A>", and where it stands; n == 0: none fitted */
-	const struct slice *known;    /* every key that was looked at, in order, with its source */
+	struct slice key,
+	        key_source; /* the key that decided: "<kid: K, kty: T, alg: A>", and where it stands; n == 0: none fitted */
+	const struct slice *known; /* every key that was looked at, in order, with its source */
 	size_t known_count;
 	const char *const *audience; /* accepted; those of the deciding key's profile */
 	size_t audience_count;

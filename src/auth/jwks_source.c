@@ -82,8 +82,7 @@ const char *jwks_source_url(const struct jwks_source *s)
 /* A URL may carry a password, so it is logged only up to its host and path. */
 static void log_failure(const struct jwks_source *s, const struct error *err, const char *cause)
 {
-	log_error(s->around->log, "JWKS %s: [%s] %s%s%s", jwks_source_url(s), err->code, err->message, *cause ? ": " : "",
-	          cause);
+	log_error(s->around->log, "JWKS %s: [%s] %s%s%s", jwks_source_url(s), err->code, err->message, *cause ? ": " : "", cause);
 }
 
 static void *fetch_thread(void *argument)

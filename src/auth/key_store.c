@@ -340,7 +340,8 @@ static void trace_set(struct lookup *l, const struct key_set *set, const char *s
 {
 	for (size_t i = 0; set && i < set->count; i++) {
 		const struct key *key = &set->keys[i];
-		const char *name = key->profile == PROFILE_SUPABASE && set == l->k->fixed ? "client_auth.supabase_jwt_secret" : source;
+		const char *name =
+		        key->profile == PROFILE_SUPABASE && set == l->k->fixed ? "client_auth.supabase_jwt_secret" : source;
 		struct slice text = describe_key(key, arena);
 		known[out->known_count++] = arena_printf(arena, "%.*s from %s", SLICE_ARG(text), name);
 		if (key != l->key)

@@ -15,7 +15,10 @@ bool lsn_parse(struct slice text, uint64_t *out)
 	int which = 0, digits = 0;
 	for (size_t i = 0; i < text.n; i++) {
 		char c = text.p[i];
-		int d = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+		int d = c >= '0' && c <= '9'   ? c - '0'
+		        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+		        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+		                               : -1;
 		if (c == '/' && which == 0 && digits > 0) {
 			which = 1;
 			digits = 0;

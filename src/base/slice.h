@@ -19,7 +19,10 @@ struct slice {
 
 /* A slice of a string literal. */
 #define SLICE(lit) ((struct slice){(lit), sizeof(lit) - 1})
-#define SLICE_INIT(lit) {(lit), sizeof(lit) - 1}
+#define SLICE_INIT(lit)                                                                                                          \
+	{                                                                                                                        \
+		(lit), sizeof(lit) - 1                                                                                           \
+	}
 
 /* For printf: "%.*s", SLICE_ARG(s). */
 #define SLICE_ARG(s) (int)(s).n, (s).p

@@ -113,7 +113,8 @@ static bool wait_until_covered(struct attempt *a, const struct xid_snapshot *x, 
 			return true;
 		if (!logged && clock_mono_ms() - began > 1000) {
 			logged = true;
-			log_warn(a->log, "Waiting for transactions whose commit the source still withholds from other sessions, usually for "
+			log_warn(a->log, "Waiting for transactions whose commit the source still withholds from other sessions, "
+			                 "usually for "
 			                 "a standby");
 		}
 		replicator_touch(a->r);
@@ -157,7 +158,8 @@ static bool begin_repair(struct attempt *a, const struct source_state *state, bo
 	if (other_source)
 		log_warn(a->log, "The source is another one, or went back: comparing all tables with it");
 	else
-		log_warn(a->log, "Replication slot %s is missing or lost: comparing all tables with the source", state->slot_name);
+		log_warn(a->log, "Replication slot %s is missing or lost: comparing all tables with the source",
+		         state->slot_name);
 	return generation_begin(a, err);
 }
 
@@ -173,7 +175,8 @@ static bool ensure_slot(struct attempt *a, struct error *err)
 	a->at = a->skip_below = a->announced = state.applied.lsn;
 	bool fresh = state.applied.lsn == 0, unfinished = state.slot_name[0] == SLOT_UNFINISHED;
 	const char *slot = state.slot_name + unfinished;
-	bool other_source = !fresh && (strcmp(state.system_id, identity.system_id) != 0 || identity.insert_lsn < state.applied.lsn);
+	bool other_source =
+	        !fresh && (strcmp(state.system_id, identity.system_id) != 0 || identity.insert_lsn < state.applied.lsn);
 	if (slot[0] && !source_slot_status(a->connection, slot, &status, &confirmed, err))
 		return false;
 	/* Only what is durable is confirmed; a slot beyond that means that an older copy of the store was put back. */
@@ -213,7 +216,8 @@ static int wait_time(const struct attempt *a)
 		if (table_logs(t) && !t->job && t->retry_at_ms - now < wait)
 			wait = t->retry_at_ms - now;
 	for (const struct table_state *t = a->tables; t; t = t->next)
-		if (t->phase == TABLE_SWEEPING || keyless_ended(t) || (t->phase == TABLE_SCANNING && !t->job && t->retry_at_ms <= now))
+		if (t->phase == TABLE_SWEEPING || keyless_ended(t) ||
+		    (t->phase == TABLE_SCANNING && !t->job && t->retry_at_ms <= now))
 			wait = 0;
 	if (a->dirty || a->commit_wanted) {
 		int64_t due = (a->last_commit_us + SHORTEST_GAP_US - clock_mono_us() + 999) / 1000;
@@ -226,9 +230,9 @@ static int wait_time(const struct attempt *a)
 static void wait_for_something(struct attempt *a)
 {
 	struct pollfd fds[3] = {
-		{.fd = source_stream_fd(a->stream), .events = POLLIN},
-		{.fd = reader_pool_fd(a->readers), .events = POLLIN},
-		{.fd = a->r->wake_fd, .events = POLLIN},
+	        {.fd = source_stream_fd(a->stream), .events = POLLIN},
+	        {.fd = reader_pool_fd(a->readers), .events = POLLIN},
+	        {.fd = a->r->wake_fd, .events = POLLIN},
 	};
 	poll(fds, 3, wait_time(a));
 }
@@ -277,7 +281,8 @@ static bool busy_boundary(struct attempt *a, struct error *err)
 	int64_t now = clock_mono_us();
 	bool due = a->dirty && now - a->dirty_since_us > BUSY_WINDOW_US;
 	/* A request that waits for a place in this backlog is acknowledged there, not at the backlog's end. */
-	due = due || (now - a->last_commit_us >= SHORTEST_GAP_US && storage_position_acknowledges(a->storage, attempt_position(a)));
+	due = due ||
+	      (now - a->last_commit_us >= SHORTEST_GAP_US && storage_position_acknowledges(a->storage, attempt_position(a)));
 	if (!(due ? attempt_commit(a, err) : attempt_commit_if_large(a, err)))
 		return false;
 	update_status(a);
@@ -336,12 +341,12 @@ static bool prepare(struct attempt *a, struct error *err)
 	if (!a->stream)
 		return false;
 	struct reader_options readers = {
-		.source = a->r->options.source,
-		.log = a->log,
-		.readers = a->r->options.snapshot_readers,
-		.chunk_rows = a->r->options.chunk_rows,
-		.chunk_bytes = a->r->options.chunk_bytes,
-		.heartbeat_interval_s = a->r->options.heartbeat_interval_s,
+	        .source = a->r->options.source,
+	        .log = a->log,
+	        .readers = a->r->options.snapshot_readers,
+	        .chunk_rows = a->r->options.chunk_rows,
+	        .chunk_bytes = a->r->options.chunk_bytes,
+	        .heartbeat_interval_s = a->r->options.heartbeat_interval_s,
 	};
 	a->readers = reader_pool_start(&readers, err);
 	return a->readers != NULL;

@@ -34,9 +34,9 @@ static void table_copy(struct arena *arena, const struct source_table *from, str
 static struct mapping_options mapping_of(const struct plan_options *o)
 {
 	return (struct mapping_options){
-		.timestamps_iso8601 = o->timestamps_iso8601,
-		.custom_postgres_types = o->custom_postgres_types,
-		.timestamp_digits = o->timestamp_digits,
+	        .timestamps_iso8601 = o->timestamps_iso8601,
+	        .custom_postgres_types = o->custom_postgres_types,
+	        .timestamp_digits = o->timestamp_digits,
 	};
 }
 
@@ -92,8 +92,8 @@ static bool add_part(struct binding *b, struct stored_plan *plan, const char *ta
 	return !part.bound || part.mapper;
 }
 
-struct binding *binding_new(const struct maintained_plans *plans, const char *connection_tag, const struct source_table *table, uint32_t number,
-                            struct source_connection *c, const struct log *log, struct error *err)
+struct binding *binding_new(const struct maintained_plans *plans, const char *connection_tag, const struct source_table *table,
+                            uint32_t number, struct source_connection *c, const struct log *log, struct error *err)
 {
 	struct binding *b = xcalloc(1, sizeof(*b));
 	atomic_init(&b->references, 1);
@@ -163,7 +163,8 @@ bool relation_same_columns(const struct source_relation *a, const struct source_
 bool binding_fits(const struct binding *b, const struct source_relation *r)
 {
 	const struct source_relation *own = &b->table.relation;
-	return own->oid == r->oid && slice_eq(own->schema, r->schema) && slice_eq(own->name, r->name) && relation_same_columns(own, r);
+	return own->oid == r->oid && slice_eq(own->schema, r->schema) && slice_eq(own->name, r->name) &&
+	       relation_same_columns(own, r);
 }
 
 bool row_too_large(const struct source_relation *r, const struct raw_value *row)
@@ -200,8 +201,11 @@ static void add_entries(struct binding_part *part, const struct evaluation *e, s
 		if (!number)
 			continue;
 		struct put_entry *put = &puts[*put_count];
-		*put = (struct put_entry){.definition = number, .keys = entry->keys, .object_type = entry->object_type,
-		                          .object_id = entry->object_id, .data = entry->data};
+		*put = (struct put_entry){.definition = number,
+		                          .keys = entry->keys,
+		                          .object_type = entry->object_type,
+		                          .object_id = entry->object_id,
+		                          .data = entry->data};
 		if (*put_count && same_output(put, put - 1))
 			memcpy(put->digest, put[-1].digest, sizeof(put->digest));
 		else
@@ -240,7 +244,8 @@ void binding_evaluate(struct binding *b, const struct raw_value *row, struct are
 		}
 		bound_evaluate(part->bound, values, arena, &results[p]);
 		for (size_t i = 0; i < results[p].fault_count; i++)
-			log_fault(b, plan_definition(part->plan->plan, results[p].faults[i].definition)->name, results[p].faults[i].message);
+			log_fault(b, plan_definition(part->plan->plan, results[p].faults[i].definition)->name,
+			          results[p].faults[i].message);
 		puts += results[p].entry_count;
 		lookups += results[p].lookup_count;
 	}

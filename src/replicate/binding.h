@@ -27,31 +27,31 @@ struct maintained_plans {
 
 struct binding {
 	_Atomic uint32_t references;
-	_Atomic uint64_t faults; /* rows for which a query failed, for thinning out log lines */
+	_Atomic uint64_t faults;  /* rows for which a query failed, for thinning out log lines */
 	_Atomic uint64_t refused; /* rows that an event could not use; as well */
 	struct arena arena;
 	struct source_table table; /* deep copy, in the arena */
 	uint32_t number;           /* of the table in storage */
 	uint64_t epoch;
-	bool sends_complete_rows;  /* identity FULL, or none at all: no images needed */
-	bool keyless;              /* no column belongs to the replica identity */
-	bool brings_checkpoints;   /* an event of some plan makes write checkpoints of its rows */
-	bool only_events;          /* no definition reads it: no records are kept */
+	bool sends_complete_rows; /* identity FULL, or none at all: no images needed */
+	bool keyless;             /* no column belongs to the replica identity */
+	bool brings_checkpoints;  /* an event of some plan makes write checkpoints of its rows */
+	bool only_events;         /* no definition reads it: no records are kept */
 	const struct log *log;
 	struct binding_part {
 		struct stored_plan *plan;
 		struct bound_table *bound;   /* NULL if the plan does not read this table */
 		struct value_mapper *mapper; /* owned by the first part that has these options */
 		bool owns_mapper;
-		uint32_t *numbers;           /* definition index -> number; 0: the other plan writes it */
-		uint64_t events;             /* of the plan; 0: they do not read this table, or another part does the same */
+		uint32_t *numbers; /* definition index -> number; 0: the other plan writes it */
+		uint64_t events;   /* of the plan; 0: they do not read this table, or another part does the same */
 	} parts[MAX_PLANS];
 	size_t part_count;
 };
 
 /* Loads types over c where they are not known yet. connection_tag: of the source. */
-struct binding *binding_new(const struct maintained_plans *plans, const char *connection_tag, const struct source_table *table, uint32_t number,
-                            struct source_connection *c, const struct log *log, struct error *err);
+struct binding *binding_new(const struct maintained_plans *plans, const char *connection_tag, const struct source_table *table,
+                            uint32_t number, struct source_connection *c, const struct log *log, struct error *err);
 struct binding *binding_ref(struct binding *b);
 void binding_unref(struct binding *b);
 

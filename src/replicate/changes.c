@@ -162,7 +162,8 @@ static bool update(struct attempt *a, struct table_state *t, const struct stream
 	if (t->binding->only_events && !unknown)
 		return keep_no_record(a, t, &key, moved ? &old : NULL, err);
 	t->has_incomplete = true;
-	return storage_write_incomplete_row(a->storage, t->binding->number, &key, moved ? &old : NULL, image_encode(r, row, &a->arena), err);
+	return storage_write_incomplete_row(a->storage, t->binding->number, &key, moved ? &old : NULL,
+	                                    image_encode(r, row, &a->arena), err);
 }
 
 static bool truncate_tables(struct attempt *a, const struct stream_event *e, struct error *err)
@@ -199,7 +200,9 @@ static bool row_change(struct attempt *a, const struct stream_event *e, struct e
 		return true;
 	if (e->kind != STREAM_INSERT && e->kind != STREAM_UPDATE && !e->old_row)
 		return error_set(err, "PSYNC_S1101", "A delete without a key came for relation %u", e->oid);
-	bool ok = e->kind == STREAM_INSERT ? insert(a, t, e, err) : e->kind == STREAM_UPDATE ? update(a, t, e, err) : remove_row(a, t, e, err);
+	bool ok = e->kind == STREAM_INSERT   ? insert(a, t, e, err)
+	          : e->kind == STREAM_UPDATE ? update(a, t, e, err)
+	                                     : remove_row(a, t, e, err);
 	return ok && attempt_flush_if_large(a, err);
 }
 

@@ -66,7 +66,8 @@ static struct binding *binding_for_job(struct attempt *a, struct table_state *t,
 		return NULL;
 	}
 	t->describe_again = !relation_same_columns(&described.relation, &t->binding->table.relation);
-	struct binding *b = binding_new(&a->plans, a->r->options.connection_tag, &described, t->binding->number, a->connection, a->log, err);
+	struct binding *b =
+	        binding_new(&a->plans, a->r->options.connection_tag, &described, t->binding->number, a->connection, a->log, err);
 	*ok = b != NULL;
 	if (b && t->phase != TABLE_REREADING)
 		t->columns = columns_hash(&b->table.relation);
@@ -83,7 +84,8 @@ static bool add_reread_keys(struct attempt *a, struct table_state *t, struct rea
 	const struct source_relation *r = &job->binding->table.relation;
 	struct row_key *keys;
 	size_t count, key_columns = 0, n = 0;
-	if (!storage_incomplete_rows(a->storage, t->binding->number, (struct slice){0}, MAX_REREAD_KEYS, &job->arena, &keys, &count, err))
+	if (!storage_incomplete_rows(a->storage, t->binding->number, (struct slice){0}, MAX_REREAD_KEYS, &job->arena, &keys,
+	                             &count, err))
 		return false;
 	for (size_t i = 0; i < r->column_count; i++)
 		key_columns += r->columns[i].in_key;
@@ -129,7 +131,8 @@ static bool submit_scan(struct attempt *a, struct table_state *t, struct binding
 		retry_later(t, ADMISSION_RETRY_MS);
 		break;
 	case KEYLESS_FAILED:
-		log_warn(a->log, "Reading %.*s failed and is tried again: %s", SLICE_ARG(table_display(a, &t->binding->table.relation)), t->error);
+		log_warn(a->log, "Reading %.*s failed and is tried again: %s",
+		         SLICE_ARG(table_display(a, &t->binding->table.relation)), t->error);
 		retry_with_backoff(t);
 		break;
 	case KEYLESS_CHANGED:
@@ -225,7 +228,8 @@ static bool table_complete(struct attempt *a, struct table_state *t, struct erro
 	uint32_t number = t->binding->number;
 	/* A re-read by key alone tells nothing about the other rows' columns. */
 	bool whole = t->phase != TABLE_REREADING || t->reading_whole;
-	if (!storage_table_done(a->storage, number, t->epoch, err) || (whole && !storage_table_columns(a->storage, number, t->columns, err)))
+	if (!storage_table_done(a->storage, number, t->epoch, err) ||
+	    (whole && !storage_table_columns(a->storage, number, t->columns, err)))
 		return false;
 	if (whole)
 		log_info(a->log, "Replicated %.*s: %llu rows", SLICE_ARG(table_display(a, &t->binding->table.relation)),
@@ -288,7 +292,8 @@ bool definitions_check(struct attempt *a, struct error *err)
 
 /* ---- applying ---- */
 
-static bool write_clean(struct attempt *a, struct table_state *t, struct read_job *job, const struct chunk_row *row, struct error *err)
+static bool write_clean(struct attempt *a, struct table_state *t, struct read_job *job, const struct chunk_row *row,
+                        struct error *err)
 {
 	bool unknown;
 	if (!row_too_large(&job->binding->table.relation, row->raw) &&
@@ -298,11 +303,13 @@ static bool write_clean(struct attempt *a, struct table_state *t, struct read_jo
 		return false;
 	if (job->binding->only_events)
 		return storage_delete_row(a->storage, t->binding->number, &row->key, err);
-	return storage_write_row(a->storage, t->binding->number, &row->key, NULL, &row->contributions, row->image, ROW_COMPARE, err);
+	return storage_write_row(a->storage, t->binding->number, &row->key, NULL, &row->contributions, row->image, ROW_COMPARE,
+	                         err);
 }
 
 /* An update that keeps the key came without a value that the chunk's row has: nobody changed it since (interleaved-snapshot 6.1). */
-static bool fill_from_chunk(struct attempt *a, struct table_state *t, struct read_job *job, const struct chunk_row *row, struct error *err)
+static bool fill_from_chunk(struct attempt *a, struct table_state *t, struct read_job *job, const struct chunk_row *row,
+                            struct error *err)
 {
 	const struct source_relation *r = &t->binding->table.relation, *chunk_r = &job->binding->table.relation;
 	struct stored_row stored;
@@ -321,7 +328,8 @@ static bool fill_from_chunk(struct attempt *a, struct table_state *t, struct rea
 			return false;
 		binding_evaluate(t->binding, merged, &a->arena, &c);
 	}
-	return storage_write_row(a->storage, t->binding->number, &row->key, NULL, &c, image_encode(r, merged, &a->arena), ROW_STREAM, err);
+	return storage_write_row(a->storage, t->binding->number, &row->key, NULL, &c, image_encode(r, merged, &a->arena),
+	                         ROW_STREAM, err);
 }
 
 /* Keys that were asked for, are not there, and were not touched: the rows are gone. */
@@ -333,7 +341,8 @@ static bool remove_missing(struct attempt *a, struct table_state *t, const struc
 		bool found = false;
 		for (size_t i = 0; i < res->chunk.row_count && !found; i++)
 			found = slice_eq(res->rows[i].key.bytes, key->bytes);
-		if (!found && dirty_set_find(dirty, key->bytes) == KEY_CLEAN && !storage_delete_row(a->storage, t->binding->number, key, err))
+		if (!found && dirty_set_find(dirty, key->bytes) == KEY_CLEAN &&
+		    !storage_delete_row(a->storage, t->binding->number, key, err))
 			return false;
 	}
 	return true;
@@ -364,7 +373,8 @@ static bool admit(struct attempt *a, struct table_state *t, const struct xid_sna
 		if (!t->waiting_logged && now - t->waiting_since_ms > 1000) {
 			t->waiting_logged = true;
 			log_warn(a->log,
-			         "Reading %.*s waits for transactions whose commit the source still withholds from other sessions, usually "
+			         "Reading %.*s waits for transactions whose commit the source still withholds from other "
+			         "sessions, usually "
 			         "for a standby",
 			         SLICE_ARG(table_display(a, &t->binding->table.relation)));
 		}
@@ -376,7 +386,8 @@ static bool admit(struct attempt *a, struct table_state *t, const struct xid_sna
 	return true;
 }
 
-static bool apply_rows(struct attempt *a, struct table_state *t, struct read_result *res, const struct dirty_set *dirty, struct error *err)
+static bool apply_rows(struct attempt *a, struct table_state *t, struct read_result *res, const struct dirty_set *dirty,
+                       struct error *err)
 {
 	for (size_t i = 0; i < res->chunk.row_count; i++) {
 		const struct chunk_row *row = &res->rows[i];
@@ -435,8 +446,8 @@ static bool apply_scanned(struct attempt *a, struct table_state *t, struct read_
 static bool apply_result(struct attempt *a, struct table_state *t, struct read_result *res, struct error *err)
 {
 	if (res->kind == RESULT_FAILED) {
-		log_warn(a->log, "Reading %.*s failed and is tried again: %s", SLICE_ARG(table_display(a, &t->binding->table.relation)),
-		         res->error.message);
+		log_warn(a->log, "Reading %.*s failed and is tried again: %s",
+		         SLICE_ARG(table_display(a, &t->binding->table.relation)), res->error.message);
 		snprintf(t->error, sizeof(t->error), "%s", res->error.message);
 		keyless_end(t);
 		if (t->phase == TABLE_SCANNING)

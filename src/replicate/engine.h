@@ -23,22 +23,22 @@
 
 struct replicator {
 	struct replicator_options options;
-	struct plan *plan;           /* the configured one */
-	struct plan *next_plan;      /* under status_lock: to be deployed at the next boundary; NULL */
+	struct plan *plan;      /* the configured one */
+	struct plan *next_plan; /* under status_lock: to be deployed at the next boundary; NULL */
 	_Atomic bool deploy_wanted;
-	bool slot_unusable;          /* the stream said so, whatever the catalogue says */
-	uint64_t attempt_position;   /* where the last attempt ended */
-	uint64_t failed_at;          /* where the last failed one did */
-	int64_t restarted_at_ms;     /* the last attempt that ended to look at the catalogue anew */
+	bool slot_unusable;        /* the stream said so, whatever the catalogue says */
+	uint64_t attempt_position; /* where the last attempt ended */
+	uint64_t failed_at;        /* where the last failed one did */
+	int64_t restarted_at_ms;   /* the last attempt that ended to look at the catalogue anew */
 	pthread_t thread;
 	bool thread_started;
 	_Atomic bool stopping;
-	int wake_fd;                 /* eventfd, written at stop */
+	int wake_fd; /* eventfd, written at stop */
 	uint64_t rows_at_last_log;
 
 	pthread_mutex_t status_lock;
 	struct replicator_status status;
-	struct arena tables_arena;   /* under status_lock, as the two below */
+	struct arena tables_arena; /* under status_lock, as the two below */
 	struct replicator_table *tables;
 	size_t table_count;
 };
@@ -56,30 +56,30 @@ struct table_state {
 	struct table_state *next;
 	struct binding *binding;
 	enum table_phase phase;
-	bool never_complete;       /* this record was never read to its end: an active plan must not show it piecemeal */
-	bool has_incomplete;       /* rows wait for a re-read */
-	bool describe_again;       /* the catalogue may know other columns than the stream does: look before the next job */
-	bool keyless;              /* no replica identity: see keyless.c */
-	uint64_t columns;          /* hash of the columns that it is, or was last, read with; 0: not known */
-	uint64_t generation;       /* records below this epoch are from before a gap: their values count for nothing */
-	bool reading_whole;        /* REREADING at the end of a whole reading */
-	bool lost;                 /* there was a gap: at the end what is older than the generation is swept */
+	bool never_complete; /* this record was never read to its end: an active plan must not show it piecemeal */
+	bool has_incomplete; /* rows wait for a re-read */
+	bool describe_again; /* the catalogue may know other columns than the stream does: look before the next job */
+	bool keyless;        /* no replica identity: see keyless.c */
+	uint64_t columns;    /* hash of the columns that it is, or was last, read with; 0: not known */
+	uint64_t generation; /* records below this epoch are from before a gap: their values count for nothing */
+	bool reading_whole;  /* REREADING at the end of a whole reading */
+	bool lost;           /* there was a gap: at the end what is older than the generation is swept */
 	struct buf sweep_after;
-	struct scan *scan;         /* keyless: the reading under way */
-	char error[256];           /* why it cannot be read; "" */
+	struct scan *scan; /* keyless: the reading under way */
+	char error[256];   /* why it cannot be read; "" */
 	int64_t reading_since_ms;
 	uint64_t rows_at_start;
-	struct touch_log log;      /* kept while phase is READING or REREADING */
+	struct touch_log log; /* kept while phase is READING or REREADING */
 	struct admission admission;
-	bool admitted;             /* a snapshot of this reading passed the admission */
-	int64_t waiting_since_ms;  /* admission refused since; 0 */
+	bool admitted;            /* a snapshot of this reading passed the admission */
+	int64_t waiting_since_ms; /* admission refused since; 0 */
 	bool waiting_logged;
-	struct read_job *job;      /* whose results count; NULL: to be submitted at retry_at_ms */
+	struct read_job *job; /* whose results count; NULL: to be submitted at retry_at_ms */
 	int64_t retry_at_ms;
 	int64_t retry_delay_ms;
-	struct buf next_key;       /* position behind the last applied chunk */
+	struct buf next_key; /* position behind the last applied chunk */
 	uint64_t rows_read;
-	uint64_t epoch;            /* of the store when the reading began */
+	uint64_t epoch; /* of the store when the reading began */
 };
 
 /* What is known of a relation oid in the stream of this attempt. */
@@ -102,28 +102,28 @@ struct attempt {
 	bool has_active;
 	struct table_state *tables;
 	struct known_relation *relations[RELATION_BUCKETS];
-	struct arena arena;      /* of the event that is handled */
+	struct arena arena;                         /* of the event that is handled */
 	struct read_result *results, *results_last; /* taken from the readers, not yet applied */
 
 	uint64_t era;
-	uint64_t at;             /* everything up to here was delivered and applied: the boundary */
-	uint64_t skip_below;     /* transactions whose commit record lies below are in the store already */
-	uint64_t announced;      /* position of the last commit */
-	uint64_t newest_xid;     /* xmax of the newest snapshot, for extending xids */
+	uint64_t at;         /* everything up to here was delivered and applied: the boundary */
+	uint64_t skip_below; /* transactions whose commit record lies below are in the store already */
+	uint64_t announced;  /* position of the last commit */
+	uint64_t newest_xid; /* xmax of the newest snapshot, for extending xids */
 	struct unsettled unsettled;
 
-	bool restart_wanted;     /* the catalogue shows other tables than this attempt knows: begin anew at the next boundary */
-	bool slot_is_new;        /* made by this attempt */
+	bool restart_wanted; /* the catalogue shows other tables than this attempt knows: begin anew at the next boundary */
+	bool slot_is_new;    /* made by this attempt */
 	const struct xid_snapshot *head; /* of the beginning of the attempt, taken after the discovery */
-	uint64_t head_lsn;       /* newest known end of the source's WAL */
+	uint64_t head_lsn;               /* newest known end of the source's WAL */
 	int64_t discovery_due_ms;
 	bool in_xact, skipping, xact_touched;
 	uint64_t final_lsn, change_number; /* of the open transaction: place of its commit record, changes so far */
-	uint64_t xid;            /* of the open transaction, extended */
+	uint64_t xid;                      /* of the open transaction, extended */
 	int64_t commit_time_ms;
 
-	bool dirty;              /* rows were written since the last commit */
-	bool commit_wanted;      /* a commit must follow even if nothing was written */
+	bool dirty;         /* rows were written since the last commit */
+	bool commit_wanted; /* a commit must follow even if nothing was written */
 	int64_t dirty_since_us, last_commit_us;
 	int64_t oldest_change_ms; /* commit time of the oldest transaction that is not committed here; 0 */
 	int64_t status_due_ms, position_due_ms;
@@ -168,7 +168,8 @@ bool change_apply(struct attempt *a, const struct stream_event *e, struct error 
 bool events_apply(struct attempt *a, struct binding *b, const struct raw_value *row, enum custom_origin origin, bool *unknown,
                   struct error *err);
 /* The complete row of a streamed one that is stored as incomplete, before it is stored as complete. */
-bool events_catch_up(struct attempt *a, struct binding *b, const struct row_key *key, const struct raw_value *row, struct error *err);
+bool events_catch_up(struct attempt *a, struct binding *b, const struct row_key *key, const struct raw_value *row,
+                     struct error *err);
 /* Are all tables read that the new events of the pending plan need? */
 bool events_tables_done(const struct attempt *a, const struct stored_plan *pending);
 /* Are there events that are newer than the last reading of the table? */

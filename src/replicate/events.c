@@ -13,21 +13,21 @@ static void log_refused(struct attempt *a, struct binding *b, const struct row_w
 	uint64_t n = atomic_fetch_add_explicit(&b->refused, 1, memory_order_relaxed) + 1;
 	if (n > 10 && n % 1000)
 		return;
-	log_warn(a->log, "A row of %.*s is skipped for the event %.*s (number %llu): %.*s", SLICE_ARG(table_display(a, &b->table.relation)),
-	         SLICE_ARG(c->event), (unsigned long long)n, SLICE_ARG(c->why));
+	log_warn(a->log, "A row of %.*s is skipped for the event %.*s (number %llu): %.*s",
+	         SLICE_ARG(table_display(a, &b->table.relation)), SLICE_ARG(c->event), (unsigned long long)n, SLICE_ARG(c->why));
 }
 
 static bool store(struct attempt *a, const struct row_event_checkpoint *e, enum custom_origin origin, struct error *err)
 {
 	const struct row_write_checkpoint *c = &e->made;
 	struct custom_checkpoint custom = {
-		.events = e->events,
-		.user = {c->user_id, c->client_id},
-		.id = c->id,
-		.temporary = c->temporary,
-		.origin = origin,
-		/* The commit record's place may be the end of the transaction before. */
-		.position = a->in_xact ? (struct position){a->era, a->final_lsn + 1} : attempt_position(a),
+	        .events = e->events,
+	        .user = {c->user_id, c->client_id},
+	        .id = c->id,
+	        .temporary = c->temporary,
+	        .origin = origin,
+	        /* The commit record's place may be the end of the transaction before. */
+	        .position = a->in_xact ? (struct position){a->era, a->final_lsn + 1} : attempt_position(a),
 	};
 	a->dirty = true;
 	return storage_custom_checkpoint(a->storage, &custom, err);
@@ -52,7 +52,8 @@ bool events_apply(struct attempt *a, struct binding *b, const struct raw_value *
 	return true;
 }
 
-bool events_catch_up(struct attempt *a, struct binding *b, const struct row_key *key, const struct raw_value *row, struct error *err)
+bool events_catch_up(struct attempt *a, struct binding *b, const struct row_key *key, const struct raw_value *row,
+                     struct error *err)
 {
 	const struct source_relation *r = &b->table.relation;
 	struct row_event_checkpoint made[MAX_EVENT_CHECKPOINTS];

@@ -26,7 +26,8 @@ bool generation_sweep(struct attempt *a, struct table_state *t, bool *done, stru
 {
 	uint64_t removed = 0;
 	struct slice next;
-	if (!storage_sweep(a->storage, t->binding->number, t->generation, buf_slice(&t->sweep_after), SWEEP_ROWS, &a->arena, &next, &removed, err))
+	if (!storage_sweep(a->storage, t->binding->number, t->generation, buf_slice(&t->sweep_after), SWEEP_ROWS, &a->arena,
+	                   &next, &removed, err))
 		return false;
 	buf_clear(&t->sweep_after);
 	buf_slice_append(&t->sweep_after, next);
@@ -48,8 +49,10 @@ static bool left_publication(struct attempt *a, const struct table_name *n, stru
 {
 	if (n->lost)
 		return true;
-	log_error(a->log, "Table \"%.*s\".\"%.*s\" is not in the publication any more: its rows stay as they are until it returns. Run: ALTER "
-	                  "PUBLICATION powersync ADD TABLE \"%.*s\".\"%.*s\"",
+	log_error(a->log,
+	          "Table \"%.*s\".\"%.*s\" is not in the publication any more: its rows stay as they are until it returns. Run: "
+	          "ALTER "
+	          "PUBLICATION powersync ADD TABLE \"%.*s\".\"%.*s\"",
 	          SLICE_ARG(n->schema), SLICE_ARG(n->name), SLICE_ARG(n->schema), SLICE_ARG(n->name));
 	return storage_new_generation(a->storage, err) && storage_table_lost(a->storage, n->number, err);
 }
@@ -74,8 +77,9 @@ bool generation_absent(struct attempt *a, struct error *err)
 				return false;
 			continue;
 		}
-		log_warn(a->log, used ? "Table \"%.*s\".\"%.*s\" is gone: its rows are removed"
-		                      : "Table \"%.*s\".\"%.*s\" is not used by the sync config any more: its rows are removed",
+		log_warn(a->log,
+		         used ? "Table \"%.*s\".\"%.*s\" is gone: its rows are removed"
+		              : "Table \"%.*s\".\"%.*s\" is not used by the sync config any more: its rows are removed",
 		         SLICE_ARG(n->schema), SLICE_ARG(n->name));
 		if (!storage_drop_table(a->storage, n->number, err))
 			return false;

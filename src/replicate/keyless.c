@@ -49,14 +49,17 @@ static bool start_job(struct attempt *a, struct table_state *t, struct binding *
 	job->scan = c;
 	job->head_lsn = head_lsn;
 	t->job = job;
-	if (!storage_table_restart(a->storage, t->binding->number, err) || !storage_truncate_table(a->storage, t->binding->number, &removed, err))
+	if (!storage_table_restart(a->storage, t->binding->number, err) ||
+	    !storage_truncate_table(a->storage, t->binding->number, &removed, err))
 		return false;
 	a->dirty = true;
 	/* Nothing can be sent on the reading's connection: the stream is brought past the snapshot's head from here. */
 	if (!source_marker(a->connection, err))
 		return false;
-	log_warn(a->log, "Table %.*s has no replica identity: it is read in one transaction, which holds back vacuum while it lasts. Updates and "
-	                 "deletes of it are refused by the source",
+	log_warn(a->log,
+	         "Table %.*s has no replica identity: it is read in one transaction, which holds back vacuum while it lasts. "
+	         "Updates and "
+	         "deletes of it are refused by the source",
 	         SLICE_ARG(table_display(a, &b->table.relation)));
 	reader_pool_submit(a->readers, job);
 	return true;
@@ -105,7 +108,8 @@ void keyless_row_key(char origin, uint64_t place, uint64_t number, struct arena 
 
 bool keyless_takes(struct attempt *a, struct table_state *t, struct row_key *key)
 {
-	if (a->skipping || (t->phase == TABLE_SCANNING && (!t->scan || (!t->scan->ended && xid_visible(&t->scan->snapshot, a->xid)))))
+	if (a->skipping ||
+	    (t->phase == TABLE_SCANNING && (!t->scan || (!t->scan->ended && xid_visible(&t->scan->snapshot, a->xid)))))
 		return false;
 	keyless_row_key('W', a->final_lsn, a->change_number, &a->arena, key);
 	return true;

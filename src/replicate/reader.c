@@ -247,8 +247,12 @@ static bool nudge_if_needed(struct reader_thread *t, uint64_t head_lsn, struct e
 
 static bool read_one(struct reader_thread *t, struct read_job *job, struct slice after, struct read_result *r)
 {
-	struct chunk_request request = {.table = &job->binding->table, .after = after, .max_rows = t->pool->options.chunk_rows,
-	                                .max_bytes = t->pool->options.chunk_bytes, .keys = job->keys, .key_count = job->key_count};
+	struct chunk_request request = {.table = &job->binding->table,
+	                                .after = after,
+	                                .max_rows = t->pool->options.chunk_rows,
+	                                .max_bytes = t->pool->options.chunk_bytes,
+	                                .keys = job->keys,
+	                                .key_count = job->key_count};
 	if (!ensure_connection(t, &r->error) || !source_read_chunk(t->connection, &request, &r->arena, &r->chunk, &r->error))
 		return false;
 	if (r->chunk.outcome != CHUNK_ROWS)
@@ -269,7 +273,8 @@ static bool scan_one(struct reader_thread *t, struct read_job *job, struct read_
 	}
 	if (!t->connection)
 		return error_set(&r->error, "", "the connection of the reading is lost");
-	if (!source_scan_next(t->connection, t->pool->options.chunk_rows, t->pool->options.chunk_bytes, &r->arena, &r->chunk, &r->error))
+	if (!source_scan_next(t->connection, t->pool->options.chunk_rows, t->pool->options.chunk_bytes, &r->arena, &r->chunk,
+	                      &r->error))
 		return false;
 	r->chunk.head_lsn = job->head_lsn;
 	evaluate_rows(job, r);

@@ -21,11 +21,11 @@ struct read_job {
 	_Atomic uint32_t references;
 	_Atomic bool cancelled; /* set by the replication thread: results are of no use any more */
 	struct binding *binding;
-	struct buf after;       /* position of the source module; n == 0: from the start */
-	struct arena arena;     /* owns keys */
+	struct buf after;   /* position of the source module; n == 0: from the start */
+	struct arena arena; /* owns keys */
 	const struct raw_value *keys;
 	const struct row_key *row_keys; /* the same as storage knows them */
-	size_t key_count;       /* 0: a range */
+	size_t key_count;               /* 0: a range */
 	/* a table without identity: owned; rows of the transaction that is open on it get numbers as keys */
 	struct source_connection *scan;
 	uint64_t head_lsn, scanned;

@@ -41,10 +41,11 @@ static void note_failure(struct replicator *r, const struct error *err)
 	snprintf(r->status.last_error, sizeof(r->status.last_error), "%s", err->message);
 	pthread_mutex_unlock(&r->status_lock);
 	if (failures >= REPEATED)
-		log_error(r->options.log, "Replication error %s%s%s%s (failed %llu times in a row at %s)", *err->code ? "[" : "", err->code,
-		          *err->code ? "] " : "", err->message, (unsigned long long)failures, lsn);
+		log_error(r->options.log, "Replication error %s%s%s%s (failed %llu times in a row at %s)", *err->code ? "[" : "",
+		          err->code, *err->code ? "] " : "", err->message, (unsigned long long)failures, lsn);
 	else
-		log_error(r->options.log, "Replication error %s%s%s%s", *err->code ? "[" : "", err->code, *err->code ? "] " : "", err->message);
+		log_error(r->options.log, "Replication error %s%s%s%s", *err->code ? "[" : "", err->code, *err->code ? "] " : "",
+		          err->message);
 }
 
 /* Waits, with a sign of life twice a second, until the time is over, or a stop or a deploy is asked for. */
@@ -129,7 +130,8 @@ static bool deploy(struct replicator *r, struct error *err)
 	bool unchanged;
 	if (active.p) {
 		struct diagnostics d = {0};
-		struct plan *old = slice_eq(active, plan_text(r->plan)) ? plan_ref(r->plan) : plan_compile(active, SLICE("public"), &d);
+		struct plan *old =
+		        slice_eq(active, plan_text(r->plan)) ? plan_ref(r->plan) : plan_compile(active, SLICE("public"), &d);
 		diagnostics_free(&d);
 		if (!old)
 			return error_set(err, "PSYNC_S1101", "The sync config in the store cannot be compiled by this version");

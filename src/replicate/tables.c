@@ -97,7 +97,8 @@ static bool needs_filling(const struct attempt *a, const struct source_relation 
 		const struct stored_plan *plan = a->plans.plans[i];
 		for (uint32_t d = 0; d < plan->count; d++) {
 			const struct definition *def = plan_definition(plan->plan, d);
-			if (plan->definitions[d].state != DEFINITION_FILLING || plan->definitions[d].epoch <= record->snapshot_epoch)
+			if (plan->definitions[d].state != DEFINITION_FILLING ||
+			    plan->definitions[d].epoch <= record->snapshot_epoch)
 				continue;
 			for (size_t p = 0; p < def->pattern_count; p++)
 				if (table_pattern_matches(plan_pattern(plan->plan, def->patterns[p]), tag, r->schema, r->name))
@@ -254,8 +255,8 @@ static bool add_table(struct attempt *a, const struct source_table *described, s
 	if (!record.snapshot_done)
 		resume_progress(t, record.last_key, record.rows_read);
 	if (t->next_key.n)
-		log_info(a->log, "Replicating %.*s %llu/~%.0f - resuming", SLICE_ARG(table_display(a, r)), (unsigned long long)t->rows_read,
-		         described->estimated_rows);
+		log_info(a->log, "Replicating %.*s %llu/~%.0f - resuming", SLICE_ARG(table_display(a, r)),
+		         (unsigned long long)t->rows_read, described->estimated_rows);
 	else
 		log_info(a->log, "To replicate: %.*s 0/~%.0f%s", SLICE_ARG(table_display(a, r)), described->estimated_rows,
 		         t->never_complete ? "" : " (comparing)");
@@ -299,7 +300,8 @@ static size_t collect_patterns(struct attempt *a, struct source_pattern **out)
 		for (uint32_t p = 0; p < plan_pattern_count(a->plans.plans[i]->plan); p++) {
 			const struct table_pattern *t = plan_pattern(a->plans.plans[i]->plan, p);
 			if (slice_eq(t->connection_tag, tag))
-				patterns[count++] = (struct source_pattern){t->schema, t->table, t->schema_wildcard, t->table_wildcard};
+				patterns[count++] =
+				        (struct source_pattern){t->schema, t->table, t->schema_wildcard, t->table_wildcard};
 		}
 	*out = patterns;
 	return count;
@@ -384,10 +386,11 @@ void tables_free(struct attempt *a)
 
 /* New columns under the same record: go on with them. A reading under way starts anew with the new columns; a table that was read is
  * compared once more, unless that was done already with what the catalogue says (the stream comes later). */
-static bool change_columns(struct attempt *a, struct table_state *t, const struct source_table *described, uint64_t catalogue_columns,
-                           struct error *err)
+static bool change_columns(struct attempt *a, struct table_state *t, const struct source_table *described,
+                           uint64_t catalogue_columns, struct error *err)
 {
-	struct binding *b = binding_new(&a->plans, a->r->options.connection_tag, described, t->binding->number, a->connection, a->log, err);
+	struct binding *b =
+	        binding_new(&a->plans, a->r->options.connection_tag, described, t->binding->number, a->connection, a->log, err);
 	if (!b)
 		return false;
 	log_info(a->log, "Columns of %.*s have changed", SLICE_ARG(table_display(a, &described->relation)));
@@ -445,7 +448,8 @@ bool tables_relation(struct attempt *a, const struct source_relation *relation, 
 		return true;
 	if (!describe_as(a, relation, &described, &found, &columns, err))
 		return false;
-	if (t && relation_same_key(&t->binding->table.relation, relation) && slice_eq(t->binding->table.relation.schema, relation->schema) &&
+	if (t && relation_same_key(&t->binding->table.relation, relation) &&
+	    slice_eq(t->binding->table.relation.schema, relation->schema) &&
 	    slice_eq(t->binding->table.relation.name, relation->name))
 		return change_columns(a, t, &described, columns, err);
 	if (!found) {
@@ -465,8 +469,8 @@ bool tables_rebind(struct attempt *a, struct error *err)
 {
 	plans_load(a);
 	for (struct table_state *t = a->tables; t; t = t->next) {
-		struct binding *b = binding_new(&a->plans, a->r->options.connection_tag, &t->binding->table, t->binding->number, a->connection,
-		                                a->log, err);
+		struct binding *b = binding_new(&a->plans, a->r->options.connection_tag, &t->binding->table, t->binding->number,
+		                                a->connection, a->log, err);
 		if (!b)
 			return false;
 		/* A range that is being read goes on with the new binding behind its last chunk; a scan cannot. */
@@ -497,11 +501,11 @@ static void table_status(struct arena *arena, const struct table_state *t, struc
 {
 	const struct source_relation *r = &t->binding->table.relation;
 	*out = (struct replicator_table){
-		.schema = arena_copy(arena, r->schema),
-		.name = arena_copy(arena, r->name),
-		.reading = table_is_read(t),
-		.rows_read = t->rows_read,
-		.rows_estimated = t->binding->table.estimated_rows,
+	        .schema = arena_copy(arena, r->schema),
+	        .name = arena_copy(arena, r->name),
+	        .reading = table_is_read(t),
+	        .rows_read = t->rows_read,
+	        .rows_estimated = t->binding->table.estimated_rows,
 	};
 	memcpy(out->error, t->error, sizeof(out->error));
 }

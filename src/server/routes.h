@@ -17,12 +17,12 @@ bool route_stream(struct exchange *x);             /* route_stream.c */
 bool route_checkpoint_request(struct exchange *x); /* route_checkpoint.c */
 bool route_write_checkpoint2(struct exchange *x);
 bool route_write_checkpoint(struct exchange *x);
-bool route_admin_diagnostics(struct exchange *x);   /* route_admin_diagnostics.c */
-bool route_admin_connections(struct exchange *x);   /* route_admin_connections.c */
+bool route_admin_diagnostics(struct exchange *x); /* route_admin_diagnostics.c */
+bool route_admin_connections(struct exchange *x); /* route_admin_connections.c */
 bool route_admin_schema(struct exchange *x);
 bool route_admin_validate(struct exchange *x);
 bool route_admin_execute_sql(struct exchange *x);
-bool route_rules_deploy(struct exchange *x);        /* route_admin_rules.c */
+bool route_rules_deploy(struct exchange *x); /* route_admin_rules.c */
 bool route_rules_validate(struct exchange *x);
 bool route_rules_current(struct exchange *x);
 bool route_probe_startup(struct exchange *x); /* route_probes.c */

@@ -29,7 +29,7 @@ struct server_replication {
 struct server_admin {
 	struct source *source; /* one of their own, which the server interrupts when it stops; NULL: none is configured */
 	const char *connection_id, *connection_tag;
-	const char *source_uri; /* postgresql://host:port/database, no user, no password */
+	const char *source_uri;      /* postgresql://host:port/database, no user, no password */
 	bool debug_api;              /* of the connection: execute-sql was asked for */
 	bool sync_config_configured; /* deploying over HTTP is refused (PSYNC_S4105) */
 	/* Called on admin threads. */
@@ -46,12 +46,12 @@ struct server_options {
 	size_t max_body;          /* bytes; 0: 1 MiB */
 	size_t window_bytes;      /* unsent bytes per stream at which a session stops; 0: default */
 	struct session_limits limits;
-	int head_timeout_ms; /* 0: 20 s; from a head's first byte to its end */
-	int body_timeout_ms; /* 0: 30 s without a byte of it; ten times that for the whole */
-	int idle_timeout_ms; /* 0: 72 s between requests, or for an answer that the client does not take; streams have none */
+	int head_timeout_ms;  /* 0: 20 s; from a head's first byte to its end */
+	int body_timeout_ms;  /* 0: 30 s without a byte of it; ten times that for the whole */
+	int idle_timeout_ms;  /* 0: 72 s between requests, or for an answer that the client does not take; streams have none */
 	int write_timeout_ms; /* 0: none; a stream whose client takes nothing of what waits for so long is cut */
 	const char *tls_certificate, *tls_private_key; /* PEM files; NULL: plain */
-	bool probes;         /* the three probe routes exist */
+	bool probes;                                   /* the three probe routes exist */
 	const char *const *admin_tokens;
 	size_t admin_token_count;
 	const struct server_admin *admin;
@@ -87,8 +87,8 @@ void server_get_stats(struct server *s, struct server_stats *out);
 
 /* One open connection, for finding slow and stuck readers. */
 struct connection_view {
-	char peer[64];        /* address and port */
-	const char *kind;     /* "request" (or idle between requests), "stream" or "websocket" */
+	char peer[64];    /* address and port */
+	const char *kind; /* "request" (or idle between requests), "stream" or "websocket" */
 	bool tls;
 	size_t unsent_bytes;         /* waiting here, because the kernel takes no more */
 	size_t unacknowledged_bytes; /* taken by the kernel, not acknowledged by the peer's */

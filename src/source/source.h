@@ -31,7 +31,7 @@ struct source_config {
 	const char *cacert, *client_certificate, *client_private_key, *tls_servername; /* PEM texts; NULL if not given */
 	const char *slot_name_prefix;
 	double connect_timeout_s, snapshot_socket_timeout_s, heartbeat_interval_s;
-	const char *application_name; /* "syncline/0.1.0"; NULL: "syncline" */
+	const char *application_name;        /* "syncline/0.1.0"; NULL: "syncline" */
 	const char *const *reject_ip_ranges; /* CIDR texts or "local"; checked after each look-up of the name */
 	size_t reject_ip_range_count;
 };
@@ -46,9 +46,9 @@ void source_interrupt(struct source *s);
 
 /* How a failed attempt should be retried (source-postgres 11.1). */
 enum source_failure {
-	SOURCE_RETRY,          /* soon, with back-off */
-	SOURCE_RETRY_LATE,     /* wrong password: no second attempt within 15 minutes */
-	SOURCE_SLOT_LOST,      /* the slot is gone or invalidated: repair by re-reading */
+	SOURCE_RETRY,      /* soon, with back-off */
+	SOURCE_RETRY_LATE, /* wrong password: no second attempt within 15 minutes */
+	SOURCE_SLOT_LOST,  /* the slot is gone or invalidated: repair by re-reading */
 };
 enum source_failure source_classify(const struct error *err);
 
@@ -65,9 +65,9 @@ void source_connection_abort(struct source_connection *c);
 bool source_check(struct source_connection *c, struct error *err);
 
 struct source_identity {
-	char system_id[64];   /* <system_identifier>.<database> */
-	uint64_t insert_lsn;  /* pg_current_wal_insert_lsn() */
-	int server_version;   /* 150020 */
+	char system_id[64];  /* <system_identifier>.<database> */
+	uint64_t insert_lsn; /* pg_current_wal_insert_lsn() */
+	int server_version;  /* 150020 */
 };
 bool source_identify(struct source_connection *c, struct source_identity *out, struct error *err);
 
@@ -90,7 +90,8 @@ static inline bool xid_visible(const struct xid_snapshot *s, uint64_t xid)
 }
 
 /* Head for a checkpoint request (checkpoint-requests 2), and the snapshot of the same moment. snapshot may be NULL. */
-bool source_head(struct source_connection *c, uint64_t *lsn, struct xid_snapshot *snapshot, struct arena *arena, struct error *err);
+bool source_head(struct source_connection *c, uint64_t *lsn, struct xid_snapshot *snapshot, struct arena *arena,
+                 struct error *err);
 /* A transactional message 'powersync'/'ping' in its own transaction, synchronous_commit = local (checkpoint-requests 2). */
 bool source_marker(struct source_connection *c, struct error *err);
 
@@ -100,8 +101,8 @@ struct source_column {
 	struct slice name;
 	uint32_t type_oid;
 	int32_t type_modifier;
-	int16_t attnum;        /* 0 where unknown (from a Relation message) */
-	bool in_key;           /* part of the replica identity */
+	int16_t attnum; /* 0 where unknown (from a Relation message) */
+	bool in_key;    /* part of the replica identity */
 };
 
 /* A relation as it is now: from the catalogue, or from a Relation message. In column order; generated and unpublished ones left out. */
@@ -117,9 +118,10 @@ struct source_table {
 	struct source_relation relation;
 	uint32_t relfilenode;
 	double estimated_rows; /* reltuples; -1 when never analysed */
-	const struct slice *order_key; /* columns to read by: the primary key's, else a unique NOT NULL index's; none: order_key_count 0 */
+	const struct slice
+	        *order_key; /* columns to read by: the primary key's, else a unique NOT NULL index's; none: order_key_count 0 */
 	size_t order_key_count;
-	bool row_security;     /* PSYNC_S1145 applies */
+	bool row_security; /* PSYNC_S1145 applies */
 };
 
 /* A pattern of the sync config, without its connection tag. */
@@ -133,10 +135,12 @@ struct source_pattern {
 bool source_discover(struct source_connection *c, const struct source_pattern *patterns, size_t count, struct arena *arena,
                      struct source_table **tables, size_t *table_count, struct error *err);
 /* One table by oid as it is now; *found false if it is gone or not published. */
-bool source_describe(struct source_connection *c, uint32_t oid, struct arena *arena, struct source_table *out, bool *found, struct error *err);
+bool source_describe(struct source_connection *c, uint32_t oid, struct arena *arena, struct source_table *out, bool *found,
+                     struct error *err);
 
 /* Is there a table with this oid and this name, published or not? */
-bool source_table_exists(struct source_connection *c, uint32_t oid, struct slice schema, struct slice name, bool *exists, struct error *err);
+bool source_table_exists(struct source_connection *c, uint32_t oid, struct slice schema, struct slice name, bool *exists,
+                         struct error *err);
 
 /* ---- rows and values --------------------------------------------------------------------------------------------------------- */
 
@@ -158,16 +162,18 @@ struct mapping_options {
 /* Everything needed to map the columns of one relation: type descriptions resolved recursively. Immutable, any thread. */
 struct value_mapper;
 /* Loads types that are not known yet, over c. */
-struct value_mapper *value_mapper_new(struct source_connection *c, const struct source_relation *r, const struct mapping_options *options,
-                                      struct error *err);
+struct value_mapper *value_mapper_new(struct source_connection *c, const struct source_relation *r,
+                                      const struct mapping_options *options, struct error *err);
 void value_mapper_free(struct value_mapper *m);
 /* raw[i] -> out[i]; RAW_UNCHANGED -> VALUE_UNKNOWN. Results point into raw's bytes or the arena. False: a value cannot be mapped at
  * all (nesting too deep); the row fails, replication goes on. */
-bool value_mapper_row(const struct value_mapper *m, const struct raw_value *raw, struct arena *arena, struct value *out, struct error *err);
+bool value_mapper_row(const struct value_mapper *m, const struct raw_value *raw, struct arena *arena, struct value *out,
+                      struct error *err);
 
 /* Order-preserving bytes of the key columns' raw values (int2/4/8 as 8 big-endian bytes with flipped sign, uuid as 16 bytes, others as
  * text with 0x00 escaped; a tag byte for NULL), for record keys; and the UUID v5 of the same for subkeys. key_columns: in_key. */
-void source_row_key(const struct source_relation *r, const struct raw_value *raw, struct arena *arena, struct slice *bytes, uint8_t uuid[16]);
+void source_row_key(const struct source_relation *r, const struct raw_value *raw, struct arena *arena, struct slice *bytes,
+                    uint8_t uuid[16]);
 
 /* Upper bound for the size of the row's tuple on disk. A row that was never above 2000 has no value out of line, so no update of it
  * can leave one out (TOAST); only above it does the engine keep an image. A row that was larger and shrank may keep an old value out of
@@ -178,7 +184,7 @@ size_t source_row_size_bound(const struct source_relation *r, const struct raw_v
 
 struct chunk_request {
 	const struct source_table *table;
-	struct slice after;      /* opaque position of the last chunk; n == 0: from the start */
+	struct slice after; /* opaque position of the last chunk; n == 0: from the start */
 	size_t max_rows, max_bytes;
 	/* instead of a range: these keys (re-read of incomplete rows); raw values of the in_key columns, key after key */
 	const struct raw_value *keys;
@@ -197,44 +203,45 @@ struct source_chunk {
 	uint64_t head_lsn;            /* H */
 	struct raw_value *rows;       /* row_count * column_count, in the arena */
 	size_t row_count, byte_count;
-	bool last;                    /* no rows behind it */
-	struct slice next;            /* position for the next request, in the arena */
+	bool last;         /* no rows behind it */
+	struct slice next; /* position for the next request, in the arena */
 };
 
 /* Reads one chunk in its own REPEATABLE READ transaction; one round trip. A position that does not fit the table any more (another
  * order key, ctid ranges after a rewrite) reads from the start, which is always right. A table that cannot be locked within seconds
  * is an error; the connection stays usable after it, as after every error the server answers with. */
-bool source_read_chunk(struct source_connection *c, const struct chunk_request *request, struct arena *arena, struct source_chunk *out,
-                       struct error *err);
+bool source_read_chunk(struct source_connection *c, const struct chunk_request *request, struct arena *arena,
+                       struct source_chunk *out, struct error *err);
 
 /* All rows of a table in one snapshot, for tables without any identity (interleaved-snapshot 4): begin answers as soon as S and H
  * are known (lock_timeout 1 s), with no rows; next then gives the rows piece by piece, *out with rows, row_count, byte_count and last
  * only. The transaction stays open on c until the last piece; nothing else can be done with c before, and giving up means
  * source_disconnect. */
-bool source_scan_begin(struct source_connection *c, const struct source_table *table, struct arena *arena, struct source_chunk *out,
-                       struct error *err);
-bool source_scan_next(struct source_connection *c, size_t max_rows, size_t max_bytes, struct arena *arena, struct source_chunk *out,
-                      struct error *err);
+bool source_scan_begin(struct source_connection *c, const struct source_table *table, struct arena *arena,
+                       struct source_chunk *out, struct error *err);
+bool source_scan_next(struct source_connection *c, size_t max_rows, size_t max_bytes, struct arena *arena,
+                      struct source_chunk *out, struct error *err);
 
 /* ---- slot and stream ---------------------------------------------------------------------------------------------------------- */
 
 enum slot_status { SLOT_MISSING, SLOT_VALID, SLOT_LOST };
-bool source_slot_status(struct source_connection *c, const char *slot, enum slot_status *out, uint64_t *confirmed_lsn, struct error *err);
-/* Makes the slot; *snapshot: what its exported snapshot sees (X of interleaved-snapshot 3), in the arena. */
-bool source_slot_create(struct source *s, const char *slot, uint64_t *start_lsn, struct xid_snapshot *snapshot, struct arena *arena,
+bool source_slot_status(struct source_connection *c, const char *slot, enum slot_status *out, uint64_t *confirmed_lsn,
                         struct error *err);
+/* Makes the slot; *snapshot: what its exported snapshot sees (X of interleaved-snapshot 3), in the arena. */
+bool source_slot_create(struct source *s, const char *slot, uint64_t *start_lsn, struct xid_snapshot *snapshot,
+                        struct arena *arena, struct error *err);
 bool source_slot_drop(struct source_connection *c, const char *slot, struct error *err);
 
 enum stream_event_kind {
-	STREAM_NOTHING,   /* the time-out passed */
+	STREAM_NOTHING, /* the time-out passed */
 	STREAM_BEGIN,
 	STREAM_COMMIT,
-	STREAM_RELATION,  /* the relation that follows, also before its first change */
+	STREAM_RELATION, /* the relation that follows, also before its first change */
 	STREAM_INSERT,
 	STREAM_UPDATE,
 	STREAM_DELETE,
 	STREAM_TRUNCATE,
-	STREAM_MESSAGE,   /* logical message; marker: it is ours */
+	STREAM_MESSAGE, /* logical message; marker: it is ours */
 	STREAM_KEEPALIVE,
 };
 
@@ -242,8 +249,8 @@ struct stream_event {
 	enum stream_event_kind kind;
 	/* BEGIN */
 	uint32_t xid;
-	uint64_t final_lsn;           /* of the commit record */
-	int64_t commit_time_ms;       /* since 1970; BEGIN and COMMIT */
+	uint64_t final_lsn;     /* of the commit record */
+	int64_t commit_time_ms; /* since 1970; BEGIN and COMMIT */
 	/* COMMIT: end of the transaction. KEEPALIVE: end of the server's WAL. MESSAGE: its own place */
 	uint64_t lsn;
 	/* RELATION */
@@ -254,10 +261,10 @@ struct stream_event {
 	uint32_t oid;
 	const struct raw_value *new_row, *old_row;
 	bool old_is_key;
-	const uint32_t *truncated;       /* TRUNCATE */
+	const uint32_t *truncated; /* TRUNCATE */
 	size_t truncated_count;
 	bool marker, transactional;
-	bool reply_requested;            /* KEEPALIVE: answer with stream_confirm at once */
+	bool reply_requested; /* KEEPALIVE: answer with stream_confirm at once */
 };
 
 struct source_stream;

@@ -75,7 +75,8 @@ static bool edit_is_idle(const struct storage *s, const struct user_edit *e)
 	for (size_t i = 0; i < a->count; i++)
 		if (!same_association(&a->entries[i], &b->entries[i]))
 			return false;
-	int64_t step = s->retention_ms / STAMP_PART < LONGEST_STAMP_STEP_MS ? s->retention_ms / STAMP_PART : LONGEST_STAMP_STEP_MS;
+	int64_t step =
+	        s->retention_ms / STAMP_PART < LONGEST_STAMP_STEP_MS ? s->retention_ms / STAMP_PART : LONGEST_STAMP_STEP_MS;
 	return !b->stamped || (b->stamp_ms >= a->stamp_ms && b->stamp_ms - a->stamp_ms < step);
 }
 

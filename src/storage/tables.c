@@ -245,8 +245,8 @@ bool storage_tables(struct storage *s, struct arena *arena, struct table_name **
 	for (size_t i = 0; i < s->table_count; i++) {
 		const struct table_record *t = &s->tables[i];
 		if (!t->dropped)
-			(*out)[(*count)++] = (struct table_name){t->number, t->oid, arena_copy(arena, t->schema), arena_copy(arena, t->name),
-			                                         t->generation > t->snapshot_epoch};
+			(*out)[(*count)++] = (struct table_name){t->number, t->oid, arena_copy(arena, t->schema),
+			                                         arena_copy(arena, t->name), t->generation > t->snapshot_epoch};
 	}
 	return true;
 }

@@ -21,7 +21,7 @@
 /* Bytes that several connections may share. Immutable once handed out. Without split_lines a block holds one or more whole lines. */
 struct block {
 	_Atomic uint32_t references;
-	uint32_t line_count;   /* lines (NDJSON) or documents (BSON) in it; with split_lines: those that end in it */
+	uint32_t line_count; /* lines (NDJSON) or documents (BSON) in it; with split_lines: those that end in it */
 	size_t n;
 	char bytes[];
 };
@@ -52,7 +52,8 @@ struct sync_request {
 /* Parses and validates a JSON body. False: err->code PSYNC_S2001 and *details (in the arena) is the JSON array of texts (sync-protocol
  * 2, "Errors before the stream starts"). A body that is no JSON: code FST_ERR_CTP_INVALID_JSON_BODY; an empty one:
  * FST_ERR_CTP_EMPTY_JSON_BODY (a request without body and content type counts as {}). The message is the text for the client. */
-bool sync_request_parse(struct slice body, struct arena *arena, struct sync_request *out, struct slice *details, struct error *err);
+bool sync_request_parse(struct slice body, struct arena *arena, struct sync_request *out, struct slice *details,
+                        struct error *err);
 
 /* ---- sessions --------------------------------------------------------------------------------------------------------------- */
 
@@ -64,10 +65,10 @@ struct session_limits {
 };
 
 struct session_options {
-	struct user_key user;          /* copied */
-	struct slice token_payload;    /* copied */
-	int64_t expires_at_ms;         /* wall clock */
-	bool keepalive_lines;          /* HTTP: token_expires_in every 20 s; WebSocket: only near the end */
+	struct user_key user;       /* copied */
+	struct slice token_payload; /* copied */
+	int64_t expires_at_ms;      /* wall clock */
+	bool keepalive_lines;       /* HTTP: token_expires_in every 20 s; WebSocket: only near the end */
 	enum line_encoding encoding;
 	struct session_limits limits;
 	bool split_lines; /* a large data line may be spread over several blocks, so that sessions share its operations by reference:
@@ -92,15 +93,15 @@ void session_hub_news(void *hub, const struct storage_news *news);
 void session_hub_shutdown(struct session_hub *h);
 
 /* Copies what it needs of the request. NULL: PSYNC_S2302 without an active plan, or what querier_new says. */
-struct session *session_new(struct session_hub *h, const struct sync_request *request, const struct session_options *options, void *owner,
-                            struct error *err);
+struct session *session_new(struct session_hub *h, const struct sync_request *request, const struct session_options *options,
+                            void *owner, struct error *err);
 /* Not during a step. */
 void session_free(struct session *s);
 
 enum session_status {
-	SESSION_MORE, /* stopped at the budget; step again when there is room */
-	SESSION_IDLE, /* nothing to send: wait for a wake-up, or until *next_ms */
-	SESSION_END,  /* clean end (token expiry, shutdown): nothing follows the blocks of this step */
+	SESSION_MORE,   /* stopped at the budget; step again when there is room */
+	SESSION_IDLE,   /* nothing to send: wait for a wake-up, or until *next_ms */
+	SESSION_END,    /* clean end (token expiry, shutdown): nothing follows the blocks of this step */
 	SESSION_FAILED, /* cut the stream, or answer an error status if no line was sent yet */
 };
 
@@ -112,8 +113,8 @@ struct session_output {
 
 /* One step: produces at most about max_bytes (at least one line if any is ready) and at most max_lines lines (credits; SIZE_MAX for
  * HTTP). now_ms: wall clock. *next_ms: wall time of the next keep-alive or expiry. */
-enum session_status session_step(struct session *s, int64_t now_ms, size_t max_bytes, size_t max_lines, struct session_output *out,
-                                 int64_t *next_ms, struct error *err);
+enum session_status session_step(struct session *s, int64_t now_ms, size_t max_bytes, size_t max_lines,
+                                 struct session_output *out, int64_t *next_ms, struct error *err);
 
 /* Counters for tests, metrics and `syncline requests`. */
 struct session_stats {

@@ -22,7 +22,8 @@ static struct type_catalog *make_types(void)
 	struct type_attribute attributes[BASE_TYPES];
 	for (uint32_t i = 0; i < BASE_TYPES; i++) {
 		struct pg_type base = {.oid = base_types[i], .kind = type_base_kind(base_types[i])};
-		struct pg_type array = {.oid = FIRST + 3 * i, .kind = TYPE_ARRAY, .of_oid = base.oid, .delimiter = base.oid == 603 ? ';' : ','};
+		struct pg_type array = {
+		        .oid = FIRST + 3 * i, .kind = TYPE_ARRAY, .of_oid = base.oid, .delimiter = base.oid == 603 ? ';' : ','};
 		struct pg_type range = {.oid = FIRST + 3 * i + 1, .kind = TYPE_RANGE, .of_oid = base.oid};
 		struct pg_type multirange = {.oid = FIRST + 3 * i + 2, .kind = TYPE_MULTIRANGE, .of_oid = range.oid};
 		type_catalog_add(t, &base);
@@ -76,9 +77,10 @@ static void check_position(struct slice s, struct arena *arena)
 	static const size_t columns[] = {0, 1};
 	struct chunk_position at;
 	for (size_t keys = 0; keys <= 2; keys += 2) {
-		struct chunk_plan p = {.table = {.table = {.order_key = names, .order_key_count = keys, .relfilenode = 0x30303030}},
-		                       .order_columns = columns,
-		                       .order_hash = UINT64_C(0x3030303030303030)};
+		struct chunk_plan p = {
+		        .table = {.table = {.order_key = names, .order_key_count = keys, .relfilenode = 0x30303030}},
+		        .order_columns = columns,
+		        .order_hash = UINT64_C(0x3030303030303030)};
 		if (chunk_position_read(&p, s, arena, &at) && !slice_eq(chunk_position_write(&p, &at, arena), s))
 			abort();
 	}
@@ -102,8 +104,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *copy = xmalloc(size - 2); /* of its own, so that a read behind it is noticed */
 	struct slice text = slice_make(copy, size - 2);
 	memcpy(copy, data + 2, size - 2);
-	if (map_value(type, text, &options, &arena, &v, &err) && v.kind == VALUE_TEXT && type_is_structured(type_base(type), &options) &&
-	    v.s.p != text.p)
+	if (map_value(type, text, &options, &arena, &v, &err) && v.kind == VALUE_TEXT &&
+	    type_is_structured(type_base(type), &options) && v.s.p != text.p)
 		check_json(v.s);
 	copy_text_row(text, &arena, values, data[1] % 9);
 	snapshot_parse(text, &arena, &snapshot);

@@ -67,10 +67,13 @@ static struct mapping_options options_of(json_t *o)
 
 static struct entry entry_of(json_t *o)
 {
-	struct entry e = {.id = text_of(o, "id"), .type = text_of(o, "type"), .literal = text_of(o, "literal"),
+	struct entry e = {.id = text_of(o, "id"),
+	                  .type = text_of(o, "type"),
+	                  .literal = text_of(o, "literal"),
 	                  .settings = json_object_get(o, "settings")};
 	if (text_of(o, "expected")) {
-		e.variants[e.variant_count++] = (struct variant){options_of(json_object_get(o, "options")), text_of(o, "expected")};
+		e.variants[e.variant_count++] =
+		        (struct variant){options_of(json_object_get(o, "options")), text_of(o, "expected")};
 		return e;
 	}
 	struct mapping_options one = {.timestamp_digits = -1}, three = {true, true, -1};
@@ -127,15 +130,17 @@ static void check(struct run *run, struct entry *e, size_t i, const char *way, c
 		run->deviations++;
 	} else {
 		run->failed++;
-		printf("FAILED %s (%s, iso %d, custom %d): %s %s\n  expected %s\n  got      %.*s\n", e->id, way, v->options.timestamps_iso8601,
-		       v->options.custom_postgres_types, e->type, e->literal, v->expected, SLICE_ARG(buf_slice(&got)));
+		printf("FAILED %s (%s, iso %d, custom %d): %s %s\n  expected %s\n  got      %.*s\n", e->id, way,
+		       v->options.timestamps_iso8601, v->options.custom_postgres_types, e->type, e->literal, v->expected,
+		       SLICE_ARG(buf_slice(&got)));
 	}
 	buf_free(&got);
 	buf_free(&other);
 }
 
 /* Maps the row (id, v) with each variant's options and compares v. */
-static void check_row(struct run *run, struct entry *e, const struct source_relation *r, const struct raw_value *row, const char *way)
+static void check_row(struct run *run, struct entry *e, const struct source_relation *r, const struct raw_value *row,
+                      const char *way)
 {
 	for (size_t i = 0; i < e->variant_count; i++) {
 		struct error err = {0};
@@ -157,8 +162,10 @@ static void make_table(struct run *run, size_t i)
 {
 	const struct entry *e = &run->entries[i];
 	struct buf sql = {0};
-	buf_printf(&sql, "DROP TABLE IF EXISTS t%zu; CREATE TABLE t%zu (id text PRIMARY KEY, v %s); INSERT INTO t%zu VALUES ('x', (%s)::%s)", i, i, e->type, i,
-	           e->literal, e->type);
+	buf_printf(&sql,
+	           "DROP TABLE IF EXISTS t%zu; CREATE TABLE t%zu (id text PRIMARY KEY, v %s); INSERT INTO t%zu VALUES ('x', "
+	           "(%s)::%s)",
+	           i, i, e->type, i, e->literal, e->type);
 	buf_putc(&sql, '\0');
 	fixture_sql(&run->f, sql.p);
 	buf_free(&sql);
@@ -217,7 +224,7 @@ static bool run_group(struct run *run, size_t from, size_t end, struct error *er
 	json_t *value;
 	buf_printf(&sql, "ALTER DATABASE %s RESET ALL;", run->f.database);
 	json_object_foreach(run->recording ? NULL : run->entries[from].settings, key, value)
-		buf_printf(&sql, "ALTER DATABASE %s SET \"%s\" = '%s';", run->f.database, key, json_string_value(value));
+	        buf_printf(&sql, "ALTER DATABASE %s SET \"%s\" = '%s';", run->f.database, key, json_string_value(value));
 	buf_putc(&sql, '\0');
 	fixture_sql_on(run->f.admin, sql.p);
 	uint64_t lsn;
@@ -246,8 +253,7 @@ static bool run_file(struct run *run, const char *path, json_t *file)
 	json_t *o;
 	size_t index, from = run->count;
 	run->entries = realloc(run->entries, (run->count + json_array_size(file)) * sizeof(*run->entries));
-	json_array_foreach(file, index, o)
-		run->entries[run->count++] = entry_of(o);
+	json_array_foreach(file, index, o) run->entries[run->count++] = entry_of(o);
 	for (size_t end; from < run->count; from = end) {
 		for (end = from + 1; end < run->count && json_equal(run->entries[end].settings, run->entries[from].settings) ==
 		                                                 (run->entries[from].settings != NULL);
@@ -332,7 +338,8 @@ int main(int argc, char **argv)
 	if (have_server)
 		fixture_stop(&run.f);
 	if (run.deviations)
-		printf("%zu of the passed are decided deviations (NaN and infinities, streamed domains, pinned settings)\n", run.deviations);
+		printf("%zu of the passed are decided deviations (NaN and infinities, streamed domains, pinned settings)\n",
+		       run.deviations);
 	printf("%zu passed, %zu failed, %zu skipped\n", run.passed, run.failed, run.skipped);
 	return run.failed ? 1 : 0;
 }

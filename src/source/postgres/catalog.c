@@ -19,17 +19,23 @@ void catalog_signature_sql(struct buf *sql, int version)
 		buf_lit(sql, ", sa.attgenerated");
 	buf_lit(sql, "), ',' ORDER BY sa.attnum) FROM pg_catalog.pg_attribute sa WHERE sa.attrelid = c.oid AND sa.attnum > 0"
 	             " AND NOT sa.attisdropped),"
-	             " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(':', si.indexrelid, si.indkey, si.indisprimary, si.indisreplident), ','"
-	             " ORDER BY si.indexrelid) FROM pg_catalog.pg_index si WHERE si.indrelid = c.oid AND si.indisunique AND si.indisvalid),"
-	             " (SELECT pg_catalog.concat_ws(':', sp.oid, sp.puballtables, (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(':', pr.prrelid");
+	             " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(':', si.indexrelid, si.indkey, si.indisprimary, "
+	             "si.indisreplident), ','"
+	             " ORDER BY si.indexrelid) FROM pg_catalog.pg_index si WHERE si.indrelid = c.oid AND si.indisunique AND "
+	             "si.indisvalid),"
+	             " (SELECT pg_catalog.concat_ws(':', sp.oid, sp.puballtables, (SELECT "
+	             "pg_catalog.string_agg(pg_catalog.concat_ws(':', pr.prrelid");
 	if (version >= 150000)
 		buf_lit(sql, ", pr.prattrs, pg_catalog.md5(pr.prqual::text)");
-	buf_lit(sql, "), ',' ORDER BY pr.oid) FROM pg_catalog.pg_publication_rel pr WHERE pr.prpubid = sp.oid AND (pr.prrelid = c.oid");
+	buf_lit(sql, "), ',' ORDER BY pr.oid) FROM pg_catalog.pg_publication_rel pr WHERE pr.prpubid = sp.oid AND (pr.prrelid = "
+	             "c.oid");
 	if (version >= 120000)
-		buf_lit(sql, " OR c.relispartition AND pr.prrelid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors(c.oid) relid)");
+		buf_lit(sql, " OR c.relispartition AND pr.prrelid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors(c.oid) "
+		             "relid)");
 	buf_lit(sql, "))");
 	if (version >= 150000)
-		buf_lit(sql, ", (SELECT pg_catalog.count(*) FROM pg_catalog.pg_publication_namespace pn WHERE pn.pnpubid = sp.oid AND pn.pnnspid = n.oid)");
+		buf_lit(sql, ", (SELECT pg_catalog.count(*) FROM pg_catalog.pg_publication_namespace pn WHERE pn.pnpubid = "
+		             "sp.oid AND pn.pnnspid = n.oid)");
 	buf_lit(sql, ") FROM pg_catalog.pg_publication sp WHERE sp.pubname = '" PUBLICATION "'))");
 }
 
@@ -66,20 +72,25 @@ static const char columns_sql[] =
         " AND p.tablename = c.relname"
         " LEFT JOIN LATERAL (SELECT (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1] AS keys FROM pg_catalog.pg_index i"
         "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL"
-        "  AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END LIMIT 1) ident ON true"
+        "  AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END LIMIT 1) ident ON "
+        "true"
         /* The key to read by: complete, not null, published, in the default order of its types. */
         " LEFT JOIN LATERAL (SELECT (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1] AS keys,"
         "  (i.indclass::pg_catalog.oid[])[0:i.indnkeyatts - 1] AS classes FROM pg_catalog.pg_index i"
-        "  JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid JOIN pg_catalog.pg_am am ON am.oid = ic.relam AND am.amname = 'btree'"
-        "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL"
+        "  JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid JOIN pg_catalog.pg_am am ON am.oid = ic.relam AND am.amname = "
+        "'btree'"
+        "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs "
+        "IS NULL"
         "  AND NOT EXISTS (SELECT 1 FROM pg_catalog.unnest((i.indclass::pg_catalog.oid[])[0:i.indnkeyatts - 1]) cl"
         "   JOIN pg_catalog.pg_opclass oc ON oc.oid = cl WHERE NOT oc.opcdefault)"
         "  AND NOT EXISTS (SELECT 1 FROM pg_catalog.unnest((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]) ka"
-        "   WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute x WHERE x.attrelid = c.oid AND x.attnum = ka AND x.attnotnull AND %s))"
+        "   WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute x WHERE x.attrelid = c.oid AND x.attnum = ka AND "
+        "x.attnotnull AND %s))"
         "  ORDER BY i.indisprimary DESC, i.indisreplident DESC, i.indnkeyatts, i.indexrelid LIMIT 1) ord ON true"
         " LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND %s"
         " LEFT JOIN LATERAL (SELECT pg_catalog.format('OPERATOR(%%I.%%s)', opn.nspname, op.oprname) AS name"
-        "  FROM pg_catalog.pg_opclass oc JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype"
+        "  FROM pg_catalog.pg_opclass oc JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = "
+        "oc.opcintype"
         "   AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 5 JOIN pg_catalog.pg_operator op ON op.oid = ao.amopopr"
         "  JOIN pg_catalog.pg_namespace opn ON opn.oid = op.oprnamespace"
         "  WHERE oc.oid = ord.classes[pg_catalog.array_position(ord.keys, a.attnum)]) oper ON true"
@@ -93,7 +104,8 @@ static const char *published_column(int version, char alias)
 	if (version >= 180000)
 		return x ? "x.attname = ANY (p.attnames)" : "a.attname = ANY (p.attnames)";
 	if (version >= 150000)
-		return x ? "x.attgenerated = '' AND x.attname = ANY (p.attnames)" : "a.attgenerated = '' AND a.attname = ANY (p.attnames)";
+		return x ? "x.attgenerated = '' AND x.attname = ANY (p.attnames)"
+		         : "a.attgenerated = '' AND a.attname = ANY (p.attnames)";
 	if (version >= 120000)
 		return x ? "x.attgenerated = ''" : "a.attgenerated = ''";
 	return "true";
@@ -103,7 +115,8 @@ static void table_query(struct buf *sql, int version, const char *condition)
 {
 	buf_lit(sql, "SELECT c.oid, n.nspname, c.relname, c.relreplident, c.relfilenode,"
 	             " CASE WHEN c.reltuples = 0 AND c.relpages = 0 THEN -1 ELSE c.reltuples END,"
-	             " c.relrowsecurity AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = current_user),"
+	             " c.relrowsecurity AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = "
+	             "current_user),"
 	             " p.tablename IS NOT NULL, ");
 	buf_slice_append(sql, version >= 150000 ? SLICE("p.rowfilter") : SLICE("NULL"));
 	buf_lit(sql, ", CASE WHEN c.reltuples > 0 THEN pg_catalog.pg_table_size(c.oid) / c.reltuples ELSE 0 END, ");
@@ -215,7 +228,8 @@ void catalog_pattern_condition(struct buf *sql, const struct source_pattern *p)
 	buf_putc(sql, '(');
 	name_condition(sql, "n.nspname", p->schema, p->schema_wildcard);
 	if (p->schema_wildcard)
-		buf_lit(sql, " AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_') AND n.nspname <> 'information_schema'");
+		buf_lit(sql, " AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_') AND n.nspname <> "
+		             "'information_schema'");
 	buf_lit(sql, " AND ");
 	name_condition(sql, "c.relname", p->table, p->table_wildcard);
 	buf_putc(sql, ')');
@@ -266,7 +280,9 @@ static void note_patterns(struct notes *notes, struct arena *arena, const struct
 			found = name_matches(p->schema, p->schema_wildcard, tables[t].table.relation.schema) &&
 			        name_matches(p->table, p->table_wildcard, tables[t].table.relation.name);
 		if (!found)
-			note(notes, 'w', arena_printf(arena, "Table \"%.*s\".\"%.*s\" not found.", SLICE_ARG(p->schema), SLICE_ARG(p->table)));
+			note(notes, 'w',
+			     arena_printf(arena, "Table \"%.*s\".\"%.*s\" not found.", SLICE_ARG(p->schema),
+			                  SLICE_ARG(p->table)));
 	}
 }
 
@@ -275,11 +291,13 @@ static void note_table(struct notes *notes, struct arena *arena, const char *rol
 	struct slice schema = t->table.relation.schema, name = t->table.relation.name;
 	if (!t->published)
 		note(notes, 'i',
-		     arena_printf(arena, "Skipping %.*s.%.*s - not part of " PUBLICATION " publication", SLICE_ARG(schema), SLICE_ARG(name)));
+		     arena_printf(arena, "Skipping %.*s.%.*s - not part of " PUBLICATION " publication", SLICE_ARG(schema),
+		                  SLICE_ARG(name)));
 	else if (t->table.row_security)
 		note(notes, 'w',
 		     arena_printf(arena,
-		                  "[PSYNC_S1145] Row Level Security is enabled on table \"%.*s\". To make sure that %s can read the table, run: "
+		                  "[PSYNC_S1145] Row Level Security is enabled on table \"%.*s\". To make sure that %s can read "
+		                  "the table, run: "
 		                  "'ALTER ROLE %s BYPASSRLS'.",
 		                  SLICE_ARG(name), role, role));
 }
@@ -313,7 +331,8 @@ bool source_discover(struct source_connection *c, const struct source_pattern *p
 	return true;
 }
 
-bool source_describe(struct source_connection *c, uint32_t oid, struct arena *arena, struct source_table *out, bool *found, struct error *err)
+bool source_describe(struct source_connection *c, uint32_t oid, struct arena *arena, struct source_table *out, bool *found,
+                     struct error *err)
 {
 	char condition[32];
 	snprintf(condition, sizeof(condition), "c.oid = %u", oid);
@@ -327,7 +346,8 @@ bool source_describe(struct source_connection *c, uint32_t oid, struct arena *ar
 	return true;
 }
 
-bool source_table_exists(struct source_connection *c, uint32_t oid, struct slice schema, struct slice name, bool *exists, struct error *err)
+bool source_table_exists(struct source_connection *c, uint32_t oid, struct slice schema, struct slice name, bool *exists,
+                         struct error *err)
 {
 	char condition[32];
 	struct arena arena = {0};

@@ -10,7 +10,7 @@
 struct catalog_table {
 	struct source_table table;
 	bool published;
-	struct slice row_filter;            /* of the publication; n == 0: none */
+	struct slice row_filter;             /* of the publication; n == 0: none */
 	const struct slice *order_operators; /* for each order-key column: its type's ">", as operator(schema.op) */
 	double bytes_per_row;                /* estimate, out-of-line values included; 0 when unknown */
 	struct slice signature;              /* changes when anything of this changes */

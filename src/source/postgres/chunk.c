@@ -21,15 +21,18 @@ enum outcome { READ_OK, READ_FAILED, READ_CHANGED, READ_GONE };
  * for each chunk is never better than going along the index, whatever the planner's figures say. */
 static void head_sql(struct buf *sql, const struct link *l, const struct source_table *t, int lock_timeout_ms)
 {
-	buf_printf(sql, "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = %d;"
-	                " SET LOCAL enable_sort = off; LOCK TABLE ONLY ",
+	buf_printf(sql,
+	           "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = %d;"
+	           " SET LOCAL enable_sort = off; LOCK TABLE ONLY ",
 	           lock_timeout_ms);
 	sql_table(sql, t->relation.schema, t->relation.name);
-	buf_printf(sql, " IN ACCESS SHARE MODE; SELECT %s, pg_catalog.pg_current_wal_insert_lsn(),"
-	                " pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int8, ",
+	buf_printf(sql,
+	           " IN ACCESS SHARE MODE; SELECT %s, pg_catalog.pg_current_wal_insert_lsn(),"
+	           " pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int8, ",
 	           snapshot_function(l->version));
 	catalog_signature_sql(sql, l->version);
-	buf_lit(sql, " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND n.nspname = ");
+	buf_lit(sql, " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' "
+	             "AND n.nspname = ");
 	sql_literal(sql, t->relation.schema);
 	buf_lit(sql, " AND c.relname = ");
 	sql_literal(sql, t->relation.name);
@@ -49,7 +52,8 @@ static void roll_back(struct link *l)
 /* Undefined table or schema, or no ordinary table any more: gone. Undefined column or type, datatype mismatch: changed. */
 static enum outcome outcome_of_error(const struct link *l)
 {
-	static const char *const gone[] = {"42P01", "3F000", "42809"}, *const changed[] = {"42703", "42704", "42883", "42804", "0A000"};
+	static const char *const gone[] = {"42P01", "3F000", "42809"}, *const changed[] = {"42703", "42704", "42883", "42804",
+	                                                                                   "0A000"};
 	for (size_t i = 0; i < sizeof(gone) / sizeof(*gone); i++)
 		if (strcmp(l->sqlstate, gone[i]) == 0)
 			return READ_GONE;
@@ -79,7 +83,8 @@ static enum outcome read_head(struct source_connection *c, const struct chunk_pl
 		if (PQntuples(r) == 1) {
 			outcome = slice_eq(pg_field(r, 0, 3), p->table.signature) ? READ_OK : READ_CHANGED;
 			*pages = (uint32_t)pg_field_u64(r, 0, 2);
-			if (!snapshot_parse(pg_field(r, 0, 0), arena, &out->snapshot) || !lsn_parse(pg_field(r, 0, 1), &out->head_lsn)) {
+			if (!snapshot_parse(pg_field(r, 0, 0), arena, &out->snapshot) ||
+			    !lsn_parse(pg_field(r, 0, 1), &out->head_lsn)) {
 				error_set(err, "PSYNC_S1120", "the server's snapshot or WAL position cannot be read");
 				outcome = READ_FAILED;
 			}
@@ -94,9 +99,9 @@ static enum outcome read_head(struct source_connection *c, const struct chunk_pl
 struct rows {
 	struct raw_value *values; /* heap, while growing */
 	size_t count, cap, bytes;
-	size_t columns, lead;     /* values a row; 1 if the ctid comes first */
-	struct slice last_ctid;   /* in the arena */
-	bool full;                /* the byte limit was reached */
+	size_t columns, lead;   /* values a row; 1 if the ctid comes first */
+	struct slice last_ctid; /* in the arena */
+	bool full;              /* the byte limit was reached */
 };
 
 static bool take_row(struct rows *rows, struct slice line, struct arena *arena, struct error *err)
@@ -219,8 +224,8 @@ static void chunk_sql(struct buf *sql, const struct link *l, const struct chunk_
 	buf_putc(sql, '\0');
 }
 
-static bool next_position(const struct chunk_plan *p, const struct reading *r, const struct rows *rows, uint32_t pages, struct arena *arena,
-                          struct source_chunk *out, struct error *err)
+static bool next_position(const struct chunk_plan *p, const struct reading *r, const struct rows *rows, uint32_t pages,
+                          struct arena *arena, struct source_chunk *out, struct error *err)
 {
 	const struct source_table *t = &p->table.table;
 	struct chunk_position at = {.by_page = t->order_key_count == 0};
@@ -306,8 +311,8 @@ static enum outcome read_once(struct source_connection *c, const struct chunk_re
 }
 
 /* Makes the connection's plan that of the request's table as it is now. False with *outcome set: no reading. */
-static bool plan_for(struct source_connection *c, const struct source_table *t, bool anew, enum chunk_outcome *outcome, bool *failed,
-                     struct error *err)
+static bool plan_for(struct source_connection *c, const struct source_table *t, bool anew, enum chunk_outcome *outcome,
+                     bool *failed, struct error *err)
 {
 	*failed = false;
 	if (!c->plan || anew || c->plan->table.table.relation.oid != t->relation.oid) {
@@ -327,8 +332,8 @@ static bool refuse_while_scanning(const struct source_connection *c, struct erro
 	return !c->scanning || error_set(err, "", "a scan is under way on this connection");
 }
 
-bool source_read_chunk(struct source_connection *c, const struct chunk_request *request, struct arena *arena, struct source_chunk *out,
-                       struct error *err)
+bool source_read_chunk(struct source_connection *c, const struct chunk_request *request, struct arena *arena,
+                       struct source_chunk *out, struct error *err)
 {
 	*out = (struct source_chunk){0};
 	if (!refuse_while_scanning(c, err))
@@ -360,8 +365,8 @@ bool source_read_chunk(struct source_connection *c, const struct chunk_request *
 
 /* ---- the whole table -------------------------------------------------------------------------------------------------------- */
 
-bool source_scan_begin(struct source_connection *c, const struct source_table *table, struct arena *arena, struct source_chunk *out,
-                       struct error *err)
+bool source_scan_begin(struct source_connection *c, const struct source_table *table, struct arena *arena,
+                       struct source_chunk *out, struct error *err)
 {
 	*out = (struct source_chunk){0};
 	bool failed;
@@ -372,7 +377,8 @@ bool source_scan_begin(struct source_connection *c, const struct source_table *t
 	struct chunk_plan *p = c->plan;
 	struct buf sql = {0};
 	head_sql(&sql, &c->link, &p->table.table, SCAN_LOCK_TIMEOUT_MS);
-	buf_printf(&sql, "; COPY (SELECT %.*s FROM %.*s%s", SLICE_ARG(p->select_list), SLICE_ARG(p->from), p->table.row_filter.n ? " WHERE " : "");
+	buf_printf(&sql, "; COPY (SELECT %.*s FROM %.*s%s", SLICE_ARG(p->select_list), SLICE_ARG(p->from),
+	           p->table.row_filter.n ? " WHERE " : "");
 	buf_slice_append(&sql, p->table.row_filter);
 	buf_lit(&sql, ") TO STDOUT; COMMIT");
 	buf_putc(&sql, '\0');
@@ -395,8 +401,8 @@ bool source_scan_begin(struct source_connection *c, const struct source_table *t
 	return outcome != READ_FAILED && !c->link.broken;
 }
 
-bool source_scan_next(struct source_connection *c, size_t max_rows, size_t max_bytes, struct arena *arena, struct source_chunk *out,
-                      struct error *err)
+bool source_scan_next(struct source_connection *c, size_t max_rows, size_t max_bytes, struct arena *arena,
+                      struct source_chunk *out, struct error *err)
 {
 	*out = (struct source_chunk){.outcome = CHUNK_ROWS};
 	if (!c->scanning)

@@ -99,17 +99,17 @@ void chunk_plan_free(struct chunk_plan *p)
 
 static bool same_column(const struct source_column *a, const struct source_column *b)
 {
-	return slice_eq(a->name, b->name) && a->type_oid == b->type_oid && a->type_modifier == b->type_modifier && a->attnum == b->attnum &&
-	       a->in_key == b->in_key;
+	return slice_eq(a->name, b->name) && a->type_oid == b->type_oid && a->type_modifier == b->type_modifier &&
+	       a->attnum == b->attnum && a->in_key == b->in_key;
 }
 
 bool chunk_plan_fits(const struct chunk_plan *p, const struct source_table *t)
 {
 	const struct source_table *mine = &p->table.table;
 	if (mine->relation.oid != t->relation.oid || mine->relfilenode != t->relfilenode ||
-	    mine->relation.replica_identity != t->relation.replica_identity || !slice_eq(mine->relation.schema, t->relation.schema) ||
-	    !slice_eq(mine->relation.name, t->relation.name) || mine->relation.column_count != t->relation.column_count ||
-	    mine->order_key_count != t->order_key_count)
+	    mine->relation.replica_identity != t->relation.replica_identity ||
+	    !slice_eq(mine->relation.schema, t->relation.schema) || !slice_eq(mine->relation.name, t->relation.name) ||
+	    mine->relation.column_count != t->relation.column_count || mine->order_key_count != t->order_key_count)
 		return false;
 	for (size_t i = 0; i < t->order_key_count; i++)
 		if (!slice_eq(mine->order_key[i], t->order_key[i]))
@@ -249,12 +249,12 @@ void chunk_range_sql(struct buf *sql, const struct chunk_plan *p, const struct c
 {
 	bool by_page = p->table.table.order_key_count == 0;
 	bool columns = p->select_list.n > 0;
-	buf_printf(sql, "SELECT %s%.*s FROM %.*s WHERE true", by_page ? columns ? "ctid," : "ctid" : "", SLICE_ARG(p->select_list),
-	           SLICE_ARG(p->from));
+	buf_printf(sql, "SELECT %s%.*s FROM %.*s WHERE true", by_page ? columns ? "ctid," : "ctid" : "",
+	           SLICE_ARG(p->select_list), SLICE_ARG(p->from));
 	filter_sql(sql, p, " AND");
 	if (after && by_page) {
-		buf_printf(sql, " AND ctid > '(%u,%u)'::pg_catalog.tid AND ctid <= '(%u,65535)'::pg_catalog.tid", after->page, after->item,
-		           after->last_page);
+		buf_printf(sql, " AND ctid > '(%u,%u)'::pg_catalog.tid AND ctid <= '(%u,65535)'::pg_catalog.tid", after->page,
+		           after->item, after->last_page);
 	} else if (after) {
 		buf_lit(sql, " AND ");
 		behind_sql(sql, p, after->keys);

@@ -13,14 +13,14 @@ struct chunk_plan {
 	struct arena arena;
 	struct catalog_table table;
 	struct type_catalog *types;
-	struct slice from;        /* ONLY "s"."t" */
+	struct slice from; /* ONLY "s"."t" */
 	struct slice select_list;
-	struct slice order_by;    /* "k1","k2" */
+	struct slice order_by;       /* "k1","k2" */
 	const size_t *order_columns; /* order key -> column */
 	const size_t *key_columns;   /* the replica identity's, in column order */
 	size_t key_width;
-	uint64_t order_hash;      /* of the order key's names, to recognise positions of another */
-	double bytes_per_row;     /* estimate, corrected by what chunks show; 0 unknown */
+	uint64_t order_hash;  /* of the order key's names, to recognise positions of another */
+	double bytes_per_row; /* estimate, corrected by what chunks show; 0 unknown */
 };
 
 /* *plan NULL and true: the table is gone or not published. */

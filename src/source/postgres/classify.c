@@ -21,8 +21,10 @@ enum source_failure source_classify(const struct error *err)
 		return SOURCE_RETRY;
 	if ((err->code && strcmp(err->code, "PSYNC_S1146") == 0) || has(text, "incorrect prev-link", NULL) ||
 	    has(text, "replication slot", "does not exist") || has(text, "publication", "does not exist") ||
-	    has(text, "can no longer access replication slot", NULL) || has(text, "can no longer get changes from replication slot", NULL) ||
-	    has(text, "cannot read from logical replication slot", NULL) || has(text, "requested WAL segment", "has already been removed"))
+	    has(text, "can no longer access replication slot", NULL) ||
+	    has(text, "can no longer get changes from replication slot", NULL) ||
+	    has(text, "cannot read from logical replication slot", NULL) ||
+	    has(text, "requested WAL segment", "has already been removed"))
 		return SOURCE_SLOT_LOST;
 	return SOURCE_RETRY;
 }

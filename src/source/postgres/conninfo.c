@@ -26,8 +26,11 @@ static const char session_options[] =
 static const char reading_options[] = " -c synchronize_seqscans=off -c max_parallel_workers_per_gather=0 -c jit=off";
 
 static const char *const public_ca_bundles[] = {
-        "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
-        "/etc/ssl/cert.pem", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
 };
 
 static void add(struct conninfo *info, const char *keyword, const char *value)
@@ -84,7 +87,8 @@ static bool add_host(struct conninfo *info, const struct source_config *config, 
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
 	int rc = getaddrinfo(config->hostname, NULL, &hints, &found);
 	if (rc != 0)
-		return error_set(err, "", "could not translate host name \"%s\" to address: %s", config->hostname, gai_strerror(rc));
+		return error_set(err, "", "could not translate host name \"%s\" to address: %s", config->hostname,
+		                 gai_strerror(rc));
 	struct buf hosts = {0}, addresses = {0};
 	int count = 0, refused = 0;
 	for (struct addrinfo *a = found; a && count < MAX_ADDRESSES; a = a->ai_next) {

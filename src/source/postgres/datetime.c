@@ -70,7 +70,8 @@ static char *put(char *p, struct slice s)
 /* The fraction with the digits asked for: padded, or cut and not rounded. */
 static char *put_fraction(char *p, struct slice fraction, const struct mapping_options *options)
 {
-	int digits = options->timestamp_digits < 0 || options->timestamp_digits > MAX_DIGITS ? MAX_DIGITS : options->timestamp_digits;
+	int digits =
+	        options->timestamp_digits < 0 || options->timestamp_digits > MAX_DIGITS ? MAX_DIGITS : options->timestamp_digits;
 	if (digits == 0)
 		return p;
 	*p++ = '.';

@@ -36,7 +36,9 @@ bool link_error(struct link *l, const PGresult *r, const char *code, struct erro
 	const char *primary = r ? PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) : NULL;
 	const char *state = r ? PQresultErrorField(r, PG_DIAG_SQLSTATE) : NULL;
 	snprintf(l->sqlstate, sizeof(l->sqlstate), "%s", state ? state : "");
-	const char *source_text = primary ? primary : r && *PQresultErrorMessage(r) ? PQresultErrorMessage(r) : PQerrorMessage(l->pg);
+	const char *source_text = primary                         ? primary
+	                          : r && *PQresultErrorMessage(r) ? PQresultErrorMessage(r)
+	                                                          : PQerrorMessage(l->pg);
 	flatten(text, sizeof(text), source_text && *source_text ? source_text : "connection lost");
 	if (PQstatus(l->pg) != CONNECTION_OK)
 		l->broken = true;
@@ -145,7 +147,8 @@ static bool late_settings(struct link *l, struct error *err)
 {
 	if (l->version < 140000)
 		return true;
-	PGresult *r = link_query(l, "SET idle_session_timeout = 0; SET client_connection_check_interval = '5s'", SHORT_TIMEOUT_MS, err);
+	PGresult *r =
+	        link_query(l, "SET idle_session_timeout = 0; SET client_connection_check_interval = '5s'", SHORT_TIMEOUT_MS, err);
 	if (!r && !l->broken) { /* a platform without support for the check refuses the second one */
 		r = link_query(l, "SET idle_session_timeout = 0", SHORT_TIMEOUT_MS, err);
 	}
@@ -403,7 +406,8 @@ static bool take_char(struct slice *s, char c)
 bool snapshot_parse(struct slice text, struct arena *arena, struct xid_snapshot *out)
 {
 	*out = (struct xid_snapshot){0};
-	if (!take_number(&text, &out->xmin) || !take_char(&text, ':') || !take_number(&text, &out->xmax) || !take_char(&text, ':'))
+	if (!take_number(&text, &out->xmin) || !take_char(&text, ':') || !take_number(&text, &out->xmax) ||
+	    !take_char(&text, ':'))
 		return false;
 	if (!text.n)
 		return true;

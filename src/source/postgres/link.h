@@ -27,27 +27,27 @@ struct type_catalog;
 struct source {
 	const struct source_config *config;
 	const struct log *log;
-	int stop_fd;                   /* eventfd; readable after source_interrupt */
-	int ca_fd, cert_fd, key_fd;    /* PEM texts in anonymous memory files, -1 if not given */
-	pthread_mutex_t lock;          /* guards what follows */
-	struct type_catalog *builtin;  /* types with fixed oids, loaded once; NULL before */
-	uint64_t discovery_logged;     /* hash of what the last discovery said in the log */
+	int stop_fd;                  /* eventfd; readable after source_interrupt */
+	int ca_fd, cert_fd, key_fd;   /* PEM texts in anonymous memory files, -1 if not given */
+	pthread_mutex_t lock;         /* guards what follows */
+	struct type_catalog *builtin; /* types with fixed oids, loaded once; NULL before */
+	uint64_t discovery_logged;    /* hash of what the last discovery said in the log */
 };
 
 struct link {
 	struct source *source;
 	PGconn *pg;
-	int abort_fd;          /* a second descriptor of the socket, for shutdown() */
+	int abort_fd; /* a second descriptor of the socket, for shutdown() */
 	atomic_bool aborted;
-	bool broken;           /* state of the connection is not known: every call fails */
-	int version;           /* 150020 */
-	char sqlstate[6];      /* of the last error the server answered with, "" otherwise */
+	bool broken;      /* state of the connection is not known: every call fails */
+	int version;      /* 150020 */
+	char sqlstate[6]; /* of the last error the server answered with, "" otherwise */
 };
 
 struct source_connection {
 	struct link link;
-	bool scanning;                /* a scan has the connection */
-	struct chunk_plan *plan;      /* of the table read last (chunk.c) */
+	bool scanning;           /* a scan has the connection */
+	struct chunk_plan *plan; /* of the table read last (chunk.c) */
 };
 
 enum link_kind { LINK_ORDINARY, LINK_REPLICATION };

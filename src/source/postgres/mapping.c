@@ -61,8 +61,8 @@ static struct value lsn(struct slice text, struct arena *arena)
 	return value_text(slice_make(p, LSN_TEXT_SIZE - 1));
 }
 
-bool map_scalar(enum type_kind kind, struct slice text, const struct mapping_options *options, struct arena *arena, struct value *out,
-                struct error *err)
+bool map_scalar(enum type_kind kind, struct slice text, const struct mapping_options *options, struct arena *arena,
+                struct value *out, struct error *err)
 {
 	switch (kind) {
 	case TYPE_INTEGER:
@@ -115,8 +115,8 @@ bool type_is_structured(const struct pg_type *type, const struct mapping_options
 	}
 }
 
-static bool map_structured(const struct pg_type *type, struct slice text, const struct mapping_options *options, struct arena *arena,
-                           struct value *out, struct error *err)
+static bool map_structured(const struct pg_type *type, struct slice text, const struct mapping_options *options,
+                           struct arena *arena, struct value *out, struct error *err)
 {
 	/* An empty range is this word by itself, a JSON string inside others. */
 	if (type->kind == TYPE_RANGE && slice_eq(text, SLICE("empty"))) {
@@ -143,7 +143,7 @@ bool map_value(const struct pg_type *type, struct slice text, const struct mappi
 /* ---- the mapper ----------------------------------------------------------------------------------------------------------- */
 
 struct mapped_column {
-	enum type_kind kind;         /* of the base type */
+	enum type_kind kind;              /* of the base type */
 	const struct pg_type *structured; /* NULL for scalars */
 	struct slice name;
 };
@@ -173,8 +173,8 @@ struct value_mapper *value_mapper_from_types(struct type_catalog *types, const s
 	return m;
 }
 
-struct value_mapper *value_mapper_new(struct source_connection *c, const struct source_relation *r, const struct mapping_options *options,
-                                      struct error *err)
+struct value_mapper *value_mapper_new(struct source_connection *c, const struct source_relation *r,
+                                      const struct mapping_options *options, struct error *err)
 {
 	uint32_t *oids = xmalloc(sizeof(*oids) * r->column_count);
 	for (size_t i = 0; i < r->column_count; i++)
@@ -193,7 +193,8 @@ void value_mapper_free(struct value_mapper *m)
 	free(m);
 }
 
-bool value_mapper_row(const struct value_mapper *m, const struct raw_value *raw, struct arena *arena, struct value *out, struct error *err)
+bool value_mapper_row(const struct value_mapper *m, const struct raw_value *raw, struct arena *arena, struct value *out,
+                      struct error *err)
 {
 	for (size_t i = 0; i < m->count; i++) {
 		const struct mapped_column *c = &m->columns[i];

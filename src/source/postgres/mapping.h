@@ -15,8 +15,8 @@ bool map_value(const struct pg_type *type, struct slice text, const struct mappi
                struct value *out, struct error *err);
 
 /* A value that is no array, range or composite. */
-bool map_scalar(enum type_kind kind, struct slice text, const struct mapping_options *options, struct arena *arena, struct value *out,
-                struct error *err);
+bool map_scalar(enum type_kind kind, struct slice text, const struct mapping_options *options, struct arena *arena,
+                struct value *out, struct error *err);
 
 /* True if values of the type become JSON under the options. */
 bool type_is_structured(const struct pg_type *type, const struct mapping_options *options);
@@ -24,8 +24,8 @@ bool type_is_structured(const struct pg_type *type, const struct mapping_options
 enum structure { STRUCTURE_OK, STRUCTURE_UNREADABLE, STRUCTURE_TOO_DEEP };
 
 /* Appends the JSON of an array, range, multirange or composite; on failure *out may hold a part. Pieces are put into the arena. */
-enum structure map_structure(struct buf *out, const struct pg_type *type, struct slice text, const struct mapping_options *options,
-                             struct arena *arena);
+enum structure map_structure(struct buf *out, const struct pg_type *type, struct slice text,
+                             const struct mapping_options *options, struct arena *arena);
 
 /* The mapper over types that are already there; takes the catalogue over. */
 struct value_mapper *value_mapper_from_types(struct type_catalog *types, const struct source_relation *r,

@@ -11,9 +11,9 @@
 #include "source/source.h"
 
 struct pgoutput_event {
-	struct stream_event event; /* rows as sent: of a key-only old tuple the other columns are RAW_NULL */
+	struct stream_event event;   /* rows as sent: of a key-only old tuple the other columns are RAW_NULL */
 	size_t new_count, old_count; /* columns of event.new_row, event.old_row */
-	bool ignored;              /* a message without meaning for us (type, origin) */
+	bool ignored;                /* a message without meaning for us (type, origin) */
 };
 
 /* Slices point into bytes; arrays are in the arena. False: malformed. */

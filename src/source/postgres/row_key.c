@@ -141,7 +141,8 @@ static void uuid_v5(struct slice bytes, uint8_t uuid[16])
 	uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
 }
 
-void source_row_key(const struct source_relation *r, const struct raw_value *raw, struct arena *arena, struct slice *out, uint8_t uuid[16])
+void source_row_key(const struct source_relation *r, const struct raw_value *raw, struct arena *arena, struct slice *out,
+                    uint8_t uuid[16])
 {
 	size_t room = 0;
 	for (size_t i = 0; i < r->column_count; i++)
@@ -166,10 +167,10 @@ void source_row_key(const struct source_relation *r, const struct raw_value *raw
 static size_t column_bound(uint32_t type, size_t n)
 {
 	switch (type) {
-	case 16:   /* bool */
-	case 18:   /* "char" */
+	case 16: /* bool */
+	case 18: /* "char" */
 		return 1;
-	case 21:   /* int2 */
+	case 21: /* int2 */
 		return 2 + 1;
 	case 23:   /* int4 */
 	case 26:   /* oid */

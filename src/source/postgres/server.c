@@ -13,39 +13,42 @@ static bool check_settings(struct link *l, struct error *err)
 {
 	if (l->version < OLDEST_VERSION)
 		return error_set(err, "", "PostgreSQL 11 or newer is needed, this server is version %d", l->version / 10000);
-	PGresult *r = link_query(l,
-	                         "SELECT pg_catalog.current_setting('wal_level'), pg_catalog.current_setting('max_replication_slots'),"
-	                         " pg_catalog.current_setting('max_wal_senders'), pg_catalog.pg_is_in_recovery()",
-	                         SHORT_TIMEOUT_MS, err);
+	PGresult *r =
+	        link_query(l,
+	                   "SELECT pg_catalog.current_setting('wal_level'), pg_catalog.current_setting('max_replication_slots'),"
+	                   " pg_catalog.current_setting('max_wal_senders'), pg_catalog.pg_is_in_recovery()",
+	                   SHORT_TIMEOUT_MS, err);
 	if (!r)
 		return false;
 	bool ok = true;
 	if (pg_field_bool(r, 0, 3))
 		ok = error_set(err, "", "the server is a standby; replication needs the primary");
 	else if (strcmp(PQgetvalue(r, 0, 0), "logical") != 0)
-		ok = error_set(err, "",
-		               "wal_level must be set to 'logical', your database has it set to '%s'. Please edit your config file and "
-		               "restart PostgreSQL.",
-		               PQgetvalue(r, 0, 0));
+		ok = error_set(
+		        err, "",
+		        "wal_level must be set to 'logical', your database has it set to '%s'. Please edit your config file and "
+		        "restart PostgreSQL.",
+		        PQgetvalue(r, 0, 0));
 	for (int i = 1; ok && i <= 2; i++)
 		if (pg_field_u64(r, 0, i) < 1)
-			ok = error_set(err, "",
-			               "Your %s setting is too low, it must be greater than 1. Please edit your config file and restart "
-			               "PostgreSQL.",
-			               i == 1 ? "max_replication_slots" : "max_wal_senders");
+			ok = error_set(
+			        err, "",
+			        "Your %s setting is too low, it must be greater than 1. Please edit your config file and restart "
+			        "PostgreSQL.",
+			        i == 1 ? "max_replication_slots" : "max_wal_senders");
 	PQclear(r);
 	return ok;
 }
 
 static bool check_publication(struct link *l, struct error *err)
 {
-	PGresult *r = link_query(l,
-	                         l->version >= 130000
-	                                 ? "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot FROM "
-	                                   "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'"
-	                                 : "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, false FROM "
-	                                   "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'",
-	                         SHORT_TIMEOUT_MS, err);
+	PGresult *r =
+	        link_query(l,
+	                   l->version >= 130000 ? "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot FROM "
+	                                          "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'"
+	                                        : "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, false FROM "
+	                                          "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'",
+	                   SHORT_TIMEOUT_MS, err);
 	if (!r)
 		return false;
 	bool ok = true;
@@ -55,7 +58,8 @@ static bool check_publication(struct link *l, struct error *err)
 		               " FOR ALL TABLES`, or read the documentation for details.");
 	else if (!pg_field_bool(r, 0, 0))
 		ok = error_set(err, "PSYNC_S1142",
-		               "Publication '" PUBLICATION "' does not publish all changes. Create a publication using `WITH (publish = "
+		               "Publication '" PUBLICATION
+		               "' does not publish all changes. Create a publication using `WITH (publish = "
 		               "\"insert, update, delete, truncate\")` (the default).");
 	else if (pg_field_bool(r, 0, 1))
 		ok = error_set(err, "PSYNC_S1143", "'" PUBLICATION "' uses publish_via_partition_root, which is not supported.");
@@ -84,7 +88,8 @@ static bool identify_by_replication(struct source *s, struct source_identity *ou
 
 bool source_identify(struct source_connection *c, struct source_identity *out, struct error *err)
 {
-	PGresult *r = link_query(&c->link, "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.current_database()", SHORT_TIMEOUT_MS, err);
+	PGresult *r = link_query(&c->link, "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.current_database()",
+	                         SHORT_TIMEOUT_MS, err);
 	if (!r)
 		return false;
 	char database[DATABASE_PART + 1];
@@ -102,7 +107,8 @@ bool source_identify(struct source_connection *c, struct source_identity *out, s
 	return true;
 }
 
-bool source_head(struct source_connection *c, uint64_t *lsn, struct xid_snapshot *snapshot, struct arena *arena, struct error *err)
+bool source_head(struct source_connection *c, uint64_t *lsn, struct xid_snapshot *snapshot, struct arena *arena,
+                 struct error *err)
 {
 	PGresult *r = link_query(&c->link,
 	                         c->link.version >= 130000
@@ -118,8 +124,9 @@ bool source_head(struct source_connection *c, uint64_t *lsn, struct xid_snapshot
 
 bool source_marker(struct source_connection *c, struct error *err)
 {
-	PGresult *r = link_query(&c->link, "SELECT pg_catalog.pg_logical_emit_message(true, '" MARKER_PREFIX "', '" MARKER_CONTENT "')",
-	                         SHORT_TIMEOUT_MS, err);
+	PGresult *r =
+	        link_query(&c->link, "SELECT pg_catalog.pg_logical_emit_message(true, '" MARKER_PREFIX "', '" MARKER_CONTENT "')",
+	                   SHORT_TIMEOUT_MS, err);
 	PQclear(r);
 	return r != NULL;
 }

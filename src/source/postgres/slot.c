@@ -16,7 +16,8 @@ static int column(const PGresult *r, const char *name)
 	return PQfnumber(r, name);
 }
 
-bool source_slot_status(struct source_connection *c, const char *slot, enum slot_status *out, uint64_t *confirmed_lsn, struct error *err)
+bool source_slot_status(struct source_connection *c, const char *slot, enum slot_status *out, uint64_t *confirmed_lsn,
+                        struct error *err)
 {
 	struct buf sql = {0};
 	buf_lit(&sql, "SELECT *, pg_catalog.current_database() AS here FROM pg_catalog.pg_replication_slots WHERE slot_name = ");
@@ -32,7 +33,8 @@ bool source_slot_status(struct source_connection *c, const char *slot, enum slot
 	if (PQntuples(r) > 0) {
 		/* From 13 wal_status, from 17 invalidation_reason: taken when there. */
 		int status = column(r, "wal_status"), reason = column(r, "invalidation_reason");
-		bool lost = (status >= 0 && strcmp(PQgetvalue(r, 0, status), "lost") == 0) || (reason >= 0 && !PQgetisnull(r, 0, reason));
+		bool lost = (status >= 0 && strcmp(PQgetvalue(r, 0, status), "lost") == 0) ||
+		            (reason >= 0 && !PQgetisnull(r, 0, reason));
 		*out = lost ? SLOT_LOST : SLOT_VALID;
 		int lsn = column(r, "confirmed_flush_lsn");
 		if (lsn >= 0 && !PQgetisnull(r, 0, lsn))
@@ -50,7 +52,8 @@ bool source_slot_status(struct source_connection *c, const char *slot, enum slot
 bool source_slot_drop(struct source_connection *c, const char *slot, struct error *err)
 {
 	struct buf sql = {0};
-	buf_lit(&sql, "SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots WHERE slot_name = ");
+	buf_lit(&sql,
+	        "SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots WHERE slot_name = ");
 	sql_literal(&sql, slice_cstr(slot));
 	buf_putc(&sql, '\0');
 	int64_t until = clock_mono_ms() + DROP_PATIENCE_MS;
@@ -106,7 +109,8 @@ static PGresult *create(struct link *l, const char *slot, struct error *err)
 		}
 		if (ready == 0 && !said) {
 			said = true;
-			log_info(l->source->log, "Creating replication slot %s waits for running transactions on the source to end", slot);
+			log_info(l->source->log,
+			         "Creating replication slot %s waits for running transactions on the source to end", slot);
 		}
 		if (ready > 0 && !link_receive(l)) {
 			link_error(l, NULL, "", err);
@@ -132,8 +136,8 @@ static void drop_quietly(struct link *l, const char *slot)
 	buf_free(&sql);
 }
 
-bool source_slot_create(struct source *s, const char *slot, uint64_t *start_lsn, struct xid_snapshot *snapshot, struct arena *arena,
-                        struct error *err)
+bool source_slot_create(struct source *s, const char *slot, uint64_t *start_lsn, struct xid_snapshot *snapshot,
+                        struct arena *arena, struct error *err)
 {
 	struct link l;
 	if (!link_open(&l, s, LINK_REPLICATION, err))

@@ -29,10 +29,10 @@ struct source_stream {
 	struct known_relation *relations; /* by oid */
 	char *message, *ahead;            /* libpq's buffers: of the last event, and of the next one */
 	int ahead_length;
-	struct arena arena;               /* of the last event */
+	struct arena arena; /* of the last event */
 	uint64_t confirmed;
-	int64_t heard_ms, probed_ms;      /* monotonic */
-	bool failed;                      /* looking ahead met the end: the next call reports it */
+	int64_t heard_ms, probed_ms; /* monotonic */
+	bool failed;                 /* looking ahead met the end: the next call reports it */
 	struct error failure;
 };
 

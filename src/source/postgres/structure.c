@@ -298,8 +298,8 @@ static enum structure structure_json(struct context *c, const struct pg_type *ty
 	return result == STRUCTURE_OK && s.n ? STRUCTURE_UNREADABLE : result;
 }
 
-enum structure map_structure(struct buf *out, const struct pg_type *type, struct slice text, const struct mapping_options *options,
-                             struct arena *arena)
+enum structure map_structure(struct buf *out, const struct pg_type *type, struct slice text,
+                             const struct mapping_options *options, struct arena *arena)
 {
 	struct context c = {out, options, arena};
 	return structure_json(&c, type, text, 0);

@@ -176,8 +176,8 @@ static void add_rows(struct type_catalog *t, const PGresult *r)
 		size_t count = 0;
 		for (int k = i; k < end; k++)
 			if (!PQgetisnull(r, k, 6))
-				attributes[count++] = (struct type_attribute){
-				        .name = pg_field(r, k, 6), .type_oid = (uint32_t)pg_field_u64(r, k, 7)};
+				attributes[count++] = (struct type_attribute){.name = pg_field(r, k, 6),
+				                                              .type_oid = (uint32_t)pg_field_u64(r, k, 7)};
 		char typtype = PQgetvalue(r, i, 3)[0];
 		bool is_array = !PQgetisnull(r, i, 5);
 		struct pg_type type = {.oid = oid,

@@ -348,8 +348,8 @@ static const struct backend_ops *make_ops(void)
 	return ops;
 }
 
-struct backend *lmdb_backend_open(const struct storage_options *options, bool read_only, struct names *types, struct names *tables,
-                                  struct error *err)
+struct backend *lmdb_backend_open(const struct storage_options *options, bool read_only, struct names *types,
+                                  struct names *tables, struct error *err)
 {
 	struct lmdb_backend *b = xcalloc(1, sizeof(*b));
 	char *path = xstrdup(options->path);

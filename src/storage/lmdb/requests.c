@@ -28,10 +28,8 @@ bool lmdb_requests_open(struct lmdb_backend *b, bool read_only, struct error *er
 	int rc = mdb_txn_begin(b->requests, NULL, read_only ? MDB_RDONLY : 0, &txn);
 	if (rc)
 		return lmdb_fail(err, rc, "opening the requests");
-	if ((rc = mdb_dbi_open(txn, "users", create, &b->users)) ||
-	    (rc = mdb_dbi_open(txn, "heads", create, &b->heads)) ||
-	    (rc = mdb_dbi_open(txn, "unknown", create, &b->unknown)) ||
-	    (rc = mdb_dbi_open(txn, "floors", create, &b->floors))) {
+	if ((rc = mdb_dbi_open(txn, "users", create, &b->users)) || (rc = mdb_dbi_open(txn, "heads", create, &b->heads)) ||
+	    (rc = mdb_dbi_open(txn, "unknown", create, &b->unknown)) || (rc = mdb_dbi_open(txn, "floors", create, &b->floors))) {
 		mdb_txn_abort(txn);
 		return lmdb_fail(err, rc, "opening the requests");
 	}

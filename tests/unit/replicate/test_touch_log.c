@@ -279,13 +279,13 @@ static void random_schedules_end_in_the_state_of_the_source(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(xids_are_extended_to_the_nearest),
-		cmocka_unit_test(nothing_is_confirmed_past_an_unsettled_transaction),
-		cmocka_unit_test(a_first_snapshot_must_see_what_was_unsettled),
-		cmocka_unit_test(a_snapshot_covers_another_when_it_sees_all_that_the_other_sees),
-		cmocka_unit_test(kinds_of_touches_are_told_apart),
-		cmocka_unit_test(a_huge_transaction_touches_all_keys),
-		cmocka_unit_test(random_schedules_end_in_the_state_of_the_source),
+	        cmocka_unit_test(xids_are_extended_to_the_nearest),
+	        cmocka_unit_test(nothing_is_confirmed_past_an_unsettled_transaction),
+	        cmocka_unit_test(a_first_snapshot_must_see_what_was_unsettled),
+	        cmocka_unit_test(a_snapshot_covers_another_when_it_sees_all_that_the_other_sees),
+	        cmocka_unit_test(kinds_of_touches_are_told_apart),
+	        cmocka_unit_test(a_huge_transaction_touches_all_keys),
+	        cmocka_unit_test(random_schedules_end_in_the_state_of_the_source),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,10 +130,12 @@ static inline void fixture_stop(struct fixture *f)
 	/* A slot stays active for a moment after its reader is gone. */
 	for (int tries = 0; tries < 100; tries++) {
 		snprintf(sql, sizeof(sql),
-		         "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = '%s' AND active", f->database);
+		         "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = '%s' AND active",
+		         f->database);
 		fixture_sql_on(f->admin, sql);
 		snprintf(sql, sizeof(sql),
-		         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '%s' AND NOT active",
+		         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '%s' AND NOT "
+		         "active",
 		         f->database);
 		fixture_sql_on(f->admin, sql);
 		snprintf(sql, sizeof(sql), "SELECT 1 FROM pg_replication_slots WHERE database = '%s'", f->database);

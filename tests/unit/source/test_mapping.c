@@ -71,16 +71,18 @@ static void timestamps_follow_the_options(void **state)
 	static const struct {
 		const char *text, *off, *on, *seconds, *millis;
 	} tz[] = {
-	        {"2023-03-06 15:47:00.129999+00", "2023-03-06 15:47:00.129999Z", "2023-03-06T15:47:00.129999Z", "2023-03-06T15:47:00Z",
-	         "2023-03-06T15:47:00.129Z"},
+	        {"2023-03-06 15:47:00.129999+00", "2023-03-06 15:47:00.129999Z", "2023-03-06T15:47:00.129999Z",
+	         "2023-03-06T15:47:00Z", "2023-03-06T15:47:00.129Z"},
 	        {"2023-03-06 15:47:00+00", "2023-03-06 15:47:00Z", "2023-03-06T15:47:00.000000Z", "2023-03-06T15:47:00Z",
 	         "2023-03-06T15:47:00.000Z"},
 	        {"2023-01-01 00:30:00.5+02", "2022-12-31 22:30:00.5Z", "2022-12-31T22:30:00.500000Z", "2022-12-31T22:30:00Z",
 	         "2022-12-31T22:30:00.500Z"},
 	        {"2024-02-28 23:30:00-00:44:30", "2024-02-29 00:14:30Z", "2024-02-29T00:14:30.000000Z", "2024-02-29T00:14:30Z",
 	         "2024-02-29T00:14:30.000Z"},
-	        {"infinity", "9999-12-31 23:59:59Z", "9999-12-31T23:59:59.000000Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59.000Z"},
-	        {"-infinity", "0000-01-01 00:00:00Z", "0000-01-01T00:00:00.000000Z", "0000-01-01T00:00:00Z", "0000-01-01T00:00:00.000Z"},
+	        {"infinity", "9999-12-31 23:59:59Z", "9999-12-31T23:59:59.000000Z", "9999-12-31T23:59:59Z",
+	         "9999-12-31T23:59:59.000Z"},
+	        {"-infinity", "0000-01-01 00:00:00Z", "0000-01-01T00:00:00.000000Z", "0000-01-01T00:00:00Z",
+	         "0000-01-01T00:00:00.000Z"},
 	        {"0044-03-15 12:00:00+00 BC", "NULL", "NULL", "NULL", "NULL"},
 	        {"10022-09-08 21:19:28+00", "NULL", "NULL", "NULL", "NULL"},
 	        {"06/03/2023 15:47:00 UTC", "NULL", "NULL", "NULL", "NULL"},
@@ -94,7 +96,8 @@ static void timestamps_follow_the_options(void **state)
 		assert_string_equal(time_text(datetime_timestamptz(s, &seconds, &arena)), tz[i].seconds);
 		assert_string_equal(time_text(datetime_timestamptz(s, &millis, &arena)), tz[i].millis);
 	}
-	assert_string_equal(time_text(datetime_timestamp(SLICE("10022-09-08 21:19:28"), &new_options, &arena)), "10022-09-08T21:19:28.000000");
+	assert_string_equal(time_text(datetime_timestamp(SLICE("10022-09-08 21:19:28"), &new_options, &arena)),
+	                    "10022-09-08T21:19:28.000000");
 	assert_string_equal(time_text(datetime_timestamp(SLICE("infinity"), &old_options, &arena)), "9999-12-31 23:59:59");
 	assert_string_equal(time_text(datetime_timestamp(SLICE("0044-03-15 12:00:00 BC"), &old_options, &arena)), "NULL");
 	assert_string_equal(time_text(datetime_time(SLICE("24:00:00"), &new_options, &arena)), "24:00:00.000000");
@@ -105,8 +108,22 @@ static void timestamps_follow_the_options(void **state)
 
 /* ---- structures ------------------------------------------------------------------------------------------------------------- */
 
-enum { INT4 = 23, TEXT = 25, JSON = 114, BYTEA = 17, INT4_ARRAY = 1007, TEXT_ARRAY = 1009, INT4RANGE = 3904, INT4MULTIRANGE = 4451, BOX = 603, BOX_ARRAY = 1020,
-       PAIR = 20000, PAIR_ARRAY = 20001, DOMAIN = 20002, DEEP = 21000 };
+enum {
+	INT4 = 23,
+	TEXT = 25,
+	JSON = 114,
+	BYTEA = 17,
+	INT4_ARRAY = 1007,
+	TEXT_ARRAY = 1009,
+	INT4RANGE = 3904,
+	INT4MULTIRANGE = 4451,
+	BOX = 603,
+	BOX_ARRAY = 1020,
+	PAIR = 20000,
+	PAIR_ARRAY = 20001,
+	DOMAIN = 20002,
+	DEEP = 21000
+};
 
 static void add(struct type_catalog *t, struct pg_type type)
 {
@@ -126,7 +143,8 @@ static struct type_catalog *catalogue(void)
 	add(t, (struct pg_type){.oid = BOX_ARRAY, .kind = TYPE_ARRAY, .of_oid = BOX, .delimiter = ';'});
 	add(t, (struct pg_type){.oid = INT4RANGE, .kind = TYPE_RANGE, .of_oid = INT4});
 	add(t, (struct pg_type){.oid = INT4MULTIRANGE, .kind = TYPE_MULTIRANGE, .of_oid = INT4RANGE});
-	static const struct type_attribute pair[] = {{SLICE_INIT("a"), INT4, NULL}, {SLICE_INIT("b"), TEXT_ARRAY, NULL}, {SLICE_INIT("c"), BYTEA, NULL}};
+	static const struct type_attribute pair[] = {
+	        {SLICE_INIT("a"), INT4, NULL}, {SLICE_INIT("b"), TEXT_ARRAY, NULL}, {SLICE_INIT("c"), BYTEA, NULL}};
 	add(t, (struct pg_type){.oid = PAIR, .kind = TYPE_COMPOSITE, .attributes = pair, .attribute_count = 3});
 	add(t, (struct pg_type){.oid = PAIR_ARRAY, .kind = TYPE_ARRAY, .of_oid = PAIR});
 	add(t, (struct pg_type){.oid = DOMAIN, .kind = TYPE_DOMAIN, .of_oid = INT4_ARRAY});
@@ -138,7 +156,8 @@ static struct type_catalog *catalogue(void)
 	return t;
 }
 
-static void assert_maps(const struct type_catalog *t, uint32_t oid, const char *text, const struct mapping_options *options, const char *expected)
+static void assert_maps(const struct type_catalog *t, uint32_t oid, const char *text, const struct mapping_options *options,
+                        const char *expected)
 {
 	struct value v;
 	struct error err = {0};
@@ -158,8 +177,8 @@ static void structures_become_json(void **state)
 	        {INT4_ARRAY, "{1,NULL,3}", "[1,null,3]", "[1,null,3]"},
 	        {INT4_ARRAY, "{}", "[]", "[]"},
 	        {INT4_ARRAY, "[0:1][2:3]={{1,2},{3,4}}", "[[1,2],[3,4]]", "[[1,2],[3,4]]"},
-	        {TEXT_ARRAY, "{\"\",\"NULL\",null,\"a\\\"b\\\\c\",\"{d,e}\"}", "[\"\",\"NULL\",\"null\",\"a\\\"b\\\\c\",\"{d,e}\"]",
-	         "[\"\",\"NULL\",\"null\",\"a\\\"b\\\\c\",\"{d,e}\"]"},
+	        {TEXT_ARRAY, "{\"\",\"NULL\",null,\"a\\\"b\\\\c\",\"{d,e}\"}",
+	         "[\"\",\"NULL\",\"null\",\"a\\\"b\\\\c\",\"{d,e}\"]", "[\"\",\"NULL\",\"null\",\"a\\\"b\\\\c\",\"{d,e}\"]"},
 	        {DOMAIN, "{1}", "[1]", "[1]"},
 	        {BOX_ARRAY, "{(2,2),(1,1);(4,4),(3,3)}", "[\"(2\",\"2)\",\"(1\",\"1);(4\",\"4)\",\"(3\",\"3)\"]",
 	         "[\"(2,2),(1,1)\",\"(4,4),(3,3)\"]"},
@@ -167,11 +186,13 @@ static void structures_become_json(void **state)
 	        {INT4RANGE, "empty", NULL, "empty"},
 	        {INT4MULTIRANGE, "{}", NULL, "[]"},
 	        {INT4MULTIRANGE, "{[1,2),(,\"5\"]}", NULL,
-	         "[{\"lower\":1,\"upper\":2,\"lower_exclusive\":0,\"upper_exclusive\":1},{\"lower\":null,\"upper\":5,\"lower_exclusive\":1,\"upper_"
+	         "[{\"lower\":1,\"upper\":2,\"lower_exclusive\":0,\"upper_exclusive\":1},{\"lower\":null,\"upper\":5,\"lower_"
+	         "exclusive\":1,\"upper_"
 	         "exclusive\":0}]"},
 	        {PAIR, "(1,\"{x,\"\"y z\"\"}\",)", NULL, "{\"a\":1,\"b\":[\"x\",\"y z\"],\"c\":null}"},
 	        {PAIR, "(,,\"\\\\x01\")", NULL, "{\"a\":null,\"b\":null}"},
-	        {PAIR_ARRAY, "{\"(1,\\\"{\\\"\\\"a b\\\"\\\"}\\\",)\",NULL}", NULL, "[{\"a\":1,\"b\":[\"a b\"],\"c\":null},null]"},
+	        {PAIR_ARRAY, "{\"(1,\\\"{\\\"\\\"a b\\\"\\\"}\\\",)\",NULL}", NULL,
+	         "[{\"a\":1,\"b\":[\"a b\"],\"c\":null},null]"},
 	        /* not what the server writes: unchanged */
 	        {INT4_ARRAY, "{1,2", "{1,2", "{1,2"},
 	        {INT4_ARRAY, "{1}x", "{1}x", "{1}x"},
@@ -240,8 +261,10 @@ static void nesting_has_a_limit(void **state)
 static void rows_are_mapped_by_column(void **state)
 {
 	(void)state;
-	struct source_column columns[] = {{.name = SLICE("a"), .type_oid = INT4}, {.name = SLICE("b"), .type_oid = BYTEA},
-	                                  {.name = SLICE("c"), .type_oid = 999999}, {.name = SLICE("d"), .type_oid = INT4_ARRAY}};
+	struct source_column columns[] = {{.name = SLICE("a"), .type_oid = INT4},
+	                                  {.name = SLICE("b"), .type_oid = BYTEA},
+	                                  {.name = SLICE("c"), .type_oid = 999999},
+	                                  {.name = SLICE("d"), .type_oid = INT4_ARRAY}};
 	struct source_relation r = {.columns = columns, .column_count = 4};
 	struct value_mapper *m = value_mapper_from_types(catalogue(), &r, &new_options);
 	struct raw_value raw[] = {{RAW_TEXT, SLICE("-5")}, {RAW_TEXT, SLICE("\\x00ff")}, {RAW_UNCHANGED, {0}}, {RAW_NULL, {0}}};
@@ -364,7 +387,8 @@ static void snapshots_are_parsed_strictly(void **state)
 	assert_true(snapshot_parse(SLICE("10:20:10,14"), &arena, &s));
 	assert_int_equal(s.count, 2);
 	assert_true(!xid_visible(&s, 10) && xid_visible(&s, 11) && !xid_visible(&s, 14));
-	static const char *const bad[] = {"", "10", "10:20", "10:20:a", "10:20:1,", "10:20:,1", ":20:", "10:20:1 ", "99999999999999999999:1:"};
+	static const char *const bad[] = {
+	        "", "10", "10:20", "10:20:a", "10:20:1,", "10:20:,1", ":20:", "10:20:1 ", "99999999999999999999:1:"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		assert_false(snapshot_parse(slice_cstr(bad[i]), &arena, &s));
 }

@@ -23,9 +23,11 @@ static struct pgoutput_event decode(const char *bytes, size_t n)
 #define DECODE(lit) decode(lit, sizeof(lit) - 1)
 
 static const char begin[] = "B\x00\x00\x00\x00\x01\x96\x3a\x88\x00\x02\xee\xb0\x1f\x0c\x44\x00\x00\x00\x02\xf1";
-static const char commit[] = "C\x00\x00\x00\x00\x00\x01\x96\x3a\x88\x00\x00\x00\x00\x01\x96\x3a\xb8\x00\x02\xee\xb0\x1f\x0c\x44\x00";
+static const char commit[] =
+        "C\x00\x00\x00\x00\x00\x01\x96\x3a\x88\x00\x00\x00\x00\x01\x96\x3a\xb8\x00\x02\xee\xb0\x1f\x0c\x44\x00";
 /* public.t (id int4 key, v numeric(5,2)) */
-static const char relation[] = "R\x00\x00\x40\x09public\x00t\x00\x64\x00\x02\x01id\x00\x00\x00\x00\x17\xff\xff\xff\xff\x00v\x00\x00\x00\x06\xa4\x00\x05\x00\x06";
+static const char relation[] = "R\x00\x00\x40\x09public\x00t\x00\x64\x00\x02\x01id\x00\x00\x00\x00\x17\xff\xff\xff\xff\x00v\x00"
+                               "\x00\x00\x06\xa4\x00\x05\x00\x06";
 static const char insert[] = "I\x00\x00\x40\x09N\x00\x03t\x00\x00\x00\x02\x31\x32nu";
 static const char update[] = "U\x00\x00\x40\x09K\x00\x02t\x00\x00\x00\x01\x31nN\x00\x02t\x00\x00\x00\x01\x32t\x00\x00\x00\x00";
 static const char update_full[] = "U\x00\x00\x40\x09O\x00\x01t\x00\x00\x00\x01\x31N\x00\x01t\x00\x00\x00\x01\x32";
@@ -40,10 +42,12 @@ static const struct {
 	const char *bytes;
 	size_t n;
 } all[] = {
-        {begin, sizeof(begin) - 1},   {commit, sizeof(commit) - 1},           {relation, sizeof(relation) - 1},
-        {insert, sizeof(insert) - 1}, {update, sizeof(update) - 1},           {update_full, sizeof(update_full) - 1},
-        {delete, sizeof(delete) - 1}, {update_plain, sizeof(update_plain) - 1}, {truncated, sizeof(truncated) - 1},
-        {message, sizeof(message) - 1}, {type, sizeof(type) - 1},             {origin, sizeof(origin) - 1},
+        {begin, sizeof(begin) - 1},         {commit, sizeof(commit) - 1},
+        {relation, sizeof(relation) - 1},   {insert, sizeof(insert) - 1},
+        {update, sizeof(update) - 1},       {update_full, sizeof(update_full) - 1},
+        {delete, sizeof(delete) - 1},       {update_plain, sizeof(update_plain) - 1},
+        {truncated, sizeof(truncated) - 1}, {message, sizeof(message) - 1},
+        {type, sizeof(type) - 1},           {origin, sizeof(origin) - 1},
 };
 
 static void transactions_are_decoded(void **state)
@@ -156,12 +160,14 @@ static void nonsense_is_refused(void **state)
 	} cases[] = {
 	        {"Z", 1},
 	        {"\0", 1},
-	        {"I\x00\x00\x40\x09K\x00\x00", 8},                     /* insert with an old tuple */
-	        {"D\x00\x00\x40\x09N\x00\x00", 8},                     /* delete with a new one */
-	        {"I\x00\x00\x40\x09N\x00\x01x", 9},                    /* unknown kind of value */
-	        {"I\x00\x00\x40\x09N\x00\x01" "b\x00\x00\x00\x00", 13}, /* binary */
-	        {"I\x00\x00\x40\x09N\x00\x01t\xff\xff\xff\xff", 13},   /* longer than the message */
-	        {"I\x00\x00\x40\x09N\xff\xff", 8},                     /* more columns than bytes */
+	        {"I\x00\x00\x40\x09K\x00\x00", 8},  /* insert with an old tuple */
+	        {"D\x00\x00\x40\x09N\x00\x00", 8},  /* delete with a new one */
+	        {"I\x00\x00\x40\x09N\x00\x01x", 9}, /* unknown kind of value */
+	        {"I\x00\x00\x40\x09N\x00\x01"
+	         "b\x00\x00\x00\x00",
+	         13},                                                /* binary */
+	        {"I\x00\x00\x40\x09N\x00\x01t\xff\xff\xff\xff", 13}, /* longer than the message */
+	        {"I\x00\x00\x40\x09N\xff\xff", 8},                   /* more columns than bytes */
 	        {"T\xff\xff\xff\xff\x00", 6},
 	        {"R\x00\x00\x40\x09p\x00t\x00\x64\xff\xff", 12},
 	};

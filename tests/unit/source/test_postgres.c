@@ -15,10 +15,10 @@
 static struct fixture f;
 static bool have_server;
 
-#define NEED_SERVER() \
-	do { \
-		if (!have_server) \
-			skip(); \
+#define NEED_SERVER()                                                                                                            \
+	do {                                                                                                                     \
+		if (!have_server)                                                                                                \
+			skip();                                                                                                  \
 	} while (0)
 
 static struct source_connection *connect_ok(void)
@@ -30,10 +30,10 @@ static struct source_connection *connect_ok(void)
 	return c;
 }
 
-#define assert_ok(call) \
-	do { \
-		if (!(call)) \
-			fail_msg("%s", err.message); \
+#define assert_ok(call)                                                                                                          \
+	do {                                                                                                                     \
+		if (!(call))                                                                                                     \
+			fail_msg("%s", err.message);                                                                             \
 	} while (0)
 
 /* ---- connections ------------------------------------------------------------------------------------------------------------ */
@@ -64,8 +64,13 @@ static void connecting_pins_the_session_settings(void **state)
 static void a_port_where_nobody_listens_is_an_error(void **state)
 {
 	(void)state;
-	struct source_config config = {.hostname = "127.0.0.1", .username = "u", .password = "secret-word", .database = "d", .port = 1,
-	                               .sslmode = SSLMODE_DISABLE, .connect_timeout_s = 2};
+	struct source_config config = {.hostname = "127.0.0.1",
+	                               .username = "u",
+	                               .password = "secret-word",
+	                               .database = "d",
+	                               .port = 1,
+	                               .sslmode = SSLMODE_DISABLE,
+	                               .connect_timeout_s = 2};
 	struct source *s = source_new(&config, NULL);
 	struct error err = {0};
 	assert_null(source_connect(s, &err));
@@ -84,8 +89,13 @@ static void a_server_that_does_not_answer_times_out(void **state)
 	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	assert_int_equal(listen(fd, 1), 0);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
-	struct source_config config = {.hostname = "127.0.0.1", .username = "u", .password = "p", .database = "d",
-	                               .port = ntohs(a.sin_port), .sslmode = SSLMODE_DISABLE, .connect_timeout_s = 0.2};
+	struct source_config config = {.hostname = "127.0.0.1",
+	                               .username = "u",
+	                               .password = "p",
+	                               .database = "d",
+	                               .port = ntohs(a.sin_port),
+	                               .sslmode = SSLMODE_DISABLE,
+	                               .connect_timeout_s = 0.2};
 	struct source *s = source_new(&config, NULL);
 	struct error err = {0};
 	assert_null(source_connect(s, &err));
@@ -100,8 +110,14 @@ static void an_address_in_a_rejected_range_is_not_connected_to(void **state)
 {
 	(void)state;
 	const char *const ranges[] = {"local"};
-	struct source_config config = {.hostname = "127.0.0.1", .username = "u", .password = "p", .database = "d", .port = 1,
-	                               .sslmode = SSLMODE_DISABLE, .connect_timeout_s = 2, .reject_ip_ranges = ranges,
+	struct source_config config = {.hostname = "127.0.0.1",
+	                               .username = "u",
+	                               .password = "p",
+	                               .database = "d",
+	                               .port = 1,
+	                               .sslmode = SSLMODE_DISABLE,
+	                               .connect_timeout_s = 2,
+	                               .reject_ip_ranges = ranges,
 	                               .reject_ip_range_count = 1};
 	struct source *s = source_new(&config, NULL);
 	struct error err = {0};
@@ -197,7 +213,9 @@ static void a_role_without_the_control_function_is_identified_over_replication(v
 	source_disconnect(c);
 	snprintf(role, sizeof(role), "syncline_control_%d", (int)getpid());
 	snprintf(sql, sizeof(sql),
-	         "CREATE ROLE %s LOGIN REPLICATION PASSWORD 'postgres'; REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC", role);
+	         "CREATE ROLE %s LOGIN REPLICATION PASSWORD 'postgres'; REVOKE EXECUTE ON FUNCTION pg_control_system() FROM "
+	         "PUBLIC",
+	         role);
 	fixture_sql(&f, sql);
 	struct source_config config = f.config;
 	config.username = role;
@@ -224,13 +242,15 @@ static void the_check_names_what_is_wrong_with_the_publication(void **state)
 	fixture_sql(&f, "DROP PUBLICATION powersync");
 	assert_false(source_check(c, &err));
 	assert_string_equal(err.code, "PSYNC_S1141");
-	assert_string_equal(err.message, "Publication 'powersync' does not exist. Run: `CREATE PUBLICATION powersync FOR ALL TABLES`, or read "
-	                                 "the documentation for details.");
+	assert_string_equal(err.message,
+	                    "Publication 'powersync' does not exist. Run: `CREATE PUBLICATION powersync FOR ALL TABLES`, or read "
+	                    "the documentation for details.");
 	assert_int_equal(source_classify(&err), SOURCE_RETRY);
 	fixture_sql(&f, "CREATE PUBLICATION powersync FOR ALL TABLES WITH (publish = 'insert')");
 	assert_false(source_check(c, &err));
 	assert_string_equal(err.code, "PSYNC_S1142");
-	fixture_sql(&f, "DROP PUBLICATION powersync; CREATE PUBLICATION powersync FOR ALL TABLES WITH (publish_via_partition_root = true)");
+	fixture_sql(&f, "DROP PUBLICATION powersync; CREATE PUBLICATION powersync FOR ALL TABLES WITH "
+	                "(publish_via_partition_root = true)");
 	assert_false(source_check(c, &err));
 	assert_string_equal(err.code, "PSYNC_S1143");
 	fixture_sql(&f, "DROP PUBLICATION powersync; CREATE PUBLICATION powersync FOR ALL TABLES");
@@ -281,8 +301,8 @@ static const char *names_of(const struct source_table *t, size_t n)
 	static char text[1024];
 	text[0] = '\0';
 	for (size_t i = 0; i < n; i++)
-		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%.*s.%.*s", i ? " " : "", SLICE_ARG(t[i].relation.schema),
-		         SLICE_ARG(t[i].relation.name));
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%.*s.%.*s", i ? " " : "",
+		         SLICE_ARG(t[i].relation.schema), SLICE_ARG(t[i].relation.name));
 	return text;
 }
 
@@ -292,8 +312,8 @@ static const char *columns_of(const struct source_table *t)
 	static char text[1024];
 	text[0] = '\0';
 	for (size_t i = 0; i < t->relation.column_count; i++)
-		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%.*s%s", i ? " " : "", SLICE_ARG(t->relation.columns[i].name),
-		         t->relation.columns[i].in_key ? ":key" : "");
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%.*s%s", i ? " " : "",
+		         SLICE_ARG(t->relation.columns[i].name), t->relation.columns[i].in_key ? ":key" : "");
 	strcat(text, " [");
 	for (size_t i = 0; i < t->order_key_count; i++)
 		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%.*s", i ? " " : "", SLICE_ARG(t->order_key[i]));
@@ -305,10 +325,14 @@ static void discovery_finds_ordinary_tables_once(void **state)
 {
 	(void)state;
 	NEED_SERVER();
-	fixture_sql(&f, "CREATE TABLE a_b (id int PRIMARY KEY); CREATE TABLE axb (id int PRIMARY KEY); CREATE VIEW a_view AS SELECT 1 AS id;"
-	                "CREATE TABLE \"do.t\" (\"the \"\"id\" int PRIMARY KEY); CREATE TABLE parted (id int, k int) PARTITION BY LIST (k);"
-	                "CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1); CREATE TABLE parted_2 PARTITION OF parted FOR VALUES IN (2);"
-	                "CREATE SCHEMA tenant_1; CREATE SCHEMA tenant_2; CREATE SCHEMA tenantx; CREATE TABLE tenant_1.t (id int PRIMARY KEY);"
+	fixture_sql(&f, "CREATE TABLE a_b (id int PRIMARY KEY); CREATE TABLE axb (id int PRIMARY KEY); CREATE VIEW a_view AS "
+	                "SELECT 1 AS id;"
+	                "CREATE TABLE \"do.t\" (\"the \"\"id\" int PRIMARY KEY); CREATE TABLE parted (id int, k int) PARTITION "
+	                "BY LIST (k);"
+	                "CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1); CREATE TABLE parted_2 PARTITION OF parted "
+	                "FOR VALUES IN (2);"
+	                "CREATE SCHEMA tenant_1; CREATE SCHEMA tenant_2; CREATE SCHEMA tenantx; CREATE TABLE tenant_1.t (id int "
+	                "PRIMARY KEY);"
 	                "CREATE TABLE tenant_2.t (id int PRIMARY KEY); CREATE TABLE tenantx.t (id int PRIMARY KEY)");
 	struct source_table *t;
 	struct source_pattern exact[] = {{.schema = SLICE("public"), .table = SLICE("a_b")},
@@ -326,10 +350,13 @@ static void discovery_finds_ordinary_tables_once(void **state)
 	struct source_pattern schemas[] = {{.schema = SLICE("tenant_%"), .schema_wildcard = true, .table = SLICE("t")}};
 	n = discover(schemas, 1, &t);
 	assert_string_equal(names_of(t, n), "tenant_1.t tenant_2.t");
-	struct source_pattern all[] = {{.schema = SLICE("%"), .schema_wildcard = true, .table = SLICE("%"), .table_wildcard = true}};
+	struct source_pattern all[] = {
+	        {.schema = SLICE("%"), .schema_wildcard = true, .table = SLICE("%"), .table_wildcard = true}};
 	n = discover(all, 1, &t);
-	assert_string_equal(names_of(t, n), "public.a_b public.axb public.do.t public.parted_1 public.parted_2 tenant_1.t tenant_2.t tenantx.t");
-	fixture_sql(&f, "DROP TABLE a_b, axb, \"do.t\", parted; DROP VIEW a_view; DROP SCHEMA tenant_1, tenant_2, tenantx CASCADE");
+	assert_string_equal(names_of(t, n),
+	                    "public.a_b public.axb public.do.t public.parted_1 public.parted_2 tenant_1.t tenant_2.t tenantx.t");
+	fixture_sql(&f,
+	            "DROP TABLE a_b, axb, \"do.t\", parted; DROP VIEW a_view; DROP SCHEMA tenant_1, tenant_2, tenantx CASCADE");
 }
 
 static void only_published_tables_are_discovered(void **state)
@@ -339,14 +366,16 @@ static void only_published_tables_are_discovered(void **state)
 	fixture_sql(&f, "CREATE TABLE yes (id int PRIMARY KEY); CREATE TABLE no (id int PRIMARY KEY); DROP PUBLICATION powersync;"
 	                "CREATE PUBLICATION powersync FOR TABLE yes");
 	struct source_table *t;
-	struct source_pattern p[] = {{.schema = SLICE("public"), .table = SLICE("yes")}, {.schema = SLICE("public"), .table = SLICE("no")}};
+	struct source_pattern p[] = {{.schema = SLICE("public"), .table = SLICE("yes")},
+	                             {.schema = SLICE("public"), .table = SLICE("no")}};
 	size_t n = discover(p, 2, &t);
 	assert_string_equal(names_of(t, n), "public.yes");
 	struct source_connection *c = connect_ok();
 	struct error err = {0};
 	struct source_table out;
 	bool found;
-	assert_ok(source_describe(c, (uint32_t)strtoul(fixture_value(&f, "SELECT 'no'::regclass::oid"), NULL, 10), &f.arena, &out, &found, &err));
+	assert_ok(source_describe(c, (uint32_t)strtoul(fixture_value(&f, "SELECT 'no'::regclass::oid"), NULL, 10), &f.arena, &out,
+	                          &found, &err));
 	assert_false(found);
 	assert_ok(source_describe(c, t[0].relation.oid, &f.arena, &out, &found, &err));
 	assert_true(found);
@@ -372,16 +401,19 @@ static void identity_and_order_key_come_from_the_catalogue(void **state)
 	        {"CREATE TABLE t (id int PRIMARY KEY, v int); ALTER TABLE t REPLICA IDENTITY NOTHING", "id v [id]", 'n'},
 	        {"CREATE TABLE t (id int PRIMARY KEY, v int NOT NULL UNIQUE); ALTER TABLE t REPLICA IDENTITY USING INDEX t_v_key",
 	         "id v:key [id]", 'i'},
-	        {"CREATE TABLE t (id int, v int NOT NULL, w int); CREATE UNIQUE INDEX i ON t (v) INCLUDE (w); ALTER TABLE t REPLICA IDENTITY "
+	        {"CREATE TABLE t (id int, v int NOT NULL, w int); CREATE UNIQUE INDEX i ON t (v) INCLUDE (w); ALTER TABLE t "
+	         "REPLICA IDENTITY "
 	         "USING INDEX i",
 	         "id v:key w [v]", 'i'},
 	        /* no order by a partial, an expression's, a nullable, or a deferrable key */
-	        {"CREATE TABLE t (id int NOT NULL, v int); CREATE UNIQUE INDEX i1 ON t (id) WHERE v > 0; CREATE UNIQUE INDEX i2 ON t (v);"
+	        {"CREATE TABLE t (id int NOT NULL, v int); CREATE UNIQUE INDEX i1 ON t (id) WHERE v > 0; CREATE UNIQUE INDEX i2 "
+	         "ON t (v);"
 	         "CREATE UNIQUE INDEX i3 ON t (abs(id))",
 	         "id v []", 'd'},
 	        {"CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, v int)", "id v []", 'd'},
 	        {"CREATE TABLE t (id int PRIMARY KEY, g int GENERATED ALWAYS AS (id * 2) STORED, v int)", "id:key v [id]", 'd'},
-	        {"CREATE TABLE t (id int PRIMARY KEY, g int GENERATED ALWAYS AS (id * 2) STORED); ALTER TABLE t REPLICA IDENTITY FULL",
+	        {"CREATE TABLE t (id int PRIMARY KEY, g int GENERATED ALWAYS AS (id * 2) STORED); ALTER TABLE t REPLICA IDENTITY "
+	         "FULL",
 	         "id:key [id]", 'f'},
 	        {"CREATE TABLE t (id text NOT NULL); CREATE UNIQUE INDEX i ON t (id text_pattern_ops)", "id []", 'd'},
 	        {"CREATE TABLE t ()", " []", 'd'},
@@ -421,7 +453,8 @@ static void row_security_is_told(void **state)
 	char role[64], sql[512];
 	snprintf(role, sizeof(role), "syncline_reader_%d", (int)getpid());
 	snprintf(sql, sizeof(sql),
-	         "CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE ROLE %s LOGIN REPLICATION PASSWORD "
+	         "CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE ROLE %s LOGIN REPLICATION "
+	         "PASSWORD "
 	         "'postgres'; GRANT SELECT ON t TO %s",
 	         role, role);
 	fixture_sql(&f, sql);

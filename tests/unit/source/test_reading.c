@@ -11,16 +11,16 @@
 static struct fixture f;
 static bool have_server;
 
-#define NEED_SERVER() \
-	do { \
-		if (!have_server) \
-			skip(); \
+#define NEED_SERVER()                                                                                                            \
+	do {                                                                                                                     \
+		if (!have_server)                                                                                                \
+			skip();                                                                                                  \
 	} while (0)
 
-#define assert_ok(call) \
-	do { \
-		if (!(call)) \
-			fail_msg("%s", err.message); \
+#define assert_ok(call)                                                                                                          \
+	do {                                                                                                                     \
+		if (!(call))                                                                                                     \
+			fail_msg("%s", err.message);                                                                             \
 	} while (0)
 
 static struct source_connection *connect_ok(void)
@@ -92,7 +92,9 @@ static void assert_reads(const char *name, const char *order, size_t max_rows)
 {
 	char sql[512];
 	size_t chunks;
-	snprintf(sql, sizeof(sql), "SELECT string_agg(CASE WHEN k1 IS NULL THEN 'NULL,NULL' ELSE concat(k1, ',', k2) END, E'\\n' ORDER BY %s) || E'\\n' FROM %s",
+	snprintf(sql, sizeof(sql),
+	         "SELECT string_agg(CASE WHEN k1 IS NULL THEN 'NULL,NULL' ELSE concat(k1, ',', k2) END, E'\\n' ORDER BY %s) || "
+	         "E'\\n' FROM %s",
 	         order, name);
 	char *expected = strdup(fixture_value(&f, sql)), *got = read_all(name, max_rows, 1 << 20, &chunks);
 	assert_string_equal(got, expected);
@@ -107,16 +109,20 @@ static void every_kind_of_key_is_read_in_order(void **state)
 	NEED_SERVER();
 	static const char *const cases[][2] = {
 	        {"k1 int, k2 int, PRIMARY KEY (k2, k1)", "SELECT i, i % 3 FROM generate_series(-10, 10) i"},
-	        {"k1 text, k2 int, PRIMARY KEY (k1)", "SELECT chr(64 + i) || E'''\\\\\\t\\n' || i, i FROM generate_series(1, 23) i"},
+	        {"k1 text, k2 int, PRIMARY KEY (k1)",
+	         "SELECT chr(64 + i) || E'''\\\\\\t\\n' || i, i FROM generate_series(1, 23) i"},
 	        {"k1 uuid, k2 int, PRIMARY KEY (k1)", "SELECT md5(i::text)::uuid, i FROM generate_series(1, 23) i"},
 	        {"k1 timestamptz, k2 numeric, PRIMARY KEY (k1, k2)",
 	         "SELECT '2026-01-01'::timestamptz + i % 3 * interval '1 us', i / 7.0 FROM generate_series(1, 23) i"},
-	        {"k1 float8, k2 bytea, PRIMARY KEY (k1, k2)",
-	         "VALUES ('NaN'::float8, '\\x00'::bytea), ('-Infinity', '\\x01'), ('Infinity', '\\x02'), (0.1, '\\x03'), (0.1, '\\x5c')"},
-	        {"k1 mood, k2 bool, PRIMARY KEY (k1, k2)", "SELECT m, b FROM unnest(enum_range(NULL::mood)) m, (VALUES (true), (false)) v(b)"},
+	        {"k1 float8, k2 bytea, PRIMARY KEY (k1, k2)", "VALUES ('NaN'::float8, '\\x00'::bytea), ('-Infinity', '\\x01'), "
+	                                                      "('Infinity', '\\x02'), (0.1, '\\x03'), (0.1, '\\x5c')"},
+	        {"k1 mood, k2 bool, PRIMARY KEY (k1, k2)",
+	         "SELECT m, b FROM unnest(enum_range(NULL::mood)) m, (VALUES (true), (false)) v(b)"},
 	        {"k1 positive, k2 char(5), PRIMARY KEY (k1, k2)", "SELECT i % 5 + 1, i::text FROM generate_series(1, 23) i"},
-	        {"k1 int[], k2 int4range, PRIMARY KEY (k1, k2)", "SELECT ARRAY[i % 3, i], int4range(0, i) FROM generate_series(1, 23) i"},
-	        {"k1 bit(3), k2 interval, PRIMARY KEY (k1, k2)", "SELECT (i % 8)::bit(3), i * interval '7 h' FROM generate_series(1, 23) i"},
+	        {"k1 int[], k2 int4range, PRIMARY KEY (k1, k2)",
+	         "SELECT ARRAY[i % 3, i], int4range(0, i) FROM generate_series(1, 23) i"},
+	        {"k1 bit(3), k2 interval, PRIMARY KEY (k1, k2)",
+	         "SELECT (i % 8)::bit(3), i * interval '7 h' FROM generate_series(1, 23) i"},
 	        {"k1 citext, k2 int, PRIMARY KEY (k1)", "SELECT chr(64 + i + 32 * (i % 2)) , i FROM generate_series(1, 23) i"},
 	        {"k1 citext, k2 int, PRIMARY KEY (k1, k2)", "SELECT chr(64 + i % 4), i FROM generate_series(1, 23) i"},
 	        {"k1 pair, k2 int, PRIMARY KEY (k1, k2)", "SELECT ROW(i % 3, 'a,\"b')::pair, i FROM generate_series(1, 23) i"},
@@ -125,7 +131,8 @@ static void every_kind_of_key_is_read_in_order(void **state)
 	                "CREATE SCHEMA elsewhere; CREATE EXTENSION citext SCHEMA elsewhere; CREATE TYPE pair AS (a int, b text)");
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		char sql[1024];
-		snprintf(sql, sizeof(sql), "SET search_path = public, elsewhere; CREATE TABLE t (%s); INSERT INTO t %s; ANALYZE t", cases[i][0],
+		snprintf(sql, sizeof(sql),
+		         "SET search_path = public, elsewhere; CREATE TABLE t (%s); INSERT INTO t %s; ANALYZE t", cases[i][0],
 		         cases[i][1]);
 		fixture_sql(&f, sql);
 		const char *order = strstr(cases[i][0], "PRIMARY KEY (") + 13;
@@ -143,8 +150,9 @@ static void a_table_without_order_is_read_by_pages(void **state)
 {
 	(void)state;
 	NEED_SERVER();
-	fixture_sql(&f, "CREATE TABLE t (k1 int, k2 text); ALTER TABLE t REPLICA IDENTITY FULL;"
-	                "INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 500) i; INSERT INTO t VALUES (NULL, NULL)");
+	fixture_sql(&f,
+	            "CREATE TABLE t (k1 int, k2 text); ALTER TABLE t REPLICA IDENTITY FULL;"
+	            "INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 500) i; INSERT INTO t VALUES (NULL, NULL)");
 	assert_reads("t", "ctid", 7);
 	assert_reads("t", "ctid", 1000000);
 	/* What comes behind the last page after the first chunk is the stream's. */
@@ -179,7 +187,8 @@ static void bytes_bound_a_chunk(void **state)
 {
 	(void)state;
 	NEED_SERVER();
-	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY, k2 text); INSERT INTO t SELECT i, repeat(md5(i::text), 8000) FROM generate_series(1, 50) i");
+	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY, k2 text); INSERT INTO t SELECT i, repeat(md5(i::text), 8000) FROM "
+	                "generate_series(1, 50) i");
 	size_t chunks;
 	struct error err = {0};
 	struct source_connection *c = connect_ok();
@@ -206,11 +215,11 @@ static void null_and_special_characters_come_through(void **state)
 {
 	(void)state;
 	NEED_SERVER();
-	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY, k2 text); INSERT INTO t VALUES (1, NULL), (2, ''), (3, E'a\\tb\\nc\\\\d\\\\Ne\\r\\b\\f\\x0b'), "
+	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY, k2 text); INSERT INTO t VALUES (1, NULL), (2, ''), (3, "
+	                "E'a\\tb\\nc\\\\d\\\\Ne\\r\\b\\f\\x0b'), "
 	                "(4, '\\N'), (5, '\\.'), (6, 'é😀')");
 	size_t chunks;
-	assert_string_equal(read_all("t", 100, 100000, &chunks),
-	                    "1,NULL\n2,\n3,a\tb\nc\\d\\Ne\r\b\f\v\n4,\\N\n5,\\.\n6,é😀\n");
+	assert_string_equal(read_all("t", 100, 100000, &chunks), "1,NULL\n2,\n3,a\tb\nc\\d\\Ne\r\b\f\v\n4,\\N\n5,\\.\n6,é😀\n");
 	assert_int_equal(chunks, 1);
 	fixture_sql(&f, "DROP TABLE t; CREATE TABLE t (); INSERT INTO t DEFAULT VALUES; INSERT INTO t DEFAULT VALUES");
 	assert_string_equal(read_all("t", 1, 100000, &chunks), "\n\n");
@@ -231,7 +240,7 @@ static void keys_are_read_again(void **state)
 	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
 		fixture_sql(&f, tables[i]);
 		bool moods = i == 1, full = i >= 2, json = i == 3;
-		fixture_sql(&f, moods ? "INSERT INTO t VALUES ('x', '1', 'sad'), ('y', '2', 'ok'), ('z', '3', 'Very ''happy')"
+		fixture_sql(&f, moods  ? "INSERT INTO t VALUES ('x', '1', 'sad'), ('y', '2', 'ok'), ('z', '3', 'Very ''happy')"
 		                : json ? "INSERT INTO t VALUES (NULL, 1, 'sad'), ('{}', 2, 'ok'), ('[1]', 3, 'Very ''happy')"
 		                       : "INSERT INTO t VALUES (NULL, 1, 'sad'), ('y', 2, 'ok'), ('z', 3, 'Very ''happy')");
 		struct source_connection *c = connect_ok();
@@ -239,9 +248,12 @@ static void keys_are_read_again(void **state)
 		static const char *const values[2][3] = {{NULL, "1", "sad"}, {"z", "3", "Very 'happy"}};
 		for (int row = 0; row < 2; row++)
 			for (int column = full ? 0 : 1; column < 3; column++, k++)
-				*k = values[row][column] ? (struct raw_value){RAW_TEXT, slice_cstr(json && row && !column ? "[1]" : values[row][column])}
+				*k = values[row][column] ? (struct raw_value){RAW_TEXT, slice_cstr(json && row && !column
+				                                                                           ? "[1]"
+				                                                                           : values[row][column])}
 				                         : (struct raw_value){.kind = RAW_NULL};
-		struct chunk_request request = {.table = describe(c, "t"), .max_rows = 100, .max_bytes = 100000, .keys = keys, .key_count = 2};
+		struct chunk_request request = {
+		        .table = describe(c, "t"), .max_rows = 100, .max_bytes = 100000, .keys = keys, .key_count = 2};
 		struct source_chunk chunk;
 		assert_ok(source_read_chunk(c, &request, &f.arena, &chunk, &err));
 		assert_int_equal(chunk.row_count, 2);
@@ -290,8 +302,10 @@ static void a_changed_table_is_noticed(void **state)
 	        {"GRANT SELECT ON t TO PUBLIC", CHUNK_ROWS},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		fixture_sql(&f, "DROP PUBLICATION IF EXISTS powersync; CREATE PUBLICATION powersync FOR ALL TABLES;"
-		                "CREATE TABLE t (k1 int PRIMARY KEY, k2 text); INSERT INTO t SELECT i, i FROM generate_series(1, 10) i");
+		fixture_sql(
+		        &f,
+		        "DROP PUBLICATION IF EXISTS powersync; CREATE PUBLICATION powersync FOR ALL TABLES;"
+		        "CREATE TABLE t (k1 int PRIMARY KEY, k2 text); INSERT INTO t SELECT i, i FROM generate_series(1, 10) i");
 		struct source_connection *c = connect_ok(), *fresh = connect_ok();
 		struct chunk_request request = {.table = describe(c, "t"), .max_rows = 3, .max_bytes = 100000};
 		struct source_chunk chunk;
@@ -343,7 +357,8 @@ static void a_scan_reads_all_in_one_snapshot(void **state)
 	(void)state;
 	NEED_SERVER();
 	struct error err = {0};
-	fixture_sql(&f, "CREATE TABLE t (k1 int, k2 text); INSERT INTO t SELECT i, repeat('x', 50) FROM generate_series(1, 1000) i");
+	fixture_sql(&f,
+	            "CREATE TABLE t (k1 int, k2 text); INSERT INTO t SELECT i, repeat('x', 50) FROM generate_series(1, 1000) i");
 	struct source_connection *c = connect_ok();
 	struct source_table *t = describe(c, "t");
 	struct source_chunk chunk;
@@ -428,12 +443,14 @@ static void a_connection_that_was_cut_fails_clearly(void **state)
 	(void)state;
 	NEED_SERVER();
 	struct error err = {0};
-	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY, k2 text); INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1, 5000) i");
+	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY, k2 text); INSERT INTO t SELECT i, repeat('x', 1000) FROM "
+	                "generate_series(1, 5000) i");
 	struct source_connection *c = connect_ok();
 	struct chunk_request request = {.table = describe(c, "t"), .max_rows = 4, .max_bytes = 100000};
 	struct source_chunk chunk;
 	assert_ok(source_scan_begin(c, request.table, &f.arena, &chunk, &err));
-	fixture_sql(&f, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
+	fixture_sql(&f, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> "
+	                "pg_backend_pid()");
 	bool ok = true;
 	for (int i = 0; ok && i < 100 && !(i && chunk.last); i++)
 		ok = source_scan_next(c, 100, 1 << 20, &f.arena, &chunk, &err);
@@ -452,7 +469,9 @@ static void queries_for_older_servers_are_sound(void **state)
 	(void)state;
 	NEED_SERVER();
 	static const int versions[] = {110000, 120000, 130000, 140000};
-	fixture_sql(&f, "CREATE TABLE t (k1 int PRIMARY KEY, k2 mood[]); INSERT INTO t SELECT i, '{sad}' FROM generate_series(1, 10) i");
+	fixture_sql(
+	        &f,
+	        "CREATE TABLE t (k1 int PRIMARY KEY, k2 mood[]); INSERT INTO t SELECT i, '{sad}' FROM generate_series(1, 10) i");
 	for (size_t i = 0; i < sizeof(versions) / sizeof(*versions); i++) {
 		struct error err = {0};
 		struct source_connection *c = connect_ok();
@@ -534,7 +553,8 @@ static char *stream_text(int commits)
 			keep_relation(&e.relation);
 			buf_printf(&out, "R(%.*s %c", SLICE_ARG(e.relation.name), e.relation.replica_identity);
 			for (size_t i = 0; i < e.relation.column_count; i++)
-				buf_printf(&out, " %.*s%s", SLICE_ARG(e.relation.columns[i].name), e.relation.columns[i].in_key ? "*" : "");
+				buf_printf(&out, " %.*s%s", SLICE_ARG(e.relation.columns[i].name),
+				           e.relation.columns[i].in_key ? "*" : "");
 			buf_lit(&out, ") ");
 			break;
 		case STREAM_INSERT:
@@ -589,8 +609,9 @@ static void changes_are_streamed_as_they_were_made(void **state)
 {
 	(void)state;
 	NEED_SERVER();
-	fixture_sql(&f, "CREATE TABLE t (id int PRIMARY KEY, v text, big text); ALTER TABLE t ALTER COLUMN big SET STORAGE EXTERNAL;"
-	                "CREATE TABLE u (id int)");
+	fixture_sql(&f,
+	            "CREATE TABLE t (id int PRIMARY KEY, v text, big text); ALTER TABLE t ALTER COLUMN big SET STORAGE EXTERNAL;"
+	            "CREATE TABLE u (id int)");
 	open_stream();
 	fixture_sql(&f, "INSERT INTO t VALUES (1, NULL, 'b'), (2, 'x', '')");
 	assert_string_equal(stream_text(1), "B R(t d id* v big) I(1,NULL,b) I(2,x,) C\n");
@@ -602,7 +623,8 @@ static void changes_are_streamed_as_they_were_made(void **state)
 	stream_text(1);
 	fixture_sql(&f, "UPDATE t SET v = 'w' WHERE id = 4");
 	assert_string_equal(stream_text(1), "B U(4,w,?) C\n");
-	fixture_sql(&f, "BEGIN; INSERT INTO t VALUES (5, '5', ''); SAVEPOINT a; INSERT INTO t VALUES (6, '6', ''); ROLLBACK TO a; COMMIT");
+	fixture_sql(&f, "BEGIN; INSERT INTO t VALUES (5, '5', ''); SAVEPOINT a; INSERT INTO t VALUES (6, '6', ''); ROLLBACK TO "
+	                "a; COMMIT");
 	assert_string_equal(stream_text(1), "B I(5,5,) C\n");
 	fixture_sql(&f, "TRUNCATE t, u");
 	char *text = stream_text(1);
@@ -615,7 +637,8 @@ static void identity_full_sends_old_rows_and_fills_unchanged_values(void **state
 {
 	(void)state;
 	NEED_SERVER();
-	fixture_sql(&f, "CREATE TABLE t (id int, big text); ALTER TABLE t ALTER COLUMN big SET STORAGE EXTERNAL; ALTER TABLE t REPLICA IDENTITY FULL");
+	fixture_sql(&f, "CREATE TABLE t (id int, big text); ALTER TABLE t ALTER COLUMN big SET STORAGE EXTERNAL; ALTER TABLE t "
+	                "REPLICA IDENTITY FULL");
 	open_stream();
 	fixture_sql(&f, "INSERT INTO t VALUES (1, repeat('z', 3000)), (2, NULL)");
 	stream_text(1);
@@ -723,7 +746,8 @@ static void a_stream_that_is_cut_says_why(void **state)
 	struct error err = {0};
 	open_stream();
 	char sql[256];
-	snprintf(sql, sizeof(sql), "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '%s'", slot_name());
+	snprintf(sql, sizeof(sql), "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '%s'",
+	         slot_name());
 	fixture_sql(&f, sql);
 	struct stream_event e;
 	bool ok = true;
