@@ -219,12 +219,14 @@ int service_start(struct service *s)
 	server_set_ready(s->server, true, true);
 	if (s->config->probes.use_filesystem || s->config->probes.use_legacy)
 		s->probe_files = probe_files_start(is_live, s);
+	service_listen(s);
 	return 0;
 }
 
 void service_stop(struct service *s)
 {
 	probe_files_stop(s->probe_files);
+	control_stop(s->control);
 	if (s->server)
 		server_stop(s->server, DRAIN_MS);
 	stop_replication(s);

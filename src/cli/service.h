@@ -8,6 +8,7 @@
 
 #include "auth/auth.h"
 #include "base/log.h"
+#include "cli/control.h"
 #include "config/config.h"
 #include "replicate/replicate.h"
 #include "server/server.h"
@@ -31,6 +32,7 @@ struct service {
 	bool configured;      /* the configuration names a sync config */
 	struct server *server;
 	struct probe_files *probe_files; /* NULL: not asked for */
+	struct control *control;         /* NULL: the socket cannot be made */
 };
 
 /* Starts everything that the configuration asks for; s->config and s->log are set. Answers 0, or the exit code after logging why;
@@ -38,5 +40,8 @@ struct service {
 int service_start(struct service *s);
 /* Streams end cleanly, what is complete is committed, everything is freed. */
 void service_stop(struct service *s);
+
+/* service_commands.c: from here on commands of other processes are taken. */
+void service_listen(struct service *s);
 
 #endif

@@ -39,7 +39,8 @@ static void drop_slot(const struct config *config, const char *slot, const struc
 /* The folder itself goes only if nothing else is in it. */
 static bool delete_files(const char *folder, struct error *err)
 {
-	static const char *const names[] = {"data.mdb", "data.mdb-lock", "requests.mdb", "requests.mdb-lock", "lock"};
+	static const char *const names[] = {"data.mdb",          "data.mdb-lock", "requests.mdb",
+	                                    "requests.mdb-lock", "control.sock",  "lock"};
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		char path[4200];
 		snprintf(path, sizeof(path), "%s/%s", folder, names[i]);

@@ -266,8 +266,10 @@ static bool idle(struct attempt *a, struct error *err)
 	update_status(a);
 	if (!confirm(a, err))
 		return false;
-	if (!source_stream_pending(a->stream))
+	if (!source_stream_pending(a->stream)) {
+		storage_pause(a->storage); /* what was read meanwhile must not hold up maintenance */
 		wait_for_something(a);
+	}
 	return true;
 }
 

@@ -156,6 +156,7 @@ static bool walk_back(struct bucket_walk *w, bool *complete, struct error *err)
 		r->ops->read_end(reader);
 		for (size_t i = 0; ok && i < count; i++)
 			ok = walk_op(w, &ops[i], err);
+		r->report->walked += count;
 		if (!ok)
 			return false;
 		if (count < r->o.read_step || ops[count - 1].op_id <= 1) {
@@ -234,7 +235,8 @@ static bool is_wanted(const struct compact_run *r, const struct bucket_info *b)
 	return (double)b->dead >= r->o.min_share * (double)b->count;
 }
 
-static bool compact_all(struct compact_run *r, uint64_t limit, struct error *err)
+/* All of them that are wanted; counts their operations, or compacts them. */
+static bool scan_buckets(struct compact_run *r, uint64_t limit, bool measure, struct error *err)
 {
 	struct bucket_info *infos = xmalloc(SCAN_STEP * sizeof(*infos));
 	uint32_t after = 0;
@@ -247,12 +249,21 @@ static bool compact_all(struct compact_run *r, uint64_t limit, struct error *err
 			r->ops->read_end(reader);
 		for (size_t i = 0; ok && i < count && compact_may_go_on(r); i++) {
 			after = infos[i].number;
-			if (is_wanted(r, &infos[i]))
+			if (!is_wanted(r, &infos[i]))
+				continue;
+			if (measure)
+				r->report->total += infos[i].count;
+			else
 				ok = compact_bucket(r, after, limit, err);
 		}
 	}
 	free(infos);
 	return ok;
+}
+
+static bool compact_all(struct compact_run *r, uint64_t limit, struct error *err)
+{
+	return (!r->o.measure || scan_buckets(r, limit, true, err)) && scan_buckets(r, limit, false, err);
 }
 
 bool bucket_name_is_full(struct slice name)

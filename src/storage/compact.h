@@ -26,6 +26,7 @@ struct compact_options {
 	size_t read_step;         /* 0: 10000 */
 	size_t memory;            /* bytes for keys of rows; SIZE_MAX: 0, none at all; 0: 64 MiB */
 	bool gentle;              /* rests between steps, for a store that is in use */
+	bool measure;             /* fills in the report's total before the work begins */
 	bool (*go_on)(void *ctx); /* asked between steps; NULL: yes */
 	void *ctx;
 };
@@ -40,9 +41,11 @@ struct compact_report {
 	uint64_t dropped; /* operations, lookups and contributions of definitions that no config uses any more */
 	uint64_t unknown; /* names that mean no bucket */
 	bool stopped;     /* by go_on */
+	/* Operations of the buckets that are looked into, and of those that were. */
+	uint64_t total, walked;
 };
 
-/* Without an active sync config nothing but `dropped` is done. */
+/* *out can be looked at by go_on. Without an active sync config nothing but `dropped` is done. */
 bool storage_compact(struct storage *s, const struct compact_options *o, struct compact_report *out, struct error *err);
 
 /* A full bucket name has a '['. */

@@ -379,11 +379,13 @@ enum session_status session_step(struct session *s, int64_t now_ms, size_t max_b
 	/* From here on news ask for another step. */
 	atomic_fetch_and(&s->member.flags, ~(unsigned)HUB_WOKEN);
 	t.scratch = hub_scratch(s->hub);
+	unsigned token = storage_step_begin(hub_storage(s->hub));
 	enum session_status status = run(&t, now_ms);
 	flush_block(&t);
 	buf_free(&t.line);
 	if (t.reader)
 		storage_read_end(t.reader);
+	storage_step_end(hub_storage(s->hub), token);
 	hub_scratch_return(s->hub, t.scratch);
 	hub_count_step(s->hub, t.lookups_read);
 	*next_ms = next_time(s);
