@@ -60,7 +60,7 @@ soak: all ## ROUNDS=50 rounds of kill -9 under random writes
 conformance: all ## a conformance harness against the service: CONFORMANCE=folder [SUITES="raw sdk"]
 	@scripts/conformance.sh "$(CONFORMANCE)" $(SUITES)
 
-install: all ## install the binary under PREFIX=/usr/local
+install: all ## install program, man page, completion, systemd unit and documents under PREFIX=/usr/local
 	@cmake --install $(BUILD) --prefix $(PREFIX)
 
 clean: ## remove the build folders

@@ -1,4 +1,4 @@
-/* start.c: runs the service until SIGTERM or SIGINT. */
+/* start.c: runs the service until a signal says stop. */
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,11 +8,12 @@
 
 #include "cli/cli.h"
 #include "cli/service.h"
+#include "cli/shutdown_guard.h"
 
 static const char help[] =
         "Usage: syncline start [-r unified] [OPTIONS]\n\n"
-        "Runs the service in the foreground. SIGTERM or SIGINT stops it: streams end cleanly, everything is durable, exit code "
-        "0.\n"
+        "Runs the service in the foreground. SIGTERM, SIGINT or SIGUSR2 stops it: streams end cleanly, everything is durable,\n"
+        "exit code 0. A second SIGINT ends it at once, as 30 s do: exit code 1.\n"
         "Exit code 150: the configuration is bad, or something that it names cannot be used (store, port).\n"
         "Exit code 1: the sync config is not usable (sync_config.exit_on_error), 1 s after the line about it.\n\n"
         "  -r, --runner-type ROLE     unified (default; PS_RUNNER_TYPE). With the embedded store there is no other role\n";
@@ -37,6 +38,7 @@ static void block_signals(sigset_t *set)
 	sigemptyset(set);
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGINT);
+	sigaddset(set, SIGUSR2);
 	sigaddset(set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, set, NULL);
 	signal(SIGPIPE, SIG_IGN);
@@ -50,8 +52,8 @@ static void wait_for_stop(const sigset_t *set, const struct log *log)
 			continue;
 		if (sig == SIGHUP)
 			log_info(log, "SIGHUP is ignored: restart the service to deploy another sync config");
-	} while (sig != SIGTERM && sig != SIGINT);
-	log_info(log, "Stopping on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
+	} while (sig != SIGTERM && sig != SIGINT && sig != SIGUSR2);
+	log_info(log, "Stopping on %s", sig == SIGTERM ? "SIGTERM" : sig == SIGINT ? "SIGINT" : "SIGUSR2");
 }
 
 static int run(const struct config_arguments *arguments)
@@ -77,7 +79,10 @@ static int run(const struct config_arguments *arguments)
 	int code = service_start(&s);
 	if (code == 0)
 		wait_for_stop(&signals, &s.log);
+	struct shutdown_guard guard = {0};
+	shutdown_guard_start(&guard, &signals, &s.log);
 	service_stop(&s);
+	shutdown_guard_stop(&guard);
 	if (code == 0)
 		log_info(&s.log, "Stopped");
 	return code;

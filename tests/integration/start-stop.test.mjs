@@ -1,11 +1,13 @@
 // Configuration errors, warnings, probes, and an orderly end.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import { spawnSync } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
 import { BINARY, Service, temporaryFolder } from '../lib/service.mjs';
-import { eventually, freePort } from '../lib/util.mjs';
+import { sign } from '../lib/token.mjs';
+import { eventually, freePort, sleep } from '../lib/util.mjs';
 import { World } from '../lib/world.mjs';
 
 const SYNC = 'bucket_definitions:\n  all:\n    data:\n      - SELECT * FROM lists\n';
@@ -94,6 +96,39 @@ describe('a running service', () => {
     await w.service.ready();
     const c = await w.client().synced();
     await c.equals('lists', 'select * from lists');
+  });
+});
+
+describe('a shutdown', () => {
+  const big = `create table lists(id text primary key, name text); insert into lists select 'l' || i, repeat('x', 4000) from generate_series(1, 5000) i`;
+  let w;
+  before(async () => {
+    w = await World.started({ name: 'shutdown', schema: big, sync: SYNC });
+  });
+  after(() => w?.destroy());
+
+  test('is begun by SIGUSR2, too', async () => {
+    w.service.child.kill('SIGUSR2');
+    assert.deepEqual(await w.service.exited(), { code: 0, signal: null });
+    assert.match(w.service.freshLog, /Stopping on SIGUSR2/);
+  });
+
+  test('ends at once on a second SIGINT, with exit code 1', async () => {
+    await w.service.start();
+    await w.service.ready();
+    // A client that takes nothing of its download keeps the end waiting.
+    const stuck = net.connect(w.service.port, '127.0.0.1');
+    stuck.on('error', () => {});
+    stuck.write(`POST /sync/stream HTTP/1.1\r\nHost: a\r\nAuthorization: Token ${sign('stuck')}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}`);
+    stuck.pause();
+    await eventually(() => /"user_id":"stuck"/.test(w.service.freshLog), { what: 'the stream is open' });
+    w.service.child.kill('SIGINT');
+    await eventually(() => /Stopping on SIGINT/.test(w.service.freshLog), { what: 'the shutdown has begun' });
+    w.service.child.kill('SIGINT'); // within the second: the same signal twice
+    await sleep(1100);
+    w.service.child.kill('SIGINT');
+    assert.deepEqual(await w.service.exited(), { code: 1, signal: null });
+    stuck.destroy();
   });
 });
 
