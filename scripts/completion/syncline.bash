@@ -30,7 +30,11 @@ _syncline() {
 		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
 		;;
 	*)
-		[ "$command" = config ] && mapfile -t COMPREPLY < <(compgen -W show -- "$cur")
+		case $command in
+		config) mapfile -t COMPREPLY < <(compgen -W show -- "$cur") ;;
+		migrate) mapfile -t COMPREPLY < <(compgen -W up -- "$cur") ;;
+		teardown) mapfile -t COMPREPLY < <(compgen -W TEARDOWN -- "$cur") ;;
+		esac
 		[ "$command" = help ] && mapfile -t COMPREPLY < <(compgen -W "$("${COMP_WORDS[0]}" --help 2>/dev/null | sed -n 's/^  \([a-z-]\{1,\}\) .*/\1/p')" -- "$cur")
 		[ "$command" = validate ] && mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		;;

@@ -9,10 +9,11 @@
 #include "cli/wiring.h"
 
 static const char help[] =
-        "Usage: syncline teardown TEARDOWN [OPTIONS]\n\n"
+        "Usage: syncline teardown TEARDOWN [--json] [OPTIONS]\n\n"
         "Drops the replication slot and deletes all stored data. The word TEARDOWN must stand there as it is. Stop the service\n"
         "first. A slot that cannot be dropped is a warning: drop it by hand, or it holds back WAL for ever.\n"
-        "Exit code 0: done; 1: it failed; 150: the word is missing.\n";
+        "Exit code 0: done; 1: it failed; 150: the word is missing.\n\n"
+        "      --json                 as JSON; the log goes to standard error\n";
 
 /* A name that is stored before its slot is complete carries a mark in front. */
 static const char *plain_name(const char *slot)
@@ -84,22 +85,29 @@ int cli_teardown(int argc, char **argv)
 {
 	struct config_arguments arguments = {0};
 	const char *word = "";
+	bool json = false;
 	int code;
-	if (!cli_parse(
-	            &(struct cli_syntax){
-	                    .command = "teardown", .help = help, .config = &arguments, .arguments = &word, .most = 1},
-	            argc, argv, &code))
+	const struct cli_option options[] = {{.long_name = "--json", .flag = &json}, {.long_name = NULL}};
+	if (!cli_parse(&(struct cli_syntax){.command = "teardown",
+	                                    .help = help,
+	                                    .options = options,
+	                                    .config = &arguments,
+	                                    .arguments = &word,
+	                                    .most = 1},
+	               argc, argv, &code))
 		return code;
 	struct error err = {.code = ""};
 	if (strcmp(word, "TEARDOWN") != 0) {
 		error_set(&err, "PSYNC_S0102", "this deletes all stored data: say so with the word TEARDOWN");
-		return cli_fail("teardown", false, EXIT_BAD_CONFIG, &err);
+		return cli_fail("teardown", json, EXIT_BAD_CONFIG, &err);
 	}
-	struct config *config = cli_load("teardown", &arguments, false, &code);
+	struct config *config = cli_load("teardown", &arguments, json, &code);
 	if (!config)
 		return 1; /* unlike elsewhere (configuration 1.6) */
-	struct log log = {.level = LOG_INFO, .json = config->logging.json, .fd = STDOUT_FILENO};
-	code = teardown(config, &log, &err) ? 0 : cli_fail("teardown", false, 1, &err);
+	struct log log = {.level = LOG_INFO, .json = config->logging.json, .fd = json ? STDERR_FILENO : STDOUT_FILENO};
+	code = teardown(config, &log, &err) ? 0 : cli_fail("teardown", json, 1, &err);
+	if (!code && json)
+		cli_print_json(json_pack("{s:b}", "ok", 1));
 	config_free(config);
 	return code;
 }

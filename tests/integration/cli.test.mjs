@@ -137,6 +137,19 @@ describe('token and auth-check', () => {
   });
 });
 
+test('teardown deletes the store, and says so as JSON', async () => {
+  const f = folder();
+  assert.equal((await syncline(['migrate', 'up', '--json'], f)).json.ok, true);
+  assert.ok(fs.existsSync(path.join(f.dir, 'data', 'data.mdb')));
+  const refused = await syncline(['teardown', '--json'], f);
+  assert.equal(refused.code, 150);
+  assert.equal(refused.json.error.code, 'PSYNC_S0102');
+  const r = await syncline(['teardown', 'TEARDOWN', '--json'], f);
+  assert.equal(r.code, 0, r.out + r.err);
+  assert.deepEqual(r.json, { ok: true });
+  assert.ok(!fs.existsSync(path.join(f.dir, 'data')));
+});
+
 describe('validate', () => {
   const BAD = 'bucket_definitions:\n  a:\n    data:\n      - SELECT * FROM lists WHERE owner =\n';
 
