@@ -56,6 +56,14 @@ static struct slice *read_names(const json_t *order, size_t *count)
 	return out;
 }
 
+/* Without a number, or with a bad one, the usual margin. */
+static int64_t read_margin(const json_t *order)
+{
+	const json_t *margin = json_object_get(order, "margin_ms");
+	json_int_t ms = json_integer_value(margin);
+	return json_is_integer(margin) && ms >= 0 && ms < COMPACT_DEFAULT_MARGIN_MS ? ms : COMPACT_DEFAULT_MARGIN_MS;
+}
+
 json_t *compact_order_run(struct storage *s, const json_t *order, const struct compact_way *way, struct error *err)
 {
 	struct order_run run = {.way = way};
@@ -65,8 +73,8 @@ json_t *compact_order_run(struct storage *s, const json_t *order, const struct c
 	        .buckets = is_true(order, "buckets"),
 	        .lookups = is_true(order, "lookups"),
 	        .dropped = true,
-	        .margin_ms = way->margin_ms,
-	        .gentle = way->gentle,
+	        .margin_ms = way->in_use ? read_margin(order) : 0,
+	        .gentle = way->in_use,
 	        .measure = way->progress != NULL,
 	        .go_on = go_on,
 	        .ctx = &run,

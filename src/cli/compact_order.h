@@ -8,15 +8,14 @@
 
 /* How an order is carried out. Functions may be NULL. */
 struct compact_way {
-	bool gentle; /* others use the store */
-	int64_t margin_ms;
+	bool in_use; /* others use the store: they are given way, and the order's margin counts */
 	bool (*go_on)(void *ctx);
 	void (*progress)(void *ctx, json_t *values); /* takes them; several times a second */
 	void *ctx;
 };
 
 /*
- * {"buckets": bool, "names": [full names], "lookups": bool, "incremental": bool}: expired checkpoint requests are removed, then buckets
+ * {"buckets": bool, "names": [full names], "lookups": bool, "incremental": bool, "margin_ms": 0 to 120000}: expired checkpoint requests are removed, then buckets
  * (all, or those named), lookups, and what a deploy left over. The answer has numbers: buckets, moved, cleared, lookups, dropped, unknown,
  * bytes_freed (in the store's file, for its own use again), seconds, and "stopped": true if it was cut short. NULL with an error.
  */

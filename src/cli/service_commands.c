@@ -16,8 +16,7 @@ static json_t *compact(void *ctx, const json_t *request, struct control_reply *r
 {
 	struct service *s = ctx;
 	struct compact_way way = {
-	        .gentle = true,
-	        .margin_ms = COMPACT_DEFAULT_MARGIN_MS,
+	        .in_use = true,
 	        .go_on = asker_waits,
 	        .progress = tell_asker,
 	        .ctx = reply,

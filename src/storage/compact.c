@@ -65,6 +65,16 @@ bool compact_step_end(struct compact_run *r, bool ok, bool wrote, struct error *
 
 /* ---- one bucket ---- */
 
+uint32_t storage_bucket_compactions(struct storage *s, uint32_t bucket)
+{
+	return atomic_load(&s->compactions[bucket % COMPACTION_COUNTERS]);
+}
+
+static void count_compaction(struct storage *s, uint32_t bucket)
+{
+	atomic_fetch_add(&s->compactions[bucket % COMPACTION_COUNTERS], 1);
+}
+
 struct seen_row {
 	uint64_t newest; /* op id */
 	UT_hash_handle hh;
@@ -114,6 +124,7 @@ static bool write_moves(struct bucket_walk *w, struct error *err)
 	bool ok = r->ops->ops_move(r->s->backend, w->bucket, w->moves, w->move_count, err);
 	ok = compact_step_end(r, ok, true, err);
 	r->report->moved += ok ? w->move_count : 0;
+	count_compaction(r->s, w->bucket);
 	w->move_count = 0;
 	return ok;
 }
@@ -180,6 +191,7 @@ static bool clear_run(struct bucket_walk *w, struct error *err)
 		bool ok = r->ops->ops_clear(r->s->backend, w->bucket, w->run_last, step, &more, &r->report->cleared, err);
 		if (!compact_step_end(r, ok, true, err))
 			return false;
+		count_compaction(r->s, w->bucket);
 	}
 	return true;
 }

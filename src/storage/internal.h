@@ -108,6 +108,8 @@ struct running_steps {
 	_Atomic unsigned phase;
 };
 
+#define COMPACTION_COUNTERS 1024
+
 /* What changed since the last checkpoint that clients saw. */
 struct pending_news {
 	bool everything;
@@ -148,6 +150,7 @@ struct storage {
 	struct turn turn;             /* held from opening the backend's transaction to its end */
 	pthread_mutex_t compact_lock; /* one compaction at a time */
 	struct running_steps steps;
+	_Atomic uint32_t compactions[COMPACTION_COUNTERS]; /* by bucket number, several to one */
 
 	pthread_mutex_t requests_lock;
 	uint64_t request_era; /* under requests_lock: heads of an older era mean nothing */

@@ -323,6 +323,9 @@ bool storage_sizes(struct storage *s, struct storage_sizes *out, struct error *e
 /* Lets go of the file's pages in this process' memory (they stay in the page cache of the system). Any thread; milliseconds. */
 uint64_t storage_release_pages(struct storage *s);
 
+/* Changes whenever a compaction took operations of the bucket away (and now and then without that). Any thread; no I/O. */
+uint32_t storage_bucket_compactions(struct storage *s, uint32_t bucket);
+
 /* Brackets a step of a session, so that data of an older plan is not removed under it. Any thread. The answer of begin goes to end. */
 unsigned storage_step_begin(struct storage *s);
 void storage_step_end(struct storage *s, unsigned token);

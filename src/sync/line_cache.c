@@ -14,7 +14,7 @@
 /* up_to 0: the list was closed by a limit, and is good for every reader that may see all of it. */
 struct entry_key {
 	uint32_t bucket, form;
-	uint64_t after, up_to;
+	uint64_t after, up_to, compactions;
 };
 
 struct entry {
@@ -91,7 +91,7 @@ void line_cache_free(struct line_cache *c)
 
 static struct entry *find(struct line_cache *c, const struct line_key *key, uint64_t up_to)
 {
-	struct entry_key k = {key->bucket, (uint32_t)key->form, key->after, up_to};
+	struct entry_key k = {key->bucket, (uint32_t)key->form, key->after, up_to, key->compactions};
 	struct entry *e;
 	HASH_FIND(hh, c->table, &k, sizeof(k), e);
 	return e;
@@ -126,7 +126,7 @@ void line_cache_put(struct line_cache *c, const struct line_key *key, bool exact
 	if (e)
 		drop(c, e); /* two sessions made it at the same time, or one of other length */
 	e = xcalloc(1, sizeof(*e));
-	e->key = (struct entry_key){key->bucket, (uint32_t)key->form, key->after, up_to};
+	e->key = (struct entry_key){key->bucket, (uint32_t)key->form, key->after, up_to, key->compactions};
 	e->list = *list;
 	e->exact = exact;
 	block_ref(e->list.block);
@@ -151,8 +151,8 @@ uint64_t line_cache_next_cut(struct line_cache *c, const struct line_key *key)
 	uint64_t cut = UINT64_MAX;
 	pthread_mutex_lock(&c->lock);
 	for (struct entry *e = c->cuts; e; e = e->next_cut)
-		if (e->key.bucket == key->bucket && e->key.form == (uint32_t)key->form && e->key.after > key->after &&
-		    e->key.after < cut)
+		if (e->key.bucket == key->bucket && e->key.form == (uint32_t)key->form &&
+		    e->key.compactions == key->compactions && e->key.after > key->after && e->key.after < cut)
 			cut = e->key.after;
 	pthread_mutex_unlock(&c->lock);
 	return cut;

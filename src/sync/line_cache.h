@@ -3,9 +3,10 @@
  *
  * Bounded by bytes, least recently used first out. Any thread.
  *
- * A list is for ever right, also when its bucket is compacted later: applying the operations of a bucket up to c as they were and
- * those after c as they are now gives the same rows and sum as all of them at any one time (storage-semantics 9). What an entry
- * must not do is to end too early, so a list that ended because there was no more up to some checkpoint counts for that one only.
+ * A list stays right when its bucket is compacted: applying the operations of a bucket up to c as they were and those after c as they
+ * are now gives the same rows and sum as all of them at any one time (storage-semantics 9). So a download may begin with older lists.
+ * But new ones are not handed what is superseded: the key says how often the bucket had been compacted. What an entry must not do is
+ * to end too early, so a list that ended because there was no more up to some checkpoint counts for that one only.
  */
 #ifndef SYNCLINE_SYNC_LINE_CACHE_H
 #define SYNCLINE_SYNC_LINE_CACHE_H
@@ -30,6 +31,7 @@ struct line_key {
 	uint32_t bucket;
 	enum operations_form form;
 	uint64_t after, up_to;
+	uint32_t compactions; /* storage_bucket_compactions, asked before the operations are read */
 };
 
 struct line_cache *line_cache_new(size_t max_bytes); /* 0: keeps nothing */

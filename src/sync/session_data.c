@@ -87,7 +87,8 @@ static bool read_list(struct step *t, struct line_key key, bool shared, struct o
 static bool next_list(struct step *t, const struct session_bucket *b, struct operations *out)
 {
 	struct session *s = t->s;
-	struct line_key key = {b->number, s->form, b->after, s->op_id};
+	struct line_key key = {b->number, s->form, b->after, s->op_id,
+	                       storage_bucket_compactions(hub_storage(s->hub), b->number)};
 	*out = (struct operations){0};
 	if (!b->number || b->after >= s->op_id)
 		return true;

@@ -1,8 +1,9 @@
-// kill -9 at random instants while rows are written and clients sync. After each restart the clients must hold what SQL selects; op ids
+// kill -9 at random instants while rows are written, clients sync and the store is compacted. After each restart the clients must hold what SQL selects; op ids
 // never go back or come twice (the fold checks that); a snapshot that was under way goes on at its last chunk.
 // KILL_ROUNDS and KILL_SEED choose another run: `make soak`.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { syncline } from '../lib/cli.mjs';
 import { Random, eventually, sleep } from '../lib/util.mjs';
 import { Writers, bodiesEqual, queries, schema, shapes, sync } from '../lib/writers.mjs';
 import { Postgres, World } from '../lib/world.mjs';
@@ -31,6 +32,29 @@ describe(`kill -9, seed ${SEED}`, { timeout: 60000 + ROUNDS * 60000 }, () => {
     await writers?.stop().catch(() => {});
     await w?.destroy();
   });
+
+  /** Compacts again and again until `stop` is called, which waits for the last one; no checkpoint is spared. */
+  const compacting = () => {
+    let stopping = false;
+    const c = { done: 0, cut: 0, gained: 0 };
+    const loop = (async () => {
+      while (!stopping) {
+        const r = await syncline(['compact', '--json', '--margin', '0'], { config: w.service.configPath });
+        const answer = r.json;
+        if (answer.ok && !answer.stopped) c.done++;
+        else c.cut++; // the service was killed over it
+        if (!answer.ok) assert.match(answer.error.message, /ended before it had answered/);
+        c.gained += (answer.moved ?? 0) + (answer.cleared ?? 0) + (answer.lookups ?? 0);
+        if (!stopping) await sleep(random.below(150));
+      }
+    })();
+    c.stop = () => {
+      stopping = true;
+      return loop;
+    };
+    return c;
+  };
+  const compactions = { done: 0, cut: 0, gained: 0 };
 
   const rowsOfFixedRead = async () => {
     const [r] = await w.q(`select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as n from pg_stat_user_tables where relname = 'fixed'`);
@@ -70,8 +94,11 @@ describe(`kill -9, seed ${SEED}`, { timeout: 60000 + ROUNDS * 60000 }, () => {
       const kills = random.chance(0.3) ? 3 : 1;
       for (let i = 0; i < kills; i++) {
         if (random.chance(0.7)) await fresh.connect().catch(() => {});
+        const compaction = random.chance(0.7) ? compacting() : undefined;
         await sleep(random.below(900));
         await w.service.kill9();
+        await compaction?.stop(); // one that found no service worked on the store itself: nobody else may until it is done
+        for (const k of Object.keys(compactions)) compactions[k] += compaction?.[k] ?? 0;
         await w.service.start();
         if (random.chance(0.7)) {
           await w.service.ready();
@@ -79,8 +106,11 @@ describe(`kill -9, seed ${SEED}`, { timeout: 60000 + ROUNDS * 60000 }, () => {
         }
       }
       await w.service.ready();
+      const compaction = compacting();
       await sleep(random.below(400));
       await writers.stop();
+      await compaction.stop();
+      for (const k of Object.keys(compactions)) compactions[k] += compaction[k];
       await converged(w, resident);
       await converged(w, fresh);
       fresh.close();
@@ -97,7 +127,8 @@ describe(`kill -9, seed ${SEED}`, { timeout: 60000 + ROUNDS * 60000 }, () => {
     assert.equal(resident.fold.lastOp, op);
     const late = w.client({ user: 'user3' });
     await converged(w, late, { fixed: true });
-    console.log(`# ${writers.transactions} transactions, ${w.service.starts} starts, last op id ${op}`);
+    assert.ok(compactions.done > 0 && compactions.gained > 0, JSON.stringify(compactions));
+    console.log(`# ${writers.transactions} transactions, ${w.service.starts} starts, ${compactions.done} compactions (${compactions.cut} cut, ${compactions.gained} operations gained), last op id ${op}`);
   });
 });
 

@@ -53,6 +53,8 @@ export class Stream {
       const req = http.request(new URL('/sync/stream', base), { method: 'POST', headers, agent: false }, (res) => {
         s.status = res.statusCode;
         s.close = () => req.destroy();
+        s.pause = () => res.pause(); // nothing more is read from the socket
+        s.resume = () => res.resume();
         const end = (error) => {
           if (s.ended) return;
           s.ended = true;

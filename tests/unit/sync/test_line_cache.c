@@ -35,20 +35,24 @@ static void test_what_is_found(void **state)
 	(void)state;
 	struct line_cache *c = line_cache_new(1 << 20);
 	/* Open: for this checkpoint only, another may have more. Closed: for whoever may see all of it. */
-	put(c, (struct line_key){1, FORM_JSON_TEXT, 0, 10}, true, "open", 7, false);
-	put(c, (struct line_key){2, FORM_JSON_TEXT, 0, 10}, true, "closed", 7, true);
-	assert_true(has(c, (struct line_key){1, FORM_JSON_TEXT, 0, 10}, "open"));
-	assert_false(has(c, (struct line_key){1, FORM_JSON_TEXT, 0, 11}, "open"));
-	assert_false(has(c, (struct line_key){1, FORM_JSON_TEXT, 0, 9}, "open"));
-	assert_true(has(c, (struct line_key){2, FORM_JSON_TEXT, 0, 10}, "closed"));
-	assert_true(has(c, (struct line_key){2, FORM_JSON_TEXT, 0, 99}, "closed"));
-	assert_true(has(c, (struct line_key){2, FORM_JSON_TEXT, 0, 7}, "closed"));
-	assert_false(has(c, (struct line_key){2, FORM_JSON_TEXT, 0, 6}, "closed"));
+	put(c, (struct line_key){1, FORM_JSON_TEXT, 0, 10, 0}, true, "open", 7, false);
+	put(c, (struct line_key){2, FORM_JSON_TEXT, 0, 10, 0}, true, "closed", 7, true);
+	assert_true(has(c, (struct line_key){1, FORM_JSON_TEXT, 0, 10, 0}, "open"));
+	assert_false(has(c, (struct line_key){1, FORM_JSON_TEXT, 0, 11, 0}, "open"));
+	assert_false(has(c, (struct line_key){1, FORM_JSON_TEXT, 0, 9, 0}, "open"));
+	assert_true(has(c, (struct line_key){2, FORM_JSON_TEXT, 0, 10, 0}, "closed"));
+	assert_true(has(c, (struct line_key){2, FORM_JSON_TEXT, 0, 99, 0}, "closed"));
+	assert_true(has(c, (struct line_key){2, FORM_JSON_TEXT, 0, 7, 0}, "closed"));
+	assert_false(has(c, (struct line_key){2, FORM_JSON_TEXT, 0, 6, 0}, "closed"));
 	/* Forms, buckets and positions never mix. */
-	assert_false(has(c, (struct line_key){2, FORM_BSON, 0, 10}, "closed"));
-	assert_false(has(c, (struct line_key){2, FORM_JSON_NESTED, 0, 10}, "closed"));
-	assert_false(has(c, (struct line_key){3, FORM_JSON_TEXT, 0, 10}, "closed"));
-	assert_false(has(c, (struct line_key){2, FORM_JSON_TEXT, 1, 10}, "closed"));
+	assert_false(has(c, (struct line_key){2, FORM_BSON, 0, 10, 0}, "closed"));
+	assert_false(has(c, (struct line_key){2, FORM_JSON_NESTED, 0, 10, 0}, "closed"));
+	assert_false(has(c, (struct line_key){3, FORM_JSON_TEXT, 0, 10, 0}, "closed"));
+	assert_false(has(c, (struct line_key){2, FORM_JSON_TEXT, 1, 10, 0}, "closed"));
+	/* Nor what was read before a compaction of the bucket with what is read after it. */
+	assert_false(has(c, (struct line_key){2, FORM_JSON_TEXT, 0, 10, 1}, "closed"));
+	put(c, (struct line_key){2, FORM_JSON_TEXT, 0, 10, 1}, true, "compacted", 6, true);
+	assert_true(has(c, (struct line_key){2, FORM_JSON_TEXT, 0, 10, 1}, "compacted"));
 	line_cache_free(c);
 }
 
@@ -56,15 +60,16 @@ static void test_cuts(void **state)
 {
 	(void)state;
 	struct line_cache *c = line_cache_new(1 << 20);
-	put(c, (struct line_key){1, FORM_BSON, 500, 10000}, true, "a", 1500, true);
-	put(c, (struct line_key){1, FORM_BSON, 1500, 10000}, true, "b", 2500, true);
-	put(c, (struct line_key){1, FORM_BSON, 300, 10000}, false, "not exact", 1500, true);
-	put(c, (struct line_key){1, FORM_BSON, 200, 10000}, true, "open", 250, false);
-	assert_true(line_cache_next_cut(c, &(struct line_key){1, FORM_BSON, 0, 10000}) == 500);
-	assert_true(line_cache_next_cut(c, &(struct line_key){1, FORM_BSON, 500, 10000}) == 1500);
-	assert_true(line_cache_next_cut(c, &(struct line_key){1, FORM_BSON, 1500, 10000}) == UINT64_MAX);
-	assert_true(line_cache_next_cut(c, &(struct line_key){2, FORM_BSON, 0, 10000}) == UINT64_MAX);
-	assert_true(line_cache_next_cut(c, &(struct line_key){1, FORM_JSON_TEXT, 0, 10000}) == UINT64_MAX);
+	put(c, (struct line_key){1, FORM_BSON, 500, 10000, 0}, true, "a", 1500, true);
+	put(c, (struct line_key){1, FORM_BSON, 1500, 10000, 0}, true, "b", 2500, true);
+	put(c, (struct line_key){1, FORM_BSON, 300, 10000, 0}, false, "not exact", 1500, true);
+	put(c, (struct line_key){1, FORM_BSON, 200, 10000, 0}, true, "open", 250, false);
+	assert_true(line_cache_next_cut(c, &(struct line_key){1, FORM_BSON, 0, 10000, 0}) == 500);
+	assert_true(line_cache_next_cut(c, &(struct line_key){1, FORM_BSON, 500, 10000, 0}) == 1500);
+	assert_true(line_cache_next_cut(c, &(struct line_key){1, FORM_BSON, 1500, 10000, 0}) == UINT64_MAX);
+	assert_true(line_cache_next_cut(c, &(struct line_key){2, FORM_BSON, 0, 10000, 0}) == UINT64_MAX);
+	assert_true(line_cache_next_cut(c, &(struct line_key){1, FORM_BSON, 0, 10000, 1}) == UINT64_MAX);
+	assert_true(line_cache_next_cut(c, &(struct line_key){1, FORM_JSON_TEXT, 0, 10000, 0}) == UINT64_MAX);
 	line_cache_free(c);
 }
 
@@ -76,26 +81,26 @@ static void test_bounded(void **state)
 	memset(text, 'x', 10000);
 	text[10000] = '\0';
 	for (uint64_t i = 0; i < 50; i++) {
-		put(c, (struct line_key){1, FORM_BSON, i, 10000}, true, text, i + 1, true);
-		assert_true(has(c, (struct line_key){1, FORM_BSON, 0, 10000}, text)); /* in use: it stays */
+		put(c, (struct line_key){1, FORM_BSON, i, 10000, 0}, true, text, i + 1, true);
+		assert_true(has(c, (struct line_key){1, FORM_BSON, 0, 10000, 0}, text)); /* in use: it stays */
 	}
 	struct line_cache_stats stats;
 	line_cache_get_stats(c, &stats);
 	assert_true(stats.bytes <= 100000);
 	assert_int_equal(stats.entries, 9);
-	assert_true(has(c, (struct line_key){1, FORM_BSON, 49, 10000}, text));
-	assert_false(has(c, (struct line_key){1, FORM_BSON, 1, 10000}, text));
-	assert_true(line_cache_next_cut(c, &(struct line_key){1, FORM_BSON, 0, 10000}) == 42);
+	assert_true(has(c, (struct line_key){1, FORM_BSON, 49, 10000, 0}, text));
+	assert_false(has(c, (struct line_key){1, FORM_BSON, 1, 10000, 0}, text));
+	assert_true(line_cache_next_cut(c, &(struct line_key){1, FORM_BSON, 0, 10000, 0}) == 42);
 	/* What is handed out lives on. */
 	struct operations list;
-	assert_true(line_cache_find(c, &(struct line_key){1, FORM_BSON, 0, 10000}, &list));
+	assert_true(line_cache_find(c, &(struct line_key){1, FORM_BSON, 0, 10000, 0}, &list));
 	line_cache_free(c);
 	assert_int_equal(list.bytes.p[9999], 'x');
 	block_unref(list.block);
 	free(text);
 	c = line_cache_new(0);
-	put(c, (struct line_key){1, FORM_BSON, 0, 1}, true, "x", 1, true);
-	assert_false(has(c, (struct line_key){1, FORM_BSON, 0, 1}, "x"));
+	put(c, (struct line_key){1, FORM_BSON, 0, 1, 0}, true, "x", 1, true);
+	assert_false(has(c, (struct line_key){1, FORM_BSON, 0, 1, 0}, "x"));
 	line_cache_free(c);
 }
 
