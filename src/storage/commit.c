@@ -143,6 +143,22 @@ uint64_t checkpoint_floor(struct storage *s, int64_t margin_ms)
 	return floor;
 }
 
+/* Now sessions go by it, and compaction may. */
+static void note_announced(struct storage *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->announced = s->checkpoint;
+	pthread_mutex_unlock(&s->lock);
+}
+
+struct checkpoint checkpoint_announced(struct storage *s)
+{
+	pthread_mutex_lock(&s->lock);
+	struct checkpoint c = s->announced;
+	pthread_mutex_unlock(&s->lock);
+	return c;
+}
+
 uint64_t lookup_floor(struct storage *s)
 {
 	return checkpoint_floor(s, CHECKPOINT_MARGIN_MS);
@@ -162,6 +178,7 @@ bool state_load(struct storage *s, bool read_only, struct error *err)
 	s->news.everything = s->state.op_seq > s->state.checkpoint_op;
 	s->request_era = s->state.applied.era;
 	publish(s);
+	note_announced(s);
 	if (s->state.has_checkpoint)
 		sample_checkpoint(s);
 	return true;
@@ -445,6 +462,7 @@ static void announce(struct storage *s, struct checkpoint before, bool activated
 			s->backend->ops->requests_abort(txn);
 		arena_free(&arena);
 	}
+	note_announced(s);
 	n->everything = false;
 	n->buckets.count = n->lookup_count = 0;
 	forget_users(n);

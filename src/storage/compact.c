@@ -24,6 +24,8 @@
 /* What the reference counts for a row on top of its key. */
 #define ROW_MEMORY 140
 #define LONGEST_REST_US 50000
+/* No step of a session takes so long. */
+#define STEP_MARGIN_MS 60000
 
 /* ---- steps ---- */
 
@@ -355,9 +357,15 @@ static bool compact_lookups(struct compact_run *r, uint64_t floor, struct error 
 
 /* ---- a run ---- */
 
+/* Unless the margin covers it, steps of sessions that went by an older checkpoint must be over before its lookups go. */
+static bool may_compact_lookups(struct compact_run *r)
+{
+	return compact_may_go_on(r) && (r->o.margin_ms >= STEP_MARGIN_MS || compact_steps_over(r));
+}
+
 static bool run(struct compact_run *r, struct error *err)
 {
-	struct checkpoint c = storage_checkpoint(r->s);
+	struct checkpoint c = checkpoint_announced(r->s);
 	bool ok = true;
 	if (c.valid) {
 		uint64_t floor = checkpoint_floor(r->s, r->o.margin_ms);
@@ -366,7 +374,7 @@ static bool run(struct compact_run *r, struct error *err)
 			limit = r->o.max_op_id;
 		if (limit && r->o.buckets)
 			ok = r->o.name_count ? compact_named(r, limit, err) : compact_all(r, limit, err);
-		if (ok && limit && r->o.lookups && compact_may_go_on(r))
+		if (ok && limit && r->o.lookups && may_compact_lookups(r))
 			ok = compact_lookups(r, limit, err);
 	}
 	return ok && (!r->o.dropped || !compact_may_go_on(r) || compact_drop(r, err));

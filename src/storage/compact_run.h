@@ -21,6 +21,8 @@ bool compact_step_begin(struct compact_run *r, struct error *err);
 bool compact_step_end(struct compact_run *r, bool ok, bool wrote, struct error *err);
 
 /* ---- drop.c */
+/* Waits until the steps of sessions that run now have ended. False: not in time, or the run is to end. */
+bool compact_steps_over(struct compact_run *r);
 bool compact_drop(struct compact_run *r, struct error *err);
 
 #endif

@@ -40,7 +40,9 @@ static bool numbers_have(const struct numbers *n, uint32_t number)
 static void find_dropping(struct storage *s, struct numbers *definitions, struct numbers *tables)
 {
 	turn_take(&s->turn);
-	for (size_t i = 0; i < s->definition_count; i++)
+	/* Between the commit of an activation and its announcement steps still begin under the old plan. */
+	bool announced = checkpoint_announced(s).plan_id == s->committed.active_plan;
+	for (size_t i = 0; i < s->definition_count && announced; i++)
 		if (s->definitions[i].committed_state == DEFINITION_DROPPING && s->definitions[i].state == DEFINITION_DROPPING &&
 		    !s->definitions[i].gone)
 			numbers_add(definitions, s->definitions[i].number);
@@ -63,9 +65,9 @@ static bool wait_for_none(struct compact_run *r, unsigned phase, int64_t until_m
 	return true;
 }
 
-/* A step that begins after the activation was announced moves to the new plan before it reads anything. So those count that run now:
- * new ones are counted apart from here on. */
-static bool steps_are_over(struct compact_run *r)
+/* A step that begins after a checkpoint was announced goes by it, and after an activation moves to the new plan before it reads anything.
+ * So those count that run now: new ones are counted apart from here on. */
+bool compact_steps_over(struct compact_run *r)
 {
 	unsigned phase = atomic_load(&r->s->steps.phase) & 1;
 	int64_t until = clock_mono_ms() + STEPS_PATIENCE_MS;
@@ -231,7 +233,7 @@ bool compact_drop(struct compact_run *r, struct error *err)
 	struct numbers definitions = {0}, tables = {0};
 	bool ok = true;
 	find_dropping(r->s, &definitions, &tables);
-	if (definitions.count && steps_are_over(r)) {
+	if (definitions.count && compact_steps_over(r)) {
 		ok = drop_buckets(r, &definitions, err);
 		for (size_t i = 0; ok && i < definitions.count; i++)
 			ok = drop_lookups(r, definitions.items[i], err);

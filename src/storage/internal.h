@@ -141,6 +141,8 @@ struct storage {
 		int64_t mono_ms;
 	} samples[CHECKPOINT_SAMPLES]; /* served checkpoints */
 	size_t sample_count;
+	struct checkpoint
+	        announced; /* the newest that the subscriber has been told of: no step of a session goes by a newer one */
 	void (*callback)(void *ctx, const struct storage_news *news);
 	void *callback_ctx;
 	const uint64_t *custom_shown; /* as custom.active */
@@ -191,6 +193,7 @@ void news_add_lookup(struct storage *s, uint32_t definition, struct slice key);
 /* The newest checkpoint that was the newest one CHECKPOINT_MARGIN_MS ago: of what lies at or below it a reader needs the newest state
  * only. UINT64_MAX: there is no checkpoint, nobody reads. Any thread. */
 uint64_t lookup_floor(struct storage *s);
+struct checkpoint checkpoint_announced(struct storage *s);
 uint64_t checkpoint_floor(struct storage *s, int64_t margin_ms);
 void news_free(struct pending_news *n);
 void news_add_user(struct storage *s, const struct user_key *user);

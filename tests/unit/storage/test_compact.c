@@ -371,6 +371,7 @@ static void a_drop_that_was_cut_goes_on(void **state)
 
 struct waiting {
 	struct fixture *f;
+	struct compact_options o;
 	_Atomic bool done;
 	struct compact_report report;
 };
@@ -379,7 +380,7 @@ static void *drop_thread(void *arg)
 {
 	struct waiting *w = arg;
 	struct error err;
-	storage_compact(w->f->s, &everything, &w->report, &err);
+	storage_compact(w->f->s, &w->o, &w->report, &err);
 	atomic_store(&w->done, true);
 	return NULL;
 }
@@ -387,7 +388,7 @@ static void *drop_thread(void *arg)
 static void a_step_under_the_old_plan_holds_up_the_removal(void **state)
 {
 	struct fixture *f = *state;
-	struct waiting w = {.f = f};
+	struct waiting w = {.f = f, .o = {.dropped = true}};
 	pthread_t thread;
 	activate(f, "a=1\nb=2");
 	uint32_t t = table(f, "t1", 1);
@@ -404,6 +405,39 @@ static void a_step_under_the_old_plan_holds_up_the_removal(void **state)
 	pthread_join(thread, NULL);
 	storage_step_end(f->s, newer);
 	assert_string_equal(bucket_at(f, 1, "[0]", UINT64_MAX), "none");
+}
+
+/* Sessions learn of a checkpoint by its announcement: until it is over, some still go by the one before. */
+static void compact_within(void *ctx, const struct storage_news *news)
+{
+	struct waiting *w = ctx;
+	pthread_t thread;
+	(void)news;
+	assert_int_equal(pthread_create(&thread, NULL, drop_thread, w), 0);
+	pthread_join(thread, NULL);
+}
+
+static void a_checkpoint_that_is_not_announced_yet_is_no_limit(void **state)
+{
+	struct fixture *f = *state;
+	struct waiting w = {.f = f, .o = everything};
+	uint32_t sum;
+	activate(f, "a=1\nb=2\n?l=3");
+	uint32_t t = table(f, "t1", 1);
+	struct lookup_entry lookup = {3, SLICE("[1]"), SLICE("[{\"0\":1}]")};
+	write_row_mode(f, t, "r", NULL, ROW_STREAM, PUTS(entry(1, "[0]", "t", "o", "{\"v\":1}")), &lookup, 1, NO_IMAGE);
+	commit(f);
+	storage_subscribe(f->s, compact_within, &w);
+	lookup.results = SLICE("[{\"0\":2}]");
+	write_row_mode(f, t, "r", NULL, ROW_STREAM, PUTS(entry(1, "[0]", "t", "o", "{\"v\":2}")), &lookup, 1, NO_IMAGE);
+	commit(f);
+	assert_int_equal(w.report.moved + w.report.lookups, 0);
+	activate(f, "b=2"); /* a and l are DROPPING, and may be read still */
+	assert_int_equal(w.report.dropped, 0);
+	assert_int_equal(w.report.moved, 1); /* of the checkpoint before */
+	assert_int_equal(bucket_ops(f, 0, &sum), 1 + 1);
+	storage_subscribe(f->s, note_news, f);
+	assert_true(compact(f, &everything).dropped > 0);
 }
 
 /* ---- beside a writer and readers ---- */
@@ -531,6 +565,7 @@ int main(void)
 	        T(a_dropped_definition_leaves_nothing),
 	        T(a_drop_that_was_cut_goes_on),
 	        T(a_step_under_the_old_plan_holds_up_the_removal),
+	        T(a_checkpoint_that_is_not_announced_yet_is_no_limit),
 	        T(writer_compaction_and_readers_do_not_disturb_each_other),
 	        T(sizes_are_told_and_pages_given_back),
 	};
