@@ -1,7 +1,7 @@
 /* jwks_body.c: see jwks_body.h. */
 #include "auth/jwks_body.h"
 
-#include "auth/utf8.h"
+#include "base/utf8.h"
 
 static bool text_is(const struct json_node *n, struct slice text)
 {

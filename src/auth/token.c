@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "auth/base64url.h"
-#include "auth/utf8.h"
+#include "base/utf8.h"
 #include "base/buf.h"
 
 #define LEEWAY 60     /* seconds */

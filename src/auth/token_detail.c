@@ -1,7 +1,7 @@
 /* token_detail.c: see token_detail.h. */
 #include "auth/token_detail.h"
 
-#include "auth/utf8.h"
+#include "base/utf8.h"
 #include "base/buf.h"
 
 #define MAX_PART 1000 /* bytes shown of header and payload each */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/utf8.h"
 
 void buf_free(struct buf *b)
 {
@@ -68,4 +69,22 @@ void buf_i64(struct buf *b, int64_t v)
 	if (v < 0)
 		buf_putc(b, '-');
 	buf_u64(b, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
+}
+
+void buf_json_text(struct buf *b, struct slice s)
+{
+	buf_putc(b, '"');
+	for (size_t i = 0, n, bad; i < s.n; i += n ? n : bad) {
+		unsigned char c = (unsigned char)s.p[i];
+		n = utf8_sequence(s.p + i, s.n - i, &bad);
+		if (n == 0)
+			buf_lit(b, "\xEF\xBF\xBD");
+		else if (c == '"' || c == '\\')
+			buf_printf(b, "\\%c", c);
+		else if (c < 0x20 || c == 0x7F)
+			buf_printf(b, "\\u%04x", c);
+		else
+			buf_append(b, s.p + i, n);
+	}
+	buf_putc(b, '"');
 }

@@ -23,6 +23,8 @@ void buf_append(struct buf *b, const void *p, size_t n);
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_u64(struct buf *b, uint64_t v); /* decimal */
 void buf_i64(struct buf *b, int64_t v);  /* decimal */
+/* The text as a JSON string with its quotes; what is not UTF-8 becomes U+FFFD. For configuration and log: rows have json_append_string. */
+void buf_json_text(struct buf *b, struct slice text);
 
 static inline void buf_clear(struct buf *b)
 {

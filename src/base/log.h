@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/slice.h"
 
@@ -29,6 +30,16 @@ static inline bool log_on(const struct log *log, enum log_level level)
 }
 
 void log_line(const struct log *log, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/*
+ * A line with fields that programs filter on (http-api-and-operations 8): JSON members without braces, put together with the functions
+ * below. Text: they follow the message as one object; JSON: they are members of the record. Alphabetical in both, at most 37.
+ */
+void log_fields(const struct log *log, enum log_level level, struct slice fields, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
+void log_field_text(struct buf *fields, const char *name, struct slice text);
+void log_field_json(struct buf *fields, const char *name, struct slice json); /* JSON text that is known to be whole */
+void log_field_number(struct buf *fields, const char *name, int64_t v);
 
 #define log_error(log, ...) log_line((log), LOG_ERROR, __VA_ARGS__)
 #define log_warn(log, ...) log_line((log), LOG_WARN, __VA_ARGS__)

@@ -54,21 +54,6 @@ static const char *decode_path(struct config_load *l, const struct node *n)
 	return text && base ? path_resolve(&l->config->arena, base, text) : text;
 }
 
-static void append_json_text(struct buf *out, struct slice s)
-{
-	buf_putc(out, '"');
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned char ch = (unsigned char)s.p[i];
-		if (ch == '"' || ch == '\\')
-			buf_printf(out, "\\%c", ch);
-		else if (ch < 0x20)
-			buf_printf(out, "\\u%04x", ch);
-		else
-			buf_putc(out, (char)ch);
-	}
-	buf_putc(out, '"');
-}
-
 /* Only the members that a key is made of: extra ones are ignored (2.6), and a private key's other half never gets further. */
 static struct slice key_json(const struct node *key, struct arena *arena)
 {
@@ -79,7 +64,7 @@ static struct slice key_json(const struct node *key, struct arena *arena)
 		if (!v || v->kind != NODE_STRING)
 			continue;
 		buf_printf(&out, "%c\"%s\":", out.n ? ',' : '{', members[i]);
-		append_json_text(&out, v->text);
+		buf_json_text(&out, v->text);
 	}
 	buf_putc(&out, '}');
 	struct slice result = arena_copy(arena, buf_slice(&out));

@@ -51,7 +51,7 @@ static bool allowed(struct exchange *x)
 	    auth_is_admin(o->admin_tokens, o->admin_token_count, token))
 		return true;
 	error_set(&err, "PSYNC_S2101", "Authorization failed");
-	log_error(o->log, "Request failed [%s] %s {\"route\":\"%.*s\"}", err.code, err.message, SLICE_ARG(x->request.path));
+	exchange_log_failed(x, &err, "AuthorizationError", slice_make(NULL, 0));
 	response_unauthorized(&x->response, &err);
 	return false;
 }
@@ -64,7 +64,7 @@ bool admin_begin(struct exchange *x, void (*run)(struct exchange *x))
 	if (!q || atomic_fetch_add(&q->count, 1) >= MOST_REQUESTS) {
 		if (q)
 			atomic_fetch_sub(&q->count, 1);
-		log_warn(x->server->options.log, "%.*s {\"queue_overflow\":true,\"status\":429}", SLICE_ARG(x->request.path));
+		exchange_log_overflow(x);
 		response_empty(&x->response, 429);
 		return true;
 	}
@@ -156,8 +156,7 @@ void admin_answer_pretty(struct exchange *x, json_t *body)
 
 void admin_failed(struct exchange *x, const struct error *err)
 {
-	log_error(x->server->options.log, "Request failed [%s] %s {\"route\":\"%.*s\"}", *err->code ? err->code : "PSYNC_S2001",
-	          err->message, SLICE_ARG(x->request.path));
+	exchange_log_failed(x, err, "InternalServerError", slice_make(NULL, 0));
 	response_error(&x->response, &(struct error_body){
 	                                     .status = 500,
 	                                     .code = *err->code ? err->code : "PSYNC_S2001",

@@ -320,16 +320,6 @@ void connection_send_bytes(struct connection *c, const void *p, size_t n)
 
 /* ---- answering -------------------------------------------------------------------------------------------------------------- */
 
-static void log_request(struct connection *c, const struct exchange *x)
-{
-	const struct log *log = c->net->server->options.log;
-	if (!log_on(log, LOG_INFO))
-		return;
-	log_line(log, LOG_INFO, "%.*s %.*s {\"duration_ms\":%.3f,\"route\":\"%s\",\"status\":%d}", SLICE_ARG(x->request.method),
-	         SLICE_ARG(x->request.path), (double)(clock_mono_us() - x->began_us) / 1000.0,
-	         x->route ? route_path(x->route) : "", x->response.status);
-}
-
 /* Sends the answer of c->exchange and gets ready for the next request, or for the end. */
 static void answer(struct connection *c, bool unread)
 {
@@ -344,7 +334,7 @@ static void answer(struct connection *c, bool unread)
 	                      .date = net_thread_date(c->net),
 	              });
 	struct piece pieces[2] = {{.p = head.p, .n = head.n}, {.p = r->body.p, .n = x->request.head_method ? 0 : r->body.n}};
-	log_request(c, x);
+	request_log_finished(x);
 	connection_send(c, pieces, pieces[1].n ? 2 : 1);
 	buf_free(&head);
 	if (c->state == CONNECTION_DEAD)
@@ -468,6 +458,7 @@ static bool advance_head(struct connection *c)
 	struct exchange *x = c->exchange;
 	x->connection = c;
 	x->began_us = clock_mono_us();
+	request_id_new(x->id, 'h');
 	if (result == REQUEST_HEAD)
 		result = http_parse_head(&x->request, slice_make(c->in.p, length));
 	if (result != REQUEST_HEAD && result != REQUEST_COMPLETE) {

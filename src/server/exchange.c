@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "server/connection.h"
 #include "server/http_stream.h"
+#include "server/routes.h"
 #include "server/state.h"
 #include "server/stream.h"
 
@@ -74,4 +75,25 @@ void exchange_to_verifier(struct exchange *x, void (*run)(struct task *task))
 void exchange_finish(struct exchange *x)
 {
 	net_post(x->net, &x->item);
+}
+
+void exchange_log_failed(const struct exchange *x, const struct error *err, const char *name, struct slice token_details)
+{
+	request_log_failed(x->server->options.log, &(struct request_failure){
+	                                                   .err = err,
+	                                                   .name = name,
+	                                                   .id = x->id,
+	                                                   .route = x->route ? route_path(x->route) : NULL,
+	                                                   .token_details = token_details,
+	                                           });
+}
+
+void exchange_log_overflow(const struct exchange *x)
+{
+	struct buf fields = {0};
+	log_field_json(&fields, "queue_overflow", SLICE("true"));
+	log_field_text(&fields, "rid", slice_cstr(x->id));
+	log_field_number(&fields, "status", 429);
+	log_fields(x->server->options.log, LOG_WARN, buf_slice(&fields), "%.*s", SLICE_ARG(x->request.path));
+	buf_free(&fields);
 }

@@ -16,6 +16,7 @@
 #include "server/http_request.h"
 #include "server/http_response.h"
 #include "server/net_thread.h"
+#include "server/request_log.h"
 #include "server/requests.h"
 #include "server/worker_pool.h"
 
@@ -37,8 +38,9 @@ struct exchange {
 	struct http_request request;
 	struct response response;
 	int64_t began_us;
-	bool stream_slot; /* counts as one of max_concurrent_connections */
-	bool refused;     /* over that limit: 429 once the body is here */
+	char id[REQUEST_ID_SIZE]; /* of the request, for the log */
+	bool stream_slot;         /* counts as one of max_concurrent_connections */
+	bool refused;             /* over that limit: 429 once the body is here */
 	/* what handlers keep */
 	struct verified_token token;
 	struct checkpoint_job job;
@@ -59,6 +61,11 @@ void exchange_free(struct exchange *x);
 void exchange_to_verifier(struct exchange *x, void (*run)(struct task *task));
 /* Any thread: the answer is in x->response (or x->stream is set). x must not be touched any more. */
 void exchange_finish(struct exchange *x);
+
+/* Any thread that has x. name: class of the error; token_details: p == NULL: none. */
+void exchange_log_failed(const struct exchange *x, const struct error *err, const char *name, struct slice token_details);
+/* 429, because too many of its kind are at work. */
+void exchange_log_overflow(const struct exchange *x);
 
 static inline struct exchange *exchange_of_task(struct task *t)
 {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/utf8.h"
 
 #define KEPT_MEMORY (64 * 1024)
 
@@ -303,37 +304,12 @@ static bool percent_decode(struct slice s, bool plus, struct buf *out)
 	return true;
 }
 
-static size_t utf8_length(const unsigned char *p, size_t n)
-{
-	if (p[0] < 0x80)
-		return 1;
-	size_t k = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-	if (p[0] < 0xc2 || p[0] > 0xf4 || n < k)
-		return 0;
-	for (size_t i = 1; i < k; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	/* Overlong forms, surrogates, beyond the last plane. */
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-	    (p[0] == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return k;
-}
-
-static bool utf8_ok(struct slice s)
-{
-	for (size_t i = 0, k; i < s.n; i += k)
-		if (!(k = utf8_length((const unsigned char *)s.p + i, s.n - i)))
-			return false;
-	return true;
-}
-
 bool http_path_ok(struct slice path)
 {
 	if (!memchr(path.p, '%', path.n))
 		return true;
 	struct buf b = {0};
-	bool ok = percent_decode(path, false, &b) && utf8_ok(buf_slice(&b));
+	bool ok = percent_decode(path, false, &b) && utf8_valid(buf_slice(&b));
 	buf_free(&b);
 	return ok;
 }
@@ -355,7 +331,7 @@ bool http_query(struct http_request *r, struct slice name, struct slice *value, 
 		found = true;
 		buf_clear(&text);
 		*bad = !percent_decode(equals ? slice_drop(member, k.n + 1) : SLICE(""), true, &text) ||
-		       !utf8_ok(buf_slice(&text));
+		       !utf8_valid(buf_slice(&text));
 	}
 	if (found)
 		*value = arena_copy(&r->arena, text.n ? buf_slice(&text) : SLICE(""));

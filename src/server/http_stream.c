@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "server/connection.h"
 #include "server/negotiate.h"
+#include "server/routes.h"
 #include "server/state.h"
 #include "server/stream.h"
 #include "server/stream_errors.h"
@@ -16,6 +17,8 @@ struct http_stream {
 	bool head_sent, keep_alive, minor_0, slot;
 	const char *content_type, *content_encoding;
 	int64_t began_us;
+	const struct route *route;
+	char id[REQUEST_ID_SIZE];
 };
 
 static void free_stream(struct http_stream *h)
@@ -80,6 +83,10 @@ static void fail_early(struct http_stream *h, struct transfer *transfer, const s
 	struct exchange *x = c->exchange = exchange_new(c->net);
 	x->connection = c;
 	x->began_us = h->began_us;
+	x->route = h->route;
+	memcpy(x->id, h->id, sizeof(x->id));
+	x->request.method = SLICE("POST");
+	x->request.path = slice_cstr(route_path(h->route));
 	x->request.minor_0 = h->minor_0;
 	stream_error_response(&x->response, err);
 	x->response.extra_headers = "x-accel-buffering: no\r\n";
@@ -130,6 +137,8 @@ void http_stream_begin(struct connection *c)
 	h->minor_0 = x->request.minor_0;
 	h->slot = x->stream_slot;
 	h->began_us = x->began_us;
+	h->route = x->route;
+	memcpy(h->id, x->id, sizeof(h->id));
 	h->content_type = h->stream->encoding == ENCODING_BSON ? BSON_TYPE : NDJSON_TYPE;
 	h->content_encoding = h->stream->transfer ? content_coding_name(transfer_coding(h->stream->transfer)) : NULL;
 	x->stream_slot = false;

@@ -32,7 +32,7 @@ static void log_start(const struct exchange *x, struct stream *stream)
 	struct slice agent = http_header(&x->request, SLICE("x-user-agent"));
 	if (!agent.p)
 		agent = http_header(&x->request, SLICE("user-agent"));
-	token_log_fields(&b, &x->token, x->sync, agent, stream->encoding == ENCODING_BSON);
+	request_log_stream_fields(&b, &x->token, x->sync, agent, stream->encoding == ENCODING_BSON, x->id);
 	stream_log_start(stream, buf_slice(&b));
 	buf_free(&b);
 }
@@ -59,8 +59,7 @@ static void open_stream(struct task *task)
 	};
 	struct stream *stream = stream_new(s, x->net, x->sync, &options, SIZE_MAX, &err);
 	if (!stream) {
-		log_error(s->options.log, "Request failed [%s] %s%s%s", err.code, err.message, err.detail[0] ? ": " : "",
-		          err.detail);
+		exchange_log_failed(x, &err, "ServiceError", slice_make(NULL, 0));
 		stream_error_response(&x->response, &err);
 		exchange_finish(x);
 		return;

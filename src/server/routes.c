@@ -99,7 +99,7 @@ bool routes_dispatch(struct exchange *x)
 	if (slice_eq(x->request.method, SLICE("OPTIONS")))
 		return preflight(x);
 	if (x->refused) {
-		log_warn(x->server->options.log, "%.*s {\"queue_overflow\":true,\"status\":429}", SLICE_ARG(x->request.path));
+		exchange_log_overflow(x);
 		response_empty(&x->response, 429);
 		return true;
 	}

@@ -168,25 +168,34 @@ void stream_log_start(struct stream *s, struct slice fields)
 	if (!log_on(log, LOG_INFO))
 		return;
 	s->log_fields = xstrdup(fields);
-	log_line(log, LOG_INFO, "Sync stream started {%s}", s->log_fields);
+	log_fields(log, LOG_INFO, fields, "Sync stream started");
 }
 
 static void log_end(struct stream *s)
 {
 	const struct log *log = s->server->options.log;
 	const char *coding = content_coding_name(transfer_coding(s->transfer));
-	if (s->finished && !s->clean)
-		log_error(log, "Sync stream failed [%s] %s%s%s", s->err.code, s->err.message, s->err.detail[0] ? ": " : "",
-		          s->err.detail);
-	if (!s->log_fields)
-		return;
-	log_info(log,
-	         "Sync stream complete "
-	         "{%s,\"close_reason\":\"%s\",\"data_sent_bytes\":%llu,\"data_synced_bytes\":%llu,\"operations_synced\":%llu,"
-	         "\"stream_ms\":%lld%s%s%s}",
-	         s->log_fields, s->close_reason, (unsigned long long)s->sent_bytes, (unsigned long long)s->stats.bytes_sent,
-	         (unsigned long long)s->stats.operations_sent, (long long)(clock_mono_ms() - s->opened_ms),
-	         coding ? ",\"encoding\":\"" : "", coding ? coding : "", coding ? "\"" : "");
+	struct buf f = {0};
+	if (s->log_fields)
+		buf_slice_append(&f, slice_cstr(s->log_fields));
+	if (s->finished && !s->clean) {
+		size_t n = f.n;
+		if (s->err.detail[0])
+			log_field_text(&f, "details", slice_cstr(s->err.detail));
+		log_fields(log, LOG_ERROR, buf_slice(&f), "Sync stream failed [%s] %s", s->err.code, s->err.message);
+		f.n = n;
+	}
+	if (s->log_fields) {
+		log_field_text(&f, "close_reason", slice_cstr(s->close_reason));
+		log_field_number(&f, "data_sent_bytes", (int64_t)s->sent_bytes);
+		log_field_number(&f, "data_synced_bytes", (int64_t)s->stats.bytes_sent);
+		log_field_number(&f, "operations_synced", (int64_t)s->stats.operations_sent);
+		log_field_number(&f, "stream_ms", clock_mono_ms() - s->opened_ms);
+		if (coding)
+			log_field_text(&f, "encoding", slice_cstr(coding));
+		log_fields(log, LOG_INFO, buf_slice(&f), "Sync stream complete");
+	}
+	buf_free(&f);
 }
 
 static void stream_free(struct stream *s)

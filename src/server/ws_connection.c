@@ -111,6 +111,7 @@ struct ws_job *ws_job_new(struct ws_connection *w)
 	j->net = w->connection->net;
 	j->server = j->net->server;
 	j->err.code = "";
+	request_id_new(j->id, 's');
 	return j;
 }
 

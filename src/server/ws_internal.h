@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "server/net_thread.h"
+#include "server/request_log.h"
 #include "server/rsocket.h"
 #include "server/stream.h"
 #include "server/timer_wheel.h"
@@ -72,6 +73,7 @@ struct ws_job {
 	struct ws_stream *target; /* net thread; NULL: cancelled (or the job is the SETUP's) */
 	struct arena arena;
 	struct slice token_text, user_agent;
+	char id[REQUEST_ID_SIZE]; /* of the request, for the log */
 	struct verified_token token;
 	struct buf data; /* request body */
 	enum ws_mime data_mime;

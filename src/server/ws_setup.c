@@ -25,9 +25,16 @@ static struct slice text_member(const json_t *object, const char *name, struct a
 	return arena_copy(arena, slice_make(json_string_value(v), json_string_length(v)));
 }
 
+/* text: "[CODE] description" */
 static void refuse_token(struct ws_connection *w, const char *text)
 {
-	log_error(w->connection->net->server->options.log, "Request failed %s", text);
+	char id[REQUEST_ID_SIZE];
+	struct buf fields = {0};
+	request_id_new(id, 's');
+	log_field_text(&fields, "name", SLICE("AuthorizationError"));
+	log_field_text(&fields, "rid", slice_cstr(id));
+	log_fields(w->connection->net->server->options.log, LOG_ERROR, buf_slice(&fields), "Request failed %s", text);
+	buf_free(&fields);
 	ws_refuse(w, RSOCKET_REJECTED_SETUP, slice_cstr(text));
 }
 
@@ -35,8 +42,13 @@ static void refuse_token(struct ws_connection *w, const char *text)
 static void verify(struct task *task)
 {
 	struct ws_job *j = ws_job_of_task(task);
-	if (!token_verify(j->server, j->token_text, &j->arena, &j->token, &j->err))
+	struct slice details = {0};
+	if (!token_verify(j->server, j->token_text, &j->arena, &j->token, &details, &j->err)) {
 		buf_printf(&j->error_text, "[%s] %s", j->err.code, j->err.message);
+		request_log_failed(j->server->options.log,
+		                   &(struct request_failure){
+		                           .err = &j->err, .name = "AuthorizationError", .id = j->id, .token_details = details});
+	}
 	net_post(j->net, &j->item);
 }
 

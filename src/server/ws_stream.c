@@ -200,12 +200,13 @@ static void open_stream(struct task *task)
 		};
 		j->stream = stream_new(j->server, j->net, &request, &options, j->credits, &j->err);
 		if (!j->stream) {
-			log_error(j->server->options.log, "Request failed [%s] %s%s%s", j->err.code, j->err.message,
-			          j->err.detail[0] ? ": " : "", j->err.detail);
+			request_log_failed(j->server->options.log,
+			                   &(struct request_failure){
+			                           .err = &j->err, .name = "ServiceError", .id = j->id, .route = "/sync/stream"});
 			stream_error_text(&j->error_text, &j->err);
 		} else {
 			struct buf b = {0};
-			token_log_fields(&b, &j->token, &request, j->user_agent, true);
+			request_log_stream_fields(&b, &j->token, &request, j->user_agent, true, j->id);
 			stream_log_start(j->stream, buf_slice(&b));
 			buf_free(&b);
 		}

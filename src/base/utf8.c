@@ -1,9 +1,9 @@
 /* utf8.c: making bytes from outside valid UTF-8, as the Encoding standard's decoder does. */
-#include "auth/utf8.h"
+#include "base/utf8.h"
 
-/* Length of the valid sequence at p (at most 4), or 0; then *bad is the length of the part that one U+FFFD stands for. */
-static size_t sequence_length(const unsigned char *p, size_t n, size_t *bad)
+size_t utf8_sequence(const char *text, size_t n, size_t *bad)
 {
+	const unsigned char *p = (const unsigned char *)text;
 	size_t want = p[0] < 0x80                    ? 1
 	              : p[0] >= 0xC2 && p[0] <= 0xDF ? 2
 	              : (p[0] & 0xF0) == 0xE0        ? 3
@@ -23,23 +23,34 @@ static size_t sequence_length(const unsigned char *p, size_t n, size_t *bad)
 	return want;
 }
 
-struct slice utf8_mend(struct slice s, struct arena *arena)
+/* How much of the text is valid. */
+static size_t valid_part(struct slice s)
 {
-	const unsigned char *p = (const unsigned char *)s.p;
 	size_t bad, i = 0;
 	while (i < s.n) {
-		size_t n = p[i] < 0x80 ? 1 : sequence_length(p + i, s.n - i, &bad);
+		size_t n = utf8_sequence(s.p + i, s.n - i, &bad);
 		if (n == 0)
 			break;
 		i += n;
 	}
+	return i;
+}
+
+bool utf8_valid(struct slice s)
+{
+	return valid_part(s) == s.n;
+}
+
+struct slice utf8_mend(struct slice s, struct arena *arena)
+{
+	size_t bad, i = valid_part(s);
 	if (i == s.n)
 		return s;
 	char *out = arena_bytes(arena, s.n * 3);
 	memcpy(out, s.p, i);
 	size_t m = i;
 	while (i < s.n) {
-		size_t n = sequence_length(p + i, s.n - i, &bad);
+		size_t n = utf8_sequence(s.p + i, s.n - i, &bad);
 		memcpy(out + m, n ? s.p + i : "\xEF\xBF\xBD", n ? n : 3);
 		m += n ? n : 3;
 		i += n ? n : bad;
