@@ -30,6 +30,7 @@ struct auth_config {
 	bool supabase;
 	const char *supabase_jwt_secret; /* NULL if not given */
 	const char *supabase_jwks_uri;   /* derived from the source's host; NULL */
+	const char *keep_folder;         /* where the last good answers of the URLs are kept over restarts; NULL: nowhere */
 };
 
 struct key_store;

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "auth/jwks_body.h"
+#include "auth/jwks_kept.h"
 #include "base/alloc.h"
 
 struct jwks_source {
@@ -21,6 +22,24 @@ struct jwks_source {
 	atomic_bool stop;
 };
 
+static int64_t now_ms(const struct jwks_source *s)
+{
+	return s->around->now_ms(s->around->clock_context);
+}
+
+static void restore(struct jwks_source *s)
+{
+	const struct jwks_surroundings *a = s->around;
+	struct buf body = {0};
+	struct key_set *keys = NULL;
+	struct error ignored = {.code = ""};
+	int64_t age_ms;
+	if (jwks_kept_read(a->keep_folder, s->url, a->crypto, JWKS_MAX_AGE, &body, &age_ms) &&
+	    jwks_body_read(buf_slice(&body), a->crypto, s->profile, &keys, &ignored) == JWKS_OK)
+		jwks_state_restore(&s->state, now_ms(s), age_ms, keys);
+	buf_free(&body);
+}
+
 struct jwks_source *jwks_source_new(const char *url, enum key_profile profile, struct jwks_surroundings *around)
 {
 	struct jwks_source *s = xcalloc(1, sizeof(*s));
@@ -34,6 +53,8 @@ struct jwks_source *jwks_source_new(const char *url, enum key_profile profile, s
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&s->done, &attributes);
 	pthread_condattr_destroy(&attributes);
+	if (around->keep_folder)
+		restore(s);
 	return s;
 }
 
@@ -49,11 +70,6 @@ void jwks_source_free(struct jwks_source *s)
 	pthread_mutex_destroy(&s->lock);
 	free(s->url);
 	free(s);
-}
-
-static int64_t now_ms(const struct jwks_source *s)
-{
-	return s->around->now_ms(s->around->clock_context);
 }
 
 /* The state counts changes for itself; the key store needs one number over all sources. Under the lock. */
@@ -99,6 +115,9 @@ static void *fetch_thread(void *argument)
 		error_set(&err, "PSYNC_S2204", "JWKS request failed");
 	if (outcome != JWKS_OK && !atomic_load(&s->stop))
 		log_failure(s, &err, cause);
+	if (outcome != JWKS_HARD && s->around->keep_folder)
+		jwks_kept_write(s->around->keep_folder, s->url, s->around->crypto,
+		                outcome == JWKS_OK ? buf_slice(&body) : SLICE(""));
 	buf_free(&body);
 	finish(s, outcome, keys, &err);
 	return NULL;

@@ -20,9 +20,11 @@ struct jwks_surroundings {
 	void *fetch_context;
 	int64_t (*now_ms)(void *context);
 	void *clock_context;
+	const char *keep_folder;         /* for jwks_kept.h; NULL: none */
 	atomic_uint_fast64_t generation; /* goes up whenever the keys of a source become others */
 };
 
+/* Begins with the keys that were kept, if they would still be valid without a restart; the first use asks for new ones all the same. */
 struct jwks_source *jwks_source_new(const char *url, enum key_profile profile, struct jwks_surroundings *around);
 void jwks_source_free(struct jwks_source *s);
 

@@ -2,7 +2,6 @@
 #include "auth/jwks_state.h"
 
 #define MINUTE 60000
-#define MAX_AGE (60 * MINUTE)
 #define REFRESH_AFTER (5 * MINUTE)
 #define BURST 10.0
 
@@ -39,7 +38,7 @@ static void set_keys(struct jwks_state *s, struct key_set *keys)
 
 static bool is_stale(const struct jwks_state *s, int64_t now)
 {
-	return !s->fetched_before || now - s->last_ok > MAX_AGE;
+	return !s->fetched_before || now - s->last_ok > JWKS_MAX_AGE;
 }
 
 static unsigned want_fetch(struct jwks_state *s, int64_t now)
@@ -66,6 +65,13 @@ unsigned jwks_state_use(struct jwks_state *s, int64_t now)
 unsigned jwks_state_no_key(struct jwks_state *s, int64_t now)
 {
 	return want_fetch(s, now);
+}
+
+void jwks_state_restore(struct jwks_state *s, int64_t now, int64_t age_ms, struct key_set *keys)
+{
+	set_keys(s, keys);
+	s->fetched_before = true;
+	s->last_ok = now - age_ms;
 }
 
 void jwks_state_fetched(struct jwks_state *s, int64_t now, enum jwks_outcome outcome, struct key_set *keys,

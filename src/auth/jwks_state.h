@@ -48,6 +48,11 @@ enum jwks_outcome {
 	JWKS_HARD,
 };
 
+/* The longest that keys are used after the fetch that brought them, in milliseconds. */
+#define JWKS_MAX_AGE (60 * 60000)
+/* Keys that an earlier process fetched age_ms ago; before the first use. They pass to the state. */
+void jwks_state_restore(struct jwks_state *s, int64_t now, int64_t age_ms, struct key_set *keys);
+
 /* keys (JWKS_OK) pass to the state; err is the reason of the other two. */
 void jwks_state_fetched(struct jwks_state *s, int64_t now, enum jwks_outcome outcome, struct key_set *keys,
                         const struct error *err);

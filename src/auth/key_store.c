@@ -129,6 +129,7 @@ struct key_store *key_store_new_with(const struct auth_config *config, const str
 	k->around.fetch_context = parts->fetch ? parts->fetch_context : &k->addresses;
 	k->around.now_ms = parts->now_ms ? parts->now_ms : steady_clock;
 	k->around.clock_context = parts->clock_context;
+	k->around.keep_folder = config->keep_folder ? arena_cstr(&k->arena, slice_cstr(config->keep_folder)) : NULL;
 	atomic_init(&k->around.generation, 0);
 	if (crypto_init(&k->crypto, err) && import_static_keys(k, config, err) && add_sources(k, config, err))
 		return k;

@@ -41,6 +41,7 @@ static bool open_storage(struct service *s, struct error *err)
 static bool open_keys(struct service *s, struct error *err)
 {
 	struct auth_config auth = wiring_auth_config(s->config);
+	auth.keep_folder = s->config->storage.path;
 	s->keys = key_store_new(&auth, &s->log, err);
 	return s->keys != NULL;
 }

@@ -1,4 +1,5 @@
 /* teardown.c: ends an installation: drops its replication slot and deletes the embedded store. */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,17 +38,43 @@ static void drop_slot(const struct config *config, const char *slot, const struc
 	source_free(source);
 }
 
+static bool delete_file(const char *folder, const char *name, struct error *err)
+{
+	char path[4200];
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	if (unlink(path) != 0 && errno != ENOENT)
+		return error_set(err, "", "cannot delete %s: %s", path, strerror(errno));
+	return true;
+}
+
+/* "jwks-....keys": answers of JWKS URLs that were kept over restarts. */
+static bool is_kept_keys(const char *name)
+{
+	return slice_starts(slice_cstr(name), SLICE("jwks-")) && slice_ends(slice_cstr(name), SLICE(".keys"));
+}
+
+static bool delete_kept_keys(const char *folder, struct error *err)
+{
+	bool ok = true;
+	DIR *d = opendir(folder);
+	for (struct dirent *e; ok && d && (e = readdir(d));)
+		if (is_kept_keys(e->d_name))
+			ok = delete_file(folder, e->d_name, err);
+	if (d)
+		closedir(d);
+	return ok;
+}
+
 /* The folder itself goes only if nothing else is in it. */
 static bool delete_files(const char *folder, struct error *err)
 {
 	static const char *const names[] = {"data.mdb",          "data.mdb-lock", "requests.mdb",
 	                                    "requests.mdb-lock", "control.sock",  "lock"};
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		char path[4200];
-		snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
-		if (unlink(path) != 0 && errno != ENOENT)
-			return error_set(err, "", "cannot delete %s: %s", path, strerror(errno));
-	}
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (!delete_file(folder, names[i], err))
+			return false;
+	if (!delete_kept_keys(folder, err))
+		return false;
 	rmdir(folder);
 	return true;
 }

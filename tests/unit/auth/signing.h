@@ -88,7 +88,9 @@ static inline void append_ed25519_jwk(struct buf *out, const char *kid, EVP_PKEY
 static const char *const test_audience[] = {"app"};
 
 /* A store with one static HS256 key and the given URLs. */
-static inline struct key_store *store_with(const struct key_store_parts *parts, const char *const *urls, size_t url_count)
+/* keep_folder: NULL: nothing is kept. */
+static inline struct key_store *store_keeping(const struct key_store_parts *parts, const char *const *urls, size_t url_count,
+                                              const char *keep_folder)
 {
 	struct slice key = SLICE(SECRET_JWK);
 	struct error err = {.code = ""};
@@ -99,11 +101,17 @@ static inline struct key_store *store_with(const struct key_store_parts *parts, 
 	        .static_key_count = 1,
 	        .jwks_uris = urls,
 	        .jwks_uri_count = url_count,
+	        .keep_folder = keep_folder,
 	};
 	struct key_store *k = key_store_new_with(&c, parts, NULL, &err);
 	if (!k)
 		fail_msg("%s", err.message);
 	return k;
+}
+
+static inline struct key_store *store_with(const struct key_store_parts *parts, const char *const *urls, size_t url_count)
+{
+	return store_keeping(parts, urls, url_count, NULL);
 }
 
 /* Verifies and throws the results away; *err is that of the refusal. */
