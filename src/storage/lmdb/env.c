@@ -36,7 +36,9 @@ bool lmdb_fail(struct error *err, int rc, const char *what)
 {
 	const char *hint = rc == MDB_MAP_FULL ? " (the store's map size is used up: raise it)"
 	                   : rc == ENOSPC     ? " (the disk is full)"
-	                                      : "";
+	                   : rc == ENOMEM
+	                           ? " (the process is not given address space for the map: see storage.map_size, ulimit -v)"
+	                           : "";
 	return error_set(err, "PSYNC_S2404", "embedded store: %s: %s%s", what, mdb_strerror(rc), hint);
 }
 
@@ -234,17 +236,62 @@ static bool take_lock(struct lmdb_backend *b, const char *path, struct error *er
 	return true;
 }
 
-static bool open_env(MDB_env **env, const char *folder, const char *name, uint64_t map_size, unsigned flags, struct error *err)
+struct env_request {
+	const char *folder, *name;
+	uint64_t map_size;
+	bool may_shrink; /* nobody asked for that size */
+	unsigned flags;
+	const struct log *log;
+};
+
+static int try_env(MDB_env **env, const char *file, uint64_t map_size, unsigned flags)
+{
+	int rc = mdb_env_create(env);
+	if (rc) {
+		*env = NULL;
+		return rc;
+	}
+	if (!(rc = mdb_env_set_mapsize(*env, map_size)) && !(rc = mdb_env_set_maxdbs(*env, MAX_DATABASES)) &&
+	    !(rc = mdb_env_set_maxreaders(*env, MAX_READERS)))
+		rc = mdb_env_open(*env, file, MDB_NOSUBDIR | MDB_NOTLS | flags, 0600);
+	if (rc) {
+		mdb_env_close(*env);
+		*env = NULL;
+	}
+	return rc;
+}
+
+/* The default is as large as a store can ever get. Where a process may not have so much address space (RLIMIT_AS, containers, valgrind),
+ * less must do, but never so little that the file has no room to grow. */
+static bool open_env(MDB_env **env, const struct env_request *r, struct error *err)
 {
 	char file[4200];
-	int dead = 0, rc;
-	snprintf(file, sizeof(file), "%s/%s", folder, name);
-	if ((rc = mdb_env_create(env)) || (rc = mdb_env_set_mapsize(*env, map_size)) ||
-	    (rc = mdb_env_set_maxdbs(*env, MAX_DATABASES)) || (rc = mdb_env_set_maxreaders(*env, MAX_READERS)) ||
-	    (rc = mdb_env_open(*env, file, MDB_NOSUBDIR | MDB_NOTLS | flags, 0600)) || (rc = mdb_reader_check(*env, &dead))) {
+	struct stat st = {0};
+	uint64_t size = r->map_size;
+	int dead = 0;
+	snprintf(file, sizeof(file), "%s/%s", r->folder, r->name);
+	uint64_t least = (stat(file, &st) == 0 ? 2 * (uint64_t)st.st_size : 0) + SMALLEST_MAP_SIZE;
+	int rc = try_env(env, file, size, r->flags);
+	while ((rc == ENOMEM || rc == EINVAL) && r->may_shrink && size / 2 >= least) {
+		size /= 2;
+		rc = try_env(env, file, size, r->flags);
+	}
+	if (!rc && size != r->map_size && size / 2 >= least) { /* the other half is for the rest of the program */
+		mdb_env_close(*env);
+		size /= 2;
+		rc = try_env(env, file, size, r->flags);
+	}
+	if (!rc)
+		rc = mdb_reader_check(*env, &dead);
+	if (rc) {
 		lmdb_fail(err, rc, "opening");
 		return error_prefix(err, "%s: ", file);
 	}
+	if (size != r->map_size)
+		log_warn(r->log,
+		         "%s can grow to %llu MiB only: the process is not given address space for more (ulimit -v, or the "
+		         "container's limit)",
+		         file, (unsigned long long)(size >> 20));
 	return true;
 }
 
@@ -362,10 +409,17 @@ struct backend *lmdb_backend_open(const struct storage_options *options, bool re
 	b->lock_fd = -1;
 	b->zstd = ZSTD_createCCtx();
 	lmdb_batch_open(b);
-	unsigned flags = read_only ? MDB_RDONLY : 0;
-	bool ok = (read_only || (make_folder(path, err) && take_lock(b, path, err))) &&
-	          open_env(&b->data, path, "data.mdb", map, flags, err) &&
-	          open_env(&b->requests, path, "requests.mdb", requests_map, flags, err) && open_databases(b, read_only, err) &&
+	struct env_request data = {.folder = path,
+	                           .name = "data.mdb",
+	                           .map_size = map,
+	                           .may_shrink = !options->map_size,
+	                           .flags = read_only ? MDB_RDONLY : 0,
+	                           .log = options->log};
+	struct env_request requests = data;
+	requests.name = "requests.mdb";
+	requests.map_size = requests_map;
+	bool ok = (read_only || (make_folder(path, err) && take_lock(b, path, err))) && open_env(&b->data, &data, err) &&
+	          open_env(&b->requests, &requests, err) && open_databases(b, read_only, err) &&
 	          lmdb_requests_open(b, read_only, err) && lmdb_buckets_open(b, err);
 	free(path);
 	if (ok)
