@@ -34,6 +34,7 @@ int cli_migrate(int argc, char **argv)
 		return code;
 	struct log log = {.level = LOG_INFO, .json = config->logging.json, .fd = json ? STDERR_FILENO : STDOUT_FILENO};
 	struct storage_options storage_options = wiring_storage_options(config, &log);
+	storage_options.keep_format = false; /* this is what was asked for */
 	struct storage *storage = NULL;
 	if (strcmp(direction, "up") != 0)
 		error_set(&err, "",

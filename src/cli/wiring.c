@@ -55,6 +55,7 @@ struct storage_options wiring_storage_options(const struct config *c, const stru
 	return (struct storage_options){
 	        .path = slice_cstr(c->storage.path),
 	        .map_size = c->storage.map_size,
+	        .keep_format = c->disable_auto_migration,
 	        .request_retention_ms = c->api.checkpoint_request_retention_minutes * 60000,
 	        .log = log,
 	};

@@ -22,7 +22,6 @@
 	{.name = "tls_servername", .type = FIELD_STRING}, \
 	{.name = "reject_ip_ranges", .type = FIELD_STRINGS}, \
 	{.name = "slot_name_prefix", .type = FIELD_STRING}, \
-	{.name = "max_pool_size", .type = FIELD_NUMBER}, \
 	{.name = "connect_timeout", .type = FIELD_NUMBER}, \
 	{.name = "snapshot_socket_timeout", .type = FIELD_NUMBER}, \
 	{.name = "heartbeat_interval_seconds", .type = FIELD_NUMBER, .flags = FIELD_NULLABLE}
@@ -33,7 +32,12 @@
 	{.name = "debug_api", .type = FIELD_BOOLEAN}
 /* clang-format on */
 
-static const struct field source_fields[] = {POSTGRES_MEMBERS, CONNECTION_MEMBERS, END};
+static const struct field source_fields[] = {
+        POSTGRES_MEMBERS,
+        CONNECTION_MEMBERS,
+        {.name = "max_pool_size", .type = FIELD_NUMBER, .flags = FIELD_UNUSED},
+        END,
+};
 
 /* Of a type that is not supported: refused when the connection is resolved, so other members do not matter. */
 static const struct field other_source_fields[] = {
@@ -63,6 +67,7 @@ static const struct field storage_postgres_fields[] = {
         POSTGRES_MEMBERS,
         CONNECTION_MEMBERS,
         STORAGE_MEMBER,
+        {.name = "max_pool_size", .type = FIELD_NUMBER},
         {.name = "batch_limits", .type = FIELD_MAP, .members = batch_limit_fields},
         END,
 };
@@ -102,8 +107,8 @@ static const struct field storage_lmdb_fields[] = {
         {.name = "type", .type = FIELD_STRING, .flags = FIELD_REQUIRED},
         {.name = "path", .type = FIELD_STRING},
         {.name = "map_size", .type = FIELD_NUMBER},
-        {.name = "max_pool_size", .type = FIELD_NUMBER},
-        STORAGE_MEMBER,
+        {.name = "max_pool_size", .type = FIELD_NUMBER, .flags = FIELD_UNUSED},
+        {.name = "default_storage_version", .type = FIELD_NUMBER, .flags = FIELD_UNUSED},
         END,
 };
 
@@ -206,11 +211,11 @@ static const struct field client_auth_fields[] = {
 
 static const struct field api_parameter_fields[] = {
         {.name = "max_concurrent_connections", .type = FIELD_NUMBER},
-        {.name = "max_data_fetch_concurrency", .type = FIELD_NUMBER},
+        {.name = "max_data_fetch_concurrency", .type = FIELD_NUMBER, .flags = FIELD_UNUSED},
         {.name = "max_buckets_per_connection", .type = FIELD_NUMBER},
         {.name = "max_parameter_query_results", .type = FIELD_NUMBER},
         {.name = "checkpoint_request_retention_minutes", .type = FIELD_NUMBER},
-        {.name = "bucket_count_cache_ttl_minutes", .type = FIELD_NUMBER},
+        {.name = "bucket_count_cache_ttl_minutes", .type = FIELD_NUMBER, .flags = FIELD_UNUSED},
         {.name = "stream_write_timeout_seconds", .type = FIELD_NUMBER},
         END,
 };
@@ -264,7 +269,7 @@ const struct field config_fields[] = {
         {.name = "migrations", .type = FIELD_MAP, .members = migration_fields},
         {.name = "healthcheck", .type = FIELD_MAP, .members = healthcheck_fields},
         {.name = "system", .type = FIELD_MAP, .members = system_fields},
-        {.name = "metadata", .type = FIELD_STRING_MAP},
+        {.name = "metadata", .type = FIELD_STRING_MAP, .flags = FIELD_UNUSED},
         {.name = "parameters", .type = FIELD_SCALAR_MAP, .flags = FIELD_UNUSED},
         END,
 };

@@ -169,6 +169,12 @@ bool state_load(struct storage *s, bool read_only, struct error *err)
 	if (!s->backend->ops->small_each(s->backend, SMALL_META, decode_state, &s->state, err))
 		return false;
 	if (s->state.format && s->state.format < STORE_FORMAT_VERSION && !read_only) {
+		if (s->keep_format)
+			return error_set(err, "PSYNC_S1005",
+			                 "the store has format %u, this program writes format %u, and "
+			                 "migrations.disable_auto_migration is "
+			                 "true: run 'syncline migrate up'",
+			                 s->state.format, STORE_FORMAT_VERSION);
 		if (!s->backend->ops->migrate(s->backend, s->state.format, err))
 			return false;
 		s->state.format = STORE_FORMAT_VERSION;

@@ -125,6 +125,7 @@ struct storage {
 	struct backend *backend;
 	const struct log *log;
 	int64_t retention_ms;
+	bool keep_format;         /* an older store is refused, not migrated */
 	int64_t (*wall_ms)(void); /* clock_wall_ms; tests turn it */
 	struct histogram
 	        *acknowledged; /* seconds from storing an association to the checkpoint that passes its head; may be NULL */

@@ -41,6 +41,7 @@ static struct storage *open_lmdb(const struct storage_options *options, bool rea
 	turn_init(&s->turn);
 	s->log = options->log;
 	s->retention_ms = options->request_retention_ms;
+	s->keep_format = options->keep_format;
 	s->wall_ms = clock_wall_ms;
 	s->acknowledged = metrics_histogram(options->metrics, "syncline_checkpoint_request_acknowledged_seconds", "",
 	                                    "Time from storing a checkpoint request to the checkpoint that acknowledges it.",

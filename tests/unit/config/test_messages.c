@@ -69,10 +69,15 @@ static void settings_without_effect_are_warned_about(void **state)
 {
 	(void)state;
 	struct fixture x;
-	struct config *c =
-	        load_text(&x, "parameters: {a: 1}\ntelemetry: {disable_telemetry_sharing: true, internal_service_endpoint: x}\n"
-	                      "client_auth: {supabase_jwt_secret: s}\nsync_config: {path: a, content: b}\n");
+	struct config *c = load_text(&x, "parameters: {a: 1}\nmetadata: {region: eu}\nstorage: {type: lmdb, max_pool_size: 8}\n"
+	                                 "api: {parameters: {max_data_fetch_concurrency: 10, bucket_count_cache_ttl_minutes: "
+	                                 "60}}\ntelemetry: {disable_telemetry_sharing: true, internal_service_endpoint: x}\n"
+	                                 "client_auth: {supabase_jwt_secret: s}\nsync_config: {path: a, content: b}\n");
 	assert_true(warned(c, "parameters has no effect"));
+	assert_true(warned(c, "metadata has no effect"));
+	assert_true(warned(c, "storage.max_pool_size has no effect"));
+	assert_true(warned(c, "api.parameters.max_data_fetch_concurrency has no effect"));
+	assert_true(warned(c, "api.parameters.bucket_count_cache_ttl_minutes has no effect"));
 	assert_true(warned(c, "telemetry.internal_service_endpoint has no effect"));
 	assert_true(warned(c, "client_auth.supabase_jwt_secret has no effect"));
 	assert_true(warned(c, "sync_config.content is ignored"));

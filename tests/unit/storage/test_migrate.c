@@ -54,6 +54,27 @@ static void a_store_of_format_1_is_migrated(void **state)
 	free(m);
 }
 
+static void an_old_store_is_left_alone_when_that_is_asked_for(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = {.code = ""};
+	use_old_store(f);
+	storage_close(f->s);
+	f->s = NULL;
+	/* Opening has migrated it: once more from the old files. */
+	remove_folder(f->folder);
+	assert_int_equal(mkdir(f->folder, 0700), 0);
+	char path[128];
+	snprintf(path, sizeof(path), "%s/data.mdb", f->folder);
+	copy_file(TEST_DATA "/stores/format-1/data.mdb", path);
+	struct storage_options o = {.path = slice_cstr(f->folder), .log = &f->log, .keep_format = true};
+	assert_null(storage_open_lmdb(&o, &err));
+	assert_string_equal(err.code, "PSYNC_S1005");
+	assert_non_null(strstr(err.message, "syncline migrate up"));
+	open_store(f);
+	assert_int_equal(f->s->state.format, STORE_FORMAT_VERSION);
+}
+
 static void a_store_of_a_newer_format_is_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -79,6 +100,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(a_store_of_format_1_is_migrated, setup, teardown),
+	        cmocka_unit_test_setup_teardown(an_old_store_is_left_alone_when_that_is_asked_for, setup, teardown),
 	        cmocka_unit_test_setup_teardown(a_store_of_a_newer_format_is_refused, setup, teardown),
 	};
 	return cmocka_run_group_tests_name("migrate", tests, NULL, NULL);
