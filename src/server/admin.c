@@ -93,9 +93,16 @@ static bool has_type(struct exchange *x, struct slice want)
 
 json_t *admin_parameters(struct exchange *x)
 {
-	if (has_type(x, SLICE("text/plain"))) /* accepted and ignored (2.4) */
-		return json_object();
-	return body_json_object(&x->request, &x->response);
+	/* text/plain is accepted and ignored (2.4) */
+	json_t *body = has_type(x, SLICE("text/plain")) ? json_object() : body_json_object(&x->request, &x->response), *all;
+	if (!body || !x->request.query.n)
+		return body;
+	all = json_object();
+	for (struct slice rest = x->request.query, name, value; http_query_next(&x->request, &rest, &name, &value);)
+		json_object_set_new(all, arena_cstr(&x->request.arena, name), admin_text(value));
+	json_object_update(all, body);
+	json_decref(body);
+	return all;
 }
 
 bool admin_yaml_body(struct exchange *x)
@@ -176,6 +183,14 @@ void admin_refused(struct exchange *x, int status, const char *code, const char 
 	                                     .details = slice_cstr(details),
 	                                     .name = "ServiceError",
 	                             });
+}
+
+bool admin_need_source(struct exchange *x)
+{
+	if (x->server->options.admin && x->server->options.admin->source)
+		return true;
+	admin_failed(x, &(struct error){.code = "", .message = "No source connection is configured"});
+	return false;
 }
 
 /* Texts come from clients, the store and the source; what is not UTF-8 cannot be said in JSON. */

@@ -31,6 +31,9 @@ void admin_answer_pretty(struct exchange *x, json_t *body);
 void admin_failed(struct exchange *x, const struct error *err);
 void admin_refused(struct exchange *x, int status, const char *code, const char *description, const char *details);
 
+/* False: no source is configured, and that is answered (500). Admin thread. */
+bool admin_need_source(struct exchange *x);
+
 json_t *admin_text(struct slice s);
 /* The slot's name, without the mark that a slot carries while it is being made. */
 const char *admin_slot_name(const struct source_state *state);

@@ -48,6 +48,8 @@ struct exchange {
 		void (*run)(struct exchange *x); /* the second half of an admin route */
 		struct slice text;               /* a sync config */
 		bool content;                    /* sync_rules_content */
+		const char *const *arguments;    /* of the SQL in text; in the request's arena */
+		size_t argument_count;
 	} admin;
 	struct sync_request *sync; /* in the request's arena */
 	struct stream *stream;     /* set when the answer is a stream */

@@ -314,24 +314,51 @@ bool http_path_ok(struct slice path)
 	return ok;
 }
 
+/* The next member of the query: its name, and the text behind '=' if there is one. False: no more. */
+static bool next_query_member(struct slice *rest, struct slice *name, struct slice *text)
+{
+	if (!rest->n)
+		return false;
+	const char *end = memchr(rest->p, '&', rest->n);
+	struct slice member = end ? slice_make(rest->p, (size_t)(end - rest->p)) : *rest;
+	*rest = slice_drop(*rest, member.n + 1);
+	const char *equals = memchr(member.p, '=', member.n);
+	*name = equals ? slice_make(member.p, (size_t)(equals - member.p)) : member;
+	*text = equals ? slice_drop(member, name->n + 1) : SLICE("");
+	return true;
+}
+
+bool http_query_next(struct http_request *r, struct slice *rest, struct slice *name, struct slice *value)
+{
+	struct slice raw_name, raw_value;
+	struct buf text = {0};
+	bool found = false;
+	while (!found && next_query_member(rest, &raw_name, &raw_value)) {
+		buf_clear(&text);
+		found = percent_decode(raw_name, true, &text);
+		*name = arena_copy(&r->arena, text.n ? buf_slice(&text) : SLICE(""));
+		buf_clear(&text);
+		found = found && percent_decode(raw_value, true, &text);
+		*value = arena_copy(&r->arena, text.n ? buf_slice(&text) : SLICE(""));
+		found = found && utf8_valid(*name) && utf8_valid(*value);
+	}
+	buf_free(&text);
+	return found;
+}
+
 bool http_query(struct http_request *r, struct slice name, struct slice *value, bool *bad)
 {
 	bool found = false;
+	struct slice rest = r->query, raw_name, raw_value;
 	struct buf key = {0}, text = {0};
 	*bad = false;
-	for (struct slice rest = r->query; rest.n;) {
-		const char *end = memchr(rest.p, '&', rest.n);
-		struct slice member = end ? slice_make(rest.p, (size_t)(end - rest.p)) : rest;
-		rest = slice_drop(rest, member.n + 1);
-		const char *equals = memchr(member.p, '=', member.n);
-		struct slice k = equals ? slice_make(member.p, (size_t)(equals - member.p)) : member;
+	while (next_query_member(&rest, &raw_name, &raw_value)) {
 		buf_clear(&key);
-		if (!percent_decode(k, true, &key) || !slice_eq(buf_slice(&key), name))
+		if (!percent_decode(raw_name, true, &key) || !slice_eq(buf_slice(&key), name))
 			continue;
 		found = true;
 		buf_clear(&text);
-		*bad = !percent_decode(equals ? slice_drop(member, k.n + 1) : SLICE(""), true, &text) ||
-		       !utf8_valid(buf_slice(&text));
+		*bad = !percent_decode(raw_value, true, &text) || !utf8_valid(buf_slice(&text));
 	}
 	if (found)
 		*value = arena_copy(&r->arena, text.n ? buf_slice(&text) : SLICE(""));

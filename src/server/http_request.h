@@ -71,6 +71,8 @@ struct slice http_header(const struct http_request *r, struct slice name);
 bool slice_eq_nocase(struct slice a, struct slice b);
 /* Percent-decoded value of a query member, the last of that name; false if absent. *bad: its escapes are broken. */
 bool http_query(struct http_request *r, struct slice name, struct slice *value, bool *bad);
+/* Walks over the members, decoded, in the request's arena; *rest begins as r->query. Those that cannot be decoded are passed over. */
+bool http_query_next(struct http_request *r, struct slice *rest, struct slice *name, struct slice *value);
 /* Are the percent escapes of the path well formed, and UTF-8 once decoded? */
 bool http_path_ok(struct slice path);
 

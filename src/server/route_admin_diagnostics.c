@@ -3,14 +3,6 @@
 #include "server/routes.h"
 #include "server/state.h"
 
-static bool need_source(struct exchange *x)
-{
-	if (x->server->options.admin && x->server->options.admin->source)
-		return true;
-	admin_failed(x, &(struct error){.code = "", .message = "No source connection is configured"});
-	return false;
-}
-
 /* ---- diagnostics ------------------------------------------------------------------------------------------------------------------ */
 
 static json_t *connection_object(struct exchange *x, struct admin_source *a)
@@ -50,7 +42,7 @@ static void run_diagnostics(struct exchange *x)
 	struct admin_source a;
 	struct error err = {.code = ""};
 	struct storage *storage = x->server->options.storage;
-	if (!need_source(x))
+	if (!admin_need_source(x))
 		return;
 	admin_source_open(&a, x->server, &arena);
 	json_t *data = json_object(), *connections = json_array();
@@ -118,7 +110,7 @@ static void run_schema(struct exchange *x)
 	struct admin_source a;
 	struct schema_table *tables;
 	size_t count;
-	if (!need_source(x))
+	if (!admin_need_source(x))
 		return;
 	const struct server_admin *admin = x->server->options.admin;
 	admin_source_open(&a, x->server, &arena);
@@ -141,35 +133,6 @@ bool route_admin_schema(struct exchange *x)
 	return admin_begin(x, run_schema);
 }
 
-/* ---- execute-sql (deprecated) --------------------------------------------------------------------------------------------------- */
-
-static void run_execute_sql(struct exchange *x)
-{
-	const char *why = x->server->options.admin && x->server->options.admin->debug_api
-	                          ? "SQL querying is not supported by this service"
-	                          : "SQL querying is not enabled";
-	admin_answer(x, json_pack("{s:b,s:{s:[],s:[]},s:s}", "success", 0, "results", "columns", "rows", "error", why));
-}
-
-bool route_admin_execute_sql(struct exchange *x)
-{
-	json_t *p = admin_parameters(x);
-	if (!p)
-		return true;
-	struct complaints c = {0};
-	const json_t *sql = json_object_get(p, "sql");
-	if (!sql)
-		complain(&c, " must have required property 'sql'");
-	else if (!json_is_object(sql))
-		complain(&c, "/sql: type must be object");
-	else if (!json_object_get(sql, "args"))
-		complain(&c, "/sql must have required property 'args'");
-	else if (!json_object_get(sql, "query"))
-		complain(&c, "/sql must have required property 'query'");
-	json_decref(p);
-	return complaints_answer(&c, &x->response) || admin_begin(x, run_execute_sql);
-}
-
 /* ---- validate --------------------------------------------------------------------------------------------------------------------- */
 
 static void run_validate(struct exchange *x)
@@ -177,7 +140,7 @@ static void run_validate(struct exchange *x)
 	struct arena arena = {0};
 	struct admin_source a;
 	json_t *report;
-	if (!need_source(x))
+	if (!admin_need_source(x))
 		return;
 	admin_source_open(&a, x->server, &arena);
 	if (a.connection && admin_report(x->server, &a, x->admin.text, REPORT_PROPOSED, &report, &a.err))

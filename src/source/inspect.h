@@ -58,6 +58,20 @@ struct source_slot {
 bool source_slot_facts(struct source_connection *c, const char *slot, struct arena *arena, struct source_slot *out,
                        struct error *err);
 
+/* The answer to one statement: values as they would be synced, row after row. */
+struct sql_answer {
+	const struct slice *columns;
+	size_t column_count, row_count;
+	const struct value *values;
+};
+#define MAX_SQL_ARGUMENTS 1000
+/*
+ * Runs one statement that an operator wrote (http-api-and-operations 4.5), whatever it does; arguments for $1.. as text, NULL for NULL.
+ * At most 10,000 rows and 8 MiB, and 30 s of silence. False: *err has the server's own words; then close the connection.
+ */
+bool source_run_sql(struct source_connection *c, const char *sql, const char *const *arguments, size_t count, struct arena *arena,
+                    struct sql_answer *out, struct error *err);
+
 /* Bits of sqlite_type (http-api-and-operations 4.2). */
 enum { SQLITE_TYPE_BLOB = 1, SQLITE_TYPE_TEXT = 2, SQLITE_TYPE_INTEGER = 4, SQLITE_TYPE_REAL = 8 };
 

@@ -147,10 +147,18 @@ describe('with a sync config in the configuration', () => {
     });
   });
 
-  test('execute-sql is not there, and says so in its own way', async () => {
+  test('execute-sql is closed without debug_api, and says so in its own way', async () => {
     const r = await post(w, '/api/admin/v1/execute-sql', { sql: { query: 'select 1', args: [] } });
     assert.deepEqual([r.status, r.json], [200, { data: { success: false, results: { columns: [], rows: [] }, error: 'SQL querying is not enabled' } }]);
     assert.equal((await post(w, '/api/admin/v1/execute-sql', { sql: { query: 'select 1' } })).json.error.details, '["/sql must have required property \'args\'"]');
+  });
+
+  test('parameters may stand in the query, the body wins', async () => {
+    const r = await post(w, '/api/admin/v1/diagnostics?sync_rules_content=true');
+    assert.deepEqual([r.status, r.json.error.details], [400, '["/sync_rules_content: type must be boolean"]']);
+    assert.equal((await post(w, '/api/admin/v1/diagnostics?sync_rules_content=true', { sync_rules_content: false })).status, 200);
+    const v = await post(w, `/api/admin/v1/validate?sync_rules=${encodeURIComponent(LISTS)}`);
+    assert.deepEqual([v.status, v.json.data.errors], [200, []]);
   });
 
   test('more calls than may wait are refused', async () => {
@@ -158,6 +166,46 @@ describe('with a sync config in the configuration', () => {
     const statuses = all.map((r) => r.status);
     assert.ok(statuses.every((s) => s === 200 || s === 429), [...new Set(statuses)].join());
     assert.ok(statuses.filter((s) => s === 200).length >= 30);
+  });
+});
+
+describe('execute-sql, with debug_api', () => {
+  let w;
+  before(async () => {
+    w = await World.create({ name: 'sql', schema: SCHEMA, sync: LISTS });
+    Object.assign(w.service.config, { api: { tokens: [ADMIN] }, replication: { connections: [{ type: 'postgresql', uri: w.sourceUri, sslmode: 'disable', debug_api: true }] } });
+    await w.service.start();
+    await w.service.ready();
+  });
+  after(() => w?.destroy());
+  const run = async (query, args = []) => (await post(w, '/api/admin/v1/execute-sql', { sql: { query, args } })).json.data;
+  const refused = { columns: [], rows: [] };
+
+  test('answers with columns and values as they would be synced', async () => {
+    assert.deepEqual(await run('select 1 as a, $1::text as b, $2::int8 as c, true as d, null as e, $3::bytea as f, 2.5::float8 as g', ['x', 7, '\\x00']), {
+      success: true, results: { columns: ['a', 'b', 'c', 'd', 'e', 'f', 'g'], rows: [[1, 'x', 7, 1, null, null, 2.5]] }
+    });
+    assert.deepEqual(await run('select id from lists where false'), { success: true, results: { columns: ['id'], rows: [] } });
+    assert.deepEqual(await run(`update lists set id = id where id = $1`, [null]), { success: true, results: refused });
+  });
+
+  test('tells what the database says', async () => {
+    assert.deepEqual(await run('selec 1'), { success: false, results: refused, error: 'syntax error at or near "selec"' });
+    assert.match((await run('select 1; select 2')).error, /multiple commands/);
+    assert.match((await run('copy lists to stdout')).error, /COPY/);
+  });
+
+  test('bounds the answer, and stays usable', async () => {
+    assert.match((await run('select * from generate_series(1, 1000000)')).error, /more than 10000 rows/);
+    assert.match((await run(`select repeat('x', 9000000)`)).error, /larger than 8 MiB/);
+    assert.equal((await run('select count(*) as n from lists')).success, true);
+  });
+
+  test('wants the whole schema of its body', async () => {
+    for (const [body, text] of [[{}, " must have required property 'sql'"], [{ sql: 1 }, '/sql: type must be object'], [{ sql: { query: 1, args: [] } }, '/sql/query: type must be string'], [{ sql: { query: 'x', args: 1 } }, '/sql/args: type must be array']]) {
+      const r = await post(w, '/api/admin/v1/execute-sql', body);
+      assert.deepEqual([r.status, JSON.parse(r.json.error.details)], [400, [text]]);
+    }
   });
 });
 
