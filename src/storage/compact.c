@@ -24,6 +24,8 @@
 /* What the reference counts for a row on top of its key. */
 #define ROW_MEMORY 140
 #define LONGEST_REST_US 50000
+/* Small steps are gathered into a transaction of about this length. */
+#define STEP_US 4000
 /* No step of a session takes so long. */
 #define STEP_MARGIN_MS 60000
 
@@ -35,47 +37,76 @@ static void rest(int64_t us)
 	nanosleep(&t, NULL);
 }
 
+/* Not while the writer waits for our transaction: the answer may take its time. */
 bool compact_may_go_on(struct compact_run *r)
 {
-	if (!r->report->stopped && r->o.go_on && !r->o.go_on(r->o.ctx))
+	if (!r->open && !r->report->stopped && r->o.go_on && !r->o.go_on(r->o.ctx))
 		r->report->stopped = true;
 	return !r->report->stopped;
 }
-
-bool compact_step_begin(struct compact_run *r, struct error *err)
-{
-	turn_take(&r->s->turn);
-	r->step_began_us = clock_mono_us();
-	if (r->ops->write_begin(r->s->backend, err))
-		return true;
-	turn_give(&r->s->turn);
-	return false;
-}
-
-bool compact_step_end(struct compact_run *r, bool ok, bool wrote, struct error *err)
-{
-	struct changed_buckets none = {0};
-	ok = ok && (!wrote || r->ops->write_commit(r->s->backend, &none, err));
-	if (!ok || !wrote)
-		r->ops->write_abort(r->s->backend);
-	free(none.items);
-	turn_give(&r->s->turn);
-	if (r->o.gentle) /* at most half of the time is ours */
-		rest(clock_mono_us() - r->step_began_us);
-	return ok;
-}
-
-/* ---- one bucket ---- */
 
 uint32_t storage_bucket_compactions(struct storage *s, uint32_t bucket)
 {
 	return atomic_load(&s->compactions[bucket % COMPACTION_COUNTERS]);
 }
 
-static void count_compaction(struct storage *s, uint32_t bucket)
+/* Sessions are to see the change once it is committed. */
+static void touch(struct compact_run *r, uint32_t bucket)
 {
-	atomic_fetch_add(&s->compactions[bucket % COMPACTION_COUNTERS], 1);
+	if (r->touched_count && r->touched[r->touched_count - 1] == bucket)
+		return;
+	r->touched = xgrow(r->touched, r->touched_count, &r->touched_cap, sizeof(*r->touched));
+	r->touched[r->touched_count++] = bucket;
 }
+
+bool compact_step_begin(struct compact_run *r, struct error *err)
+{
+	if (r->open)
+		return true;
+	turn_take(&r->s->turn);
+	r->began_us = clock_mono_us();
+	r->open = r->ops->write_begin(r->s->backend, err);
+	r->dirty = false;
+	if (!r->open)
+		turn_give(&r->s->turn);
+	return r->open;
+}
+
+static bool step_over(struct compact_run *r, bool ok, struct error *err)
+{
+	struct changed_buckets none = {0};
+	bool wrote = ok && r->dirty;
+	ok = ok && (!wrote || r->ops->write_commit(r->s->backend, &none, err));
+	if (!ok || !wrote)
+		r->ops->write_abort(r->s->backend);
+	free(none.items);
+	r->open = false;
+	turn_give(&r->s->turn);
+	for (size_t i = 0; i < r->touched_count; i++)
+		atomic_fetch_add(&r->s->compactions[r->touched[i] % COMPACTION_COUNTERS], 1);
+	r->touched_count = 0;
+	if (r->o.gentle) /* at most half of the time is ours */
+		rest(clock_mono_us() - r->began_us);
+	return ok;
+}
+
+bool compact_commit(struct compact_run *r, struct error *err)
+{
+	return !r->open || step_over(r, true, err);
+}
+
+bool compact_settle(struct compact_run *r, struct error *err)
+{
+	return !r->open || clock_mono_us() - r->began_us < STEP_US || step_over(r, true, err);
+}
+
+bool compact_step_end(struct compact_run *r, bool ok, bool wrote, struct error *err)
+{
+	r->dirty |= wrote;
+	return ok ? compact_settle(r, err) : step_over(r, false, err);
+}
+
+/* ---- one bucket ---- */
 
 struct seen_row {
 	uint64_t newest; /* op id */
@@ -123,10 +154,10 @@ static bool write_moves(struct bucket_walk *w, struct error *err)
 		return true;
 	if (!compact_step_begin(r, err))
 		return false;
+	touch(r, w->bucket);
 	bool ok = r->ops->ops_move(r->s->backend, w->bucket, w->moves, w->move_count, err);
 	ok = compact_step_end(r, ok, true, err);
 	r->report->moved += ok ? w->move_count : 0;
-	count_compaction(r->s, w->bucket);
 	w->move_count = 0;
 	return ok;
 }
@@ -162,7 +193,7 @@ static bool walk_back(struct bucket_walk *w, bool *complete, struct error *err)
 		struct compact_op *ops;
 		size_t count;
 		arena_reset(&r->arena);
-		struct storage_reader *reader = r->ops->read_begin(r->s->backend, err);
+		struct storage_reader *reader = compact_settle(r, err) ? r->ops->read_begin(r->s->backend, err) : NULL;
 		if (!reader)
 			return false;
 		bool ok = r->ops->read_ops_back(reader, w->bucket, at, r->o.read_step, &r->arena, &ops, &count, err);
@@ -190,10 +221,10 @@ static bool clear_run(struct bucket_walk *w, struct error *err)
 	while (more && compact_may_go_on(r)) {
 		if (!compact_step_begin(r, err))
 			return false;
+		touch(r, w->bucket);
 		bool ok = r->ops->ops_clear(r->s->backend, w->bucket, w->run_last, step, &more, &r->report->cleared, err);
 		if (!compact_step_end(r, ok, true, err))
 			return false;
-		count_compaction(r->s, w->bucket);
 	}
 	return true;
 }
@@ -257,7 +288,7 @@ static bool scan_buckets(struct compact_run *r, uint64_t limit, bool measure, st
 	size_t count = SCAN_STEP;
 	bool ok = true;
 	while (ok && count == SCAN_STEP && compact_may_go_on(r)) {
-		struct storage_reader *reader = r->ops->read_begin(r->s->backend, err);
+		struct storage_reader *reader = compact_commit(r, err) ? r->ops->read_begin(r->s->backend, err) : NULL;
 		ok = reader && r->ops->buckets_scan(reader, after, SCAN_STEP, infos, &count, err);
 		if (reader)
 			r->ops->read_end(reader);
@@ -305,6 +336,8 @@ static bool find_bucket(struct compact_run *r, struct slice name, uint32_t *buck
 	*bucket = 0;
 	if (!hash || !slice_parse_u64(slice_make(name.p, (size_t)(hash - name.p)), UINT32_MAX, &number))
 		return true;
+	if (!compact_commit(r, err))
+		return false;
 	struct slice tail = slice_drop(name, (size_t)(hash - name.p) + 1), known = definition_name(r->s, number);
 	if (!known.p || !slice_starts(tail, known))
 		return true;
@@ -340,7 +373,7 @@ static bool compact_lookups(struct compact_run *r, uint64_t floor, struct error 
 		struct slice *keys;
 		size_t count;
 		arena_reset(&r->arena);
-		struct storage_reader *reader = r->ops->read_begin(r->s->backend, err);
+		struct storage_reader *reader = compact_commit(r, err) ? r->ops->read_begin(r->s->backend, err) : NULL;
 		ok = reader && r->ops->lookups_dead(reader, &cursor, floor, LOOKUP_STEP, &r->arena, &keys, &count, &more, err);
 		if (reader)
 			r->ops->read_end(reader);
@@ -374,6 +407,7 @@ static bool run(struct compact_run *r, struct error *err)
 			limit = r->o.max_op_id;
 		if (limit && r->o.buckets)
 			ok = r->o.name_count ? compact_named(r, limit, err) : compact_all(r, limit, err);
+		ok = ok && compact_commit(r, err);
 		if (ok && limit && r->o.lookups && may_compact_lookups(r))
 			ok = compact_lookups(r, limit, err);
 	}
@@ -390,7 +424,10 @@ bool storage_compact(struct storage *s, const struct compact_options *o, struct 
 	r.o.memory = o->memory == SIZE_MAX ? 0 : o->memory ? o->memory : MEMORY;
 	pthread_mutex_lock(&s->compact_lock);
 	bool ok = run(&r, err);
+	if (r.open)
+		ok = step_over(&r, ok, ok ? err : NULL) && ok;
 	pthread_mutex_unlock(&s->compact_lock);
+	free(r.touched);
 	arena_free(&r.arena);
 	return ok;
 }

@@ -11,14 +11,24 @@ struct compact_run {
 	struct compact_options o;
 	struct compact_report *report;
 	struct arena arena; /* of a step */
-	int64_t step_began_us;
+	/* The open transaction, if any; buckets whose operations it takes away. */
+	bool open, dirty;
+	int64_t began_us;
+	uint32_t *touched;
+	size_t touched_count, touched_cap;
 };
 
 /* Between steps: false when the run is to end. */
 bool compact_may_go_on(struct compact_run *r);
-/* The transaction of one step. end: commits if ok and something was written. */
+/*
+ * The transaction of a step. Small steps share one, because a commit costs more than they do: end leaves it open unless it has lasted
+ * long enough, or the step failed. What takes time without writing calls compact_commit or compact_settle before: the writer waits.
+ */
 bool compact_step_begin(struct compact_run *r, struct error *err);
 bool compact_step_end(struct compact_run *r, bool ok, bool wrote, struct error *err);
+bool compact_commit(struct compact_run *r, struct error *err);
+/* Commits if the transaction has lasted long enough. */
+bool compact_settle(struct compact_run *r, struct error *err);
 
 /* ---- drop.c */
 /* Waits until the steps of sessions that run now have ended. False: not in time, or the run is to end. */

@@ -100,7 +100,7 @@ static bool drop_buckets(struct compact_run *r, const struct numbers *definition
 	size_t count = BUCKET_SCAN;
 	bool ok = true;
 	while (ok && count == BUCKET_SCAN && compact_may_go_on(r)) {
-		struct storage_reader *reader = r->ops->read_begin(r->s->backend, err);
+		struct storage_reader *reader = compact_commit(r, err) ? r->ops->read_begin(r->s->backend, err) : NULL;
 		ok = reader && r->ops->buckets_scan(reader, after, BUCKET_SCAN, infos, &count, err);
 		if (reader)
 			r->ops->read_end(reader);
@@ -225,13 +225,15 @@ static bool forget_definitions(struct compact_run *r, const struct numbers *defi
 	for (size_t i = 0; ok && i < s->definition_count; i++)
 		if (numbers_have(definitions, s->definitions[i].number))
 			s->definitions[i].gone = true;
-	return compact_step_end(r, ok, true, err);
+	return compact_step_end(r, ok, true, err) && compact_commit(r, err);
 }
 
 bool compact_drop(struct compact_run *r, struct error *err)
 {
 	struct numbers definitions = {0}, tables = {0};
 	bool ok = true;
+	if (!compact_commit(r, err)) /* the turn is taken, and waited for */
+		return false;
 	find_dropping(r->s, &definitions, &tables);
 	if (definitions.count && compact_steps_over(r)) {
 		ok = drop_buckets(r, &definitions, err);
