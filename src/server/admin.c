@@ -78,23 +78,9 @@ bool admin_begin(struct exchange *x, void (*run)(struct exchange *x))
 
 /* ---- bodies ---------------------------------------------------------------------------------------------------------------------- */
 
-static bool has_type(struct exchange *x, struct slice want)
-{
-	struct slice type = http_header(&x->request, SLICE("content-type"));
-	if (!type.p)
-		return false;
-	const char *semicolon = memchr(type.p, ';', type.n);
-	if (semicolon)
-		type.n = (size_t)(semicolon - type.p);
-	while (type.n && (type.p[type.n - 1] == ' ' || type.p[type.n - 1] == '\t'))
-		type.n--;
-	return slice_eq_nocase(type, want);
-}
-
 json_t *admin_parameters(struct exchange *x)
 {
-	/* text/plain is accepted and ignored (2.4) */
-	json_t *body = has_type(x, SLICE("text/plain")) ? json_object() : body_json_object(&x->request, &x->response), *all;
+	json_t *body = body_json_object(&x->request, &x->response), *all;
 	if (!body || !x->request.query.n)
 		return body;
 	all = json_object();
@@ -107,7 +93,7 @@ json_t *admin_parameters(struct exchange *x)
 
 bool admin_yaml_body(struct exchange *x)
 {
-	if (has_type(x, SLICE("application/yaml"))) {
+	if (body_has_type(&x->request, SLICE("application/yaml"))) {
 		x->admin.text = buf_slice(&x->request.body);
 		if (!x->admin.text.p)
 			x->admin.text = SLICE("");

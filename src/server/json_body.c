@@ -9,17 +9,23 @@ void response_bad_json(struct response *r)
 	                   "Body is not valid JSON but content-type is set to 'application/json'");
 }
 
+bool body_has_type(const struct http_request *q, struct slice type)
+{
+	struct slice given = http_header(q, SLICE("content-type"));
+	const char *semicolon = given.p ? memchr(given.p, ';', given.n) : NULL;
+	if (semicolon)
+		given.n = (size_t)(semicolon - given.p);
+	while (given.n && (given.p[given.n - 1] == ' ' || given.p[given.n - 1] == '\t'))
+		given.n--;
+	return slice_eq_nocase(given, type);
+}
+
 bool body_json_text(const struct http_request *q, struct slice *text, struct response *r)
 {
-	struct slice type = http_header(q, SLICE("content-type"));
 	*text = (struct slice){0};
-	if (!type.p && q->body.n == 0)
+	if ((!http_header(q, SLICE("content-type")).p && q->body.n == 0) || body_has_type(q, SLICE("text/plain")))
 		return true;
-	const char *semicolon = type.p ? memchr(type.p, ';', type.n) : NULL;
-	struct slice essence = semicolon ? slice_make(type.p, (size_t)(semicolon - type.p)) : type;
-	while (essence.n && (essence.p[essence.n - 1] == ' ' || essence.p[essence.n - 1] == '\t'))
-		essence.n--;
-	if (!slice_eq_nocase(essence, SLICE("application/json"))) {
+	if (!body_has_type(q, SLICE("application/json"))) {
 		response_framework(r, 415, "FST_ERR_CTP_INVALID_MEDIA_TYPE", "Unsupported Media Type");
 		return false;
 	}
