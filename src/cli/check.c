@@ -1,6 +1,7 @@
 /* check.c: tests, before anything starts, what commonly goes wrong. Changes nothing: no slot, no folder, no table is made. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -76,7 +77,20 @@ static void check_keys(struct check_list *l, const struct config *c)
 	key_store_free(keys);
 }
 
-static bool check_storage(struct check_list *l, const struct config *c)
+/* The slot of an installation that is there already, for counting those that are left. */
+static void read_slot(const struct config *c, struct check_store *store)
+{
+	struct error ignored = {.code = ""};
+	struct source_state state = {0};
+	struct storage_options options = wiring_storage_options(c, NULL);
+	struct storage *s = storage_open_lmdb_readonly(&options, &ignored);
+	if (s && storage_source_state(s, &state, &ignored))
+		snprintf(store->slot, sizeof(store->slot), "%s", state.slot_name + (state.slot_name[0] == '!'));
+	if (s)
+		storage_close(s);
+}
+
+static void check_storage(struct check_list *l, const struct config *c, struct check_store *store)
 {
 	struct error err = {.code = ""};
 	long pid;
@@ -84,7 +98,7 @@ static bool check_storage(struct check_list *l, const struct config *c)
 	if (strcmp(c->storage.type, "lmdb") != 0) {
 		check_add(l, CHECK_ERROR, "storage", "use 'lmdb', or leave the section out",
 		          "storage.type '%s' is not supported by this version", c->storage.type);
-		return false;
+		return;
 	}
 	enum folder_state state = storage_folder_state(c, &pid, &space, &err);
 	if (state == FOLDER_BAD)
@@ -98,7 +112,9 @@ static bool check_storage(struct check_list *l, const struct config *c)
 	if (state != FOLDER_BAD && space < LITTLE_SPACE)
 		check_add(l, CHECK_WARNING, "storage", NULL, "only %llu MB are left on its disk",
 		          (unsigned long long)(space >> 20));
-	return state == FOLDER_IN_USE;
+	store->running = state == FOLDER_IN_USE;
+	if (state == FOLDER_IN_USE || state == FOLDER_FREE)
+		read_slot(c, store);
 }
 
 /* running: a service holds the store, so its ports are taken as they should be. */
@@ -178,13 +194,16 @@ int cli_check(int argc, char **argv)
 	struct check_list list = {0};
 	check_configuration(&list, c);
 	check_keys(&list, c);
-	bool running = check_storage(&list, c);
-	check_port(&list, "port", c->port, running);
+	struct check_store store = {.running = false};
+	check_storage(&list, c, &store);
+	check_port(&list, "port", c->port, store.running);
 	if (c->prometheus_port)
-		check_port(&list, "telemetry.prometheus_port", c->prometheus_port, running);
+		check_port(&list, "telemetry.prometheus_port", c->prometheus_port, store.running);
+	if (c->prometheus_port == c->port)
+		check_add(&list, CHECK_ERROR, "ports", NULL, "port and telemetry.prometheus_port are both %d", c->port);
 	check_tls(&list, c);
 	char *text = check_sync_config(&list, c);
-	check_source(&list, c, text);
+	check_source(&list, c, &store, text);
 	check_list_print(&list, json);
 	code = list.errors ? 1 : 0;
 	free(text);

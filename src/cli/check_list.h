@@ -29,7 +29,13 @@ void check_add(struct check_list *l, enum check_status status, const char *subje
 void check_list_print(const struct check_list *l, bool json);
 void check_list_free(struct check_list *l);
 
+/* What the store tells about an installation that is there already. */
+struct check_store {
+	bool running;  /* a service holds it: its ports, slot and WAL sender are taken as they should be */
+	char slot[64]; /* its replication slot; "" if it has none yet */
+};
+
 /* check_source.c: the source database and the sync config against it; text: the sync config, NULL if there is none to compare. */
-void check_source(struct check_list *l, const struct config *config, const char *text);
+void check_source(struct check_list *l, const struct config *config, const struct check_store *store, const char *text);
 
 #endif

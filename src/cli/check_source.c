@@ -30,29 +30,39 @@ static void check_settings(struct check_list *l, const struct source_facts *f)
 		          (long long)(f->max_slot_wal_keep_bytes >> 20));
 }
 
-static void check_rights(struct check_list *l, const struct source_facts *f)
+/* The attribute alone does not tell: rds_replication and the like grant it otherwise. So it is tried. */
+static void check_rights(struct check_list *l, const struct source_facts *f, struct source *source)
 {
+	struct error err = {.code = ""};
 	char fix[300];
-	snprintf(fix, sizeof(fix), "ALTER ROLE \"%.*s\" REPLICATION (managed services have a role of their own for it)",
-	         f->user.n > 100 ? 100 : (int)f->user.n, f->user.p);
-	if (f->superuser || f->may_replicate)
+	snprintf(fix, sizeof(fix), "ALTER ROLE \"%.*s\" REPLICATION (on RDS: GRANT rds_replication TO \"%.*s\")",
+	         f->user.n > 100 ? 100 : (int)f->user.n, f->user.p, f->user.n > 100 ? 100 : (int)f->user.n, f->user.p);
+	if (source_try_replication(source, &err))
 		check_add(l, CHECK_OK, SUBJECT, NULL, "the role %.*s may replicate", SLICE_ARG(f->user));
-	else /* rds_replication and the like grant it without the attribute */
-		check_add(l, CHECK_WARNING, SUBJECT, fix, "the role %.*s does not have the attribute REPLICATION",
-		          SLICE_ARG(f->user));
+	else
+		check_add(l, CHECK_ERROR, SUBJECT, f->superuser || f->may_replicate ? NULL : fix,
+		          "the role %.*s cannot replicate: %s", SLICE_ARG(f->user), err.message);
 }
 
-/* The service needs one of each, unless it runs and has them already. */
-static void check_room(struct check_list *l, const char *what, const char *setting, uint64_t used, uint64_t most)
+/* The service needs one of each, unless it has them already (own). True: there is one. */
+static bool check_room(struct check_list *l, const char *what, const char *setting, uint64_t used, uint64_t most, bool own)
 {
 	char fix[200];
 	snprintf(fix, sizeof(fix), "raise %s and restart the server, or drop what is not used any more", setting);
-	if (used >= most)
-		check_add(l, CHECK_WARNING, SUBJECT, fix, "no %s is left: %llu of %llu are used (one may be this service's own)",
-		          what, (unsigned long long)used, (unsigned long long)most);
-	else
+	if (used < most)
 		check_add(l, CHECK_OK, SUBJECT, NULL, "%llu of %llu %ss are left", (unsigned long long)(most - used),
 		          (unsigned long long)most, what);
+	else
+		check_add(l, own ? CHECK_NOTE : CHECK_ERROR, SUBJECT, fix, "no %s is left: %llu of %llu are used%s", what,
+		          (unsigned long long)used, (unsigned long long)most, own ? ", one of them by this service" : "");
+	return used < most;
+}
+
+static bool slot_exists(struct check_list *l, struct source_connection *c, const char *slot)
+{
+	struct source_slot facts = {.found = false};
+	struct error ignored;
+	return *slot && source_slot_facts(c, slot, &l->arena, &facts, &ignored) && facts.found;
 }
 
 static void check_publication(struct check_list *l, const struct source_facts *f)
@@ -115,7 +125,8 @@ static void check_schema(struct check_list *l, struct source_connection *c, cons
 	diagnostics_free(&d);
 }
 
-static void check_connected(struct check_list *l, struct source_connection *c, const struct config *config, const char *text)
+static void check_connected(struct check_list *l, struct source *source, struct source_connection *c, const struct config *config,
+                            const struct check_store *store, const char *text)
 {
 	struct error err = {.code = ""};
 	struct source_facts f;
@@ -124,9 +135,9 @@ static void check_connected(struct check_list *l, struct source_connection *c, c
 		return;
 	}
 	check_settings(l, &f);
-	check_rights(l, &f);
-	check_room(l, "replication slot", "max_replication_slots", f.used_slots, f.max_slots);
-	check_room(l, "WAL sender", "max_wal_senders", f.used_senders, f.max_senders);
+	check_room(l, "replication slot", "max_replication_slots", f.used_slots, f.max_slots, slot_exists(l, c, store->slot));
+	if (check_room(l, "WAL sender", "max_wal_senders", f.used_senders, f.max_senders, store->running))
+		check_rights(l, &f, source);
 	check_publication(l, &f);
 	if (!text)
 		return;
@@ -146,7 +157,19 @@ static void check_connected(struct check_list *l, struct source_connection *c, c
 	check_schema(l, c, config->source.tag, text, sync_config_name(config));
 }
 
-void check_source(struct check_list *l, const struct config *config, const char *text)
+/* NULL: the message says enough. */
+static const char *connect_fix(const struct error *err)
+{
+	if (strstr(err->message, "does not support SSL"))
+		return "switch TLS on in the server, or set sslmode: disable where the network is trusted";
+	if (strstr(err->message, "certificate verify failed") || strstr(err->message, "root certificate"))
+		return "give the server's CA in cacert (PEM text); see also tls_servername";
+	if (strstr(err->message, "password authentication failed"))
+		return "a password with special characters belongs into the key password: the uri is not percent-decoded";
+	return NULL;
+}
+
+void check_source(struct check_list *l, const struct config *config, const struct check_store *store, const char *text)
 {
 	struct error err = {.code = ""};
 	struct log log = {.level = LOG_ERROR, .fd = STDERR_FILENO};
@@ -159,12 +182,12 @@ void check_source(struct check_list *l, const struct config *config, const char 
 	struct source *source = source_new(&sc, &log);
 	struct source_connection *c = source_connect(source, &err);
 	if (!c)
-		check_add(l, CHECK_ERROR, SUBJECT, NULL, "cannot connect to %s:%d/%s: %s", p->hostname, p->port, p->database,
-		          err.message);
+		check_add(l, CHECK_ERROR, SUBJECT, connect_fix(&err), "cannot connect to %s:%d/%s: %s", p->hostname, p->port,
+		          p->database, err.message);
 	else {
 		check_add(l, CHECK_OK, SUBJECT, NULL, "connected to %s:%d/%s%s", p->hostname, p->port, p->database,
 		          strcmp(p->sslmode, "disable") == 0 ? ", without TLS" : "");
-		check_connected(l, c, config, text);
+		check_connected(l, source, c, config, store, text);
 	}
 	source_disconnect(c);
 	source_free(source);

@@ -23,6 +23,10 @@ struct source_facts {
 };
 bool source_facts(struct source_connection *c, struct arena *arena, struct source_facts *out, struct error *err);
 
+/* Opens a replication connection and closes it: may the role replicate, and does the server have a WAL sender left? That is what counts:
+ * managed services give the right by roles of their own. False: *err has the server's words. */
+bool source_try_replication(struct source *s, struct error *err);
+
 /* One table that a pattern of the sync config matches. */
 struct inspected_table {
 	struct slice schema, name;

@@ -20,6 +20,15 @@ static int64_t number(const PGresult *r, int row, int column)
 	return v;
 }
 
+bool source_try_replication(struct source *s, struct error *err)
+{
+	struct link l;
+	if (!link_open(&l, s, LINK_REPLICATION, err))
+		return false;
+	link_close(&l);
+	return true;
+}
+
 /* ---- settings ------------------------------------------------------------------------------------------------------------- */
 
 static const char facts_sql[] =
