@@ -414,6 +414,24 @@ static bool run(struct compact_run *r, struct error *err)
 	return ok && (!r->o.dropped || !compact_may_go_on(r) || compact_drop(r, err));
 }
 
+static uint64_t used_bytes(struct storage *s)
+{
+	struct storage_sizes sizes;
+	struct error ignored;
+	return storage_sizes(s, &sizes, &ignored) ? sizes.used : 0;
+}
+
+static bool run_alone(struct compact_run *r, struct error *err)
+{
+	uint64_t before = used_bytes(r->s), after;
+	bool ok = run(r, err);
+	if (r->open)
+		ok = step_over(r, ok, ok ? err : NULL) && ok;
+	after = used_bytes(r->s);
+	r->report->freed = before > after ? before - after : 0;
+	return ok;
+}
+
 bool storage_compact(struct storage *s, const struct compact_options *o, struct compact_report *out, struct error *err)
 {
 	struct compact_run r = {.s = s, .ops = s->backend->ops, .o = *o, .report = out};
@@ -423,9 +441,9 @@ bool storage_compact(struct storage *s, const struct compact_options *o, struct 
 	r.o.read_step = o->read_step ? o->read_step : READ_STEP;
 	r.o.memory = o->memory == SIZE_MAX ? 0 : o->memory ? o->memory : MEMORY;
 	pthread_mutex_lock(&s->compact_lock);
-	bool ok = run(&r, err);
-	if (r.open)
-		ok = step_over(&r, ok, ok ? err : NULL) && ok;
+	int64_t began_ms = clock_mono_ms();
+	bool ok = run_alone(&r, err);
+	meter_note_compaction(s, out, ok, began_ms);
 	pthread_mutex_unlock(&s->compact_lock);
 	free(r.touched);
 	arena_free(&r.arena);

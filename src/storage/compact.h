@@ -40,6 +40,7 @@ struct compact_report {
 	uint64_t lookups; /* entries removed */
 	uint64_t dropped; /* operations, lookups and contributions of definitions that no config uses any more */
 	uint64_t unknown; /* names that mean no bucket */
+	uint64_t freed;   /* bytes of pages that the store uses less, which the next writes take */
 	bool stopped;     /* by go_on */
 	/* Operations of the buckets that are looked into, and of those that were. */
 	uint64_t total, walked;

@@ -52,6 +52,7 @@ static struct storage *open_lmdb(const struct storage_options *options, bool rea
 		storage_free(s);
 		return NULL;
 	}
+	meter_init(s, read_only ? NULL : options->metrics);
 	return s;
 }
 

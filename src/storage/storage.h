@@ -31,9 +31,9 @@ struct storage_options {
 	struct slice path;            /* lmdb: folder of the store, made if missing */
 	uint64_t map_size;            /* lmdb: 0 = default (1 TiB) */
 	int64_t request_retention_ms; /* api.parameters.checkpoint_request_retention_minutes */
-	bool keep_format;             /* a store of an older format is refused, not migrated (migrations.disable_auto_migration) */
-	const struct log *log;        /* outlives the storage */
-	struct metrics *metrics;      /* may be NULL; outlives the storage */
+	bool keep_format;        /* a store of an older format is refused, not migrated (migrations.disable_auto_migration) */
+	const struct log *log;   /* outlives the storage */
+	struct metrics *metrics; /* may be NULL; outlives the storage, and is printed no more once that is closed */
 };
 
 /* Opens (and makes) the embedded store. A second process on the same folder is refused. */

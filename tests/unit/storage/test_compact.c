@@ -552,6 +552,40 @@ static void sizes_are_told_and_pages_given_back(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void compactions_and_sizes_are_counted(void **state)
+{
+	struct fixture *f = *state;
+	struct metrics *m = metrics_new();
+	struct buf text = {0};
+	storage_close(f->s);
+	struct storage_options o = {.path = slice_cstr(f->folder), .map_size = (uint64_t)4 << 30, .log = &f->log, .metrics = m};
+	f->s = storage_open_lmdb(&o, &f->err);
+	metrics_print(m, &text);
+	buf_putc(&text, '\0');
+	assert_non_null(strstr(text.p, "\npowersync_operation_storage_size_bytes 0\n")); /* nothing is active */
+	activate(f, "b=1");
+	uint32_t t = table(f, "t1", 1);
+	for (int i = 0; i < 10; i++)
+		write_puts_of(f, t, "r", NULL, PUTS(entry(1, "[0]", "t", "o", "{}")));
+	commit(f);
+	compact(f, &everything);
+	f->s->meter.measured_at_ms = 0; /* a minute later */
+	buf_clear(&text);
+	metrics_print(m, &text);
+	buf_putc(&text, '\0');
+	assert_non_null(strstr(text.p, "\nsyncline_compaction_runs_total 1\n"));
+	assert_non_null(strstr(text.p, "\nsyncline_compaction_operations_moved_total 9\n"));
+	assert_non_null(strstr(text.p, "\nsyncline_compaction_operations_cleared_total 8\n"));
+	assert_non_null(strstr(text.p, "\nsyncline_compaction_last_run_timestamp_seconds 1"));
+	assert_null(strstr(text.p, "\npowersync_operation_storage_size_bytes 0\n"));
+	assert_non_null(strstr(text.p, "\npowersync_replication_storage_size_bytes "));
+	assert_non_null(strstr(text.p, "\npowersync_parameter_storage_size_bytes "));
+	buf_free(&text);
+	storage_close(f->s);
+	metrics_free(m);
+	open_store(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -568,6 +602,7 @@ int main(void)
 	        T(a_checkpoint_that_is_not_announced_yet_is_no_limit),
 	        T(writer_compaction_and_readers_do_not_disturb_each_other),
 	        T(sizes_are_told_and_pages_given_back),
+	        T(compactions_and_sizes_are_counted),
 	};
 	return cmocka_run_group_tests_name("compact", tests, NULL, NULL);
 }
