@@ -215,7 +215,7 @@ int service_start(struct service *s)
 	if (code)
 		return code;
 	fill_admin(s);
-	if (!start_server(s, &err) || !start_replication(s, &err))
+	if (!start_server(s, &err) || !start_replication(s, &err) || !service_start_jobs(s, &err))
 		return fail(s, EXIT_BAD_CONFIG, &err);
 	server_set_ready(s->server, true, true);
 	if (s->config->probes.use_filesystem || s->config->probes.use_legacy)
@@ -228,6 +228,7 @@ void service_stop(struct service *s)
 {
 	probe_files_stop(s->probe_files);
 	control_stop(s->control);
+	maintenance_stop(s->maintenance);
 	if (s->server)
 		server_stop(s->server, DRAIN_MS);
 	stop_replication(s);

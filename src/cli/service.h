@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "cli/control.h"
 #include "config/config.h"
+#include "jobs/maintenance.h"
+#include "jobs/retention.h"
 #include "replicate/replicate.h"
 #include "server/server.h"
 #include "source/source.h"
@@ -32,7 +34,9 @@ struct service {
 	bool configured;      /* the configuration names a sync config */
 	struct server *server;
 	struct probe_files *probe_files; /* NULL: not asked for */
-	struct control *control;         /* NULL: the socket cannot be made */
+	struct retention retention;
+	struct maintenance *maintenance;
+	struct control *control; /* NULL: the socket cannot be made */
 };
 
 /* Starts everything that the configuration asks for; s->config and s->log are set. Answers 0, or the exit code after logging why;
@@ -40,6 +44,9 @@ struct service {
 int service_start(struct service *s);
 /* Streams end cleanly, what is complete is committed, everything is freed. */
 void service_stop(struct service *s);
+
+/* service_jobs.c: what is done now and then, from here on. */
+bool service_start_jobs(struct service *s, struct error *err);
 
 /* service_commands.c: from here on commands of other processes are taken. */
 void service_listen(struct service *s);

@@ -142,6 +142,11 @@ void server_set_ready(struct server *s, bool started, bool ready)
 	atomic_store(&s->is_ready, ready);
 }
 
+void server_live_users(struct server *s, struct arena *arena, struct user_key **users, size_t *count)
+{
+	session_hub_users(s->hub, arena, users, count);
+}
+
 void server_get_stats(struct server *s, struct server_stats *out)
 {
 	struct requests_stats r;

@@ -85,6 +85,9 @@ struct server_stats {
 };
 void server_get_stats(struct server *s, struct server_stats *out);
 
+/* Users with an open stream, in the arena: proof of life for their checkpoint requests (checkpoint-requests 5). Any thread. */
+void server_live_users(struct server *s, struct arena *arena, struct user_key **users, size_t *count);
+
 /* One open connection, for finding slow and stuck readers. */
 struct connection_view {
 	char peer[64];    /* address and port */

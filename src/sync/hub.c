@@ -188,6 +188,7 @@ void hub_add(struct session_hub *h, struct hub_member *m, const struct user_key 
 		h->members->previous = &m->next;
 	h->members = m;
 	h->member_count++;
+	m->user_key = user;
 	link_in(&h->users, user_hash(user), &m->user, m);
 	if (h->shutdown)
 		atomic_fetch_or(&m->flags, HUB_SHUTDOWN);
@@ -205,6 +206,31 @@ void hub_remove(struct session_hub *h, struct hub_member *m)
 	link_out(&m->user);
 	pthread_mutex_unlock(&h->lock);
 	pthread_mutex_unlock(&h->announcing);
+}
+
+static bool same_user(const struct user_key *a, const struct user_key *b)
+{
+	return slice_eq(a->subject, b->subject) && slice_eq(a->client_id, b->client_id) && !a->client_id.p == !b->client_id.p;
+}
+
+void session_hub_users(struct session_hub *h, struct arena *arena, struct user_key **users, size_t *count)
+{
+	struct hub_entry *e, *next;
+	*count = 0;
+	pthread_mutex_lock(&h->lock);
+	*users = arena_array(arena, struct user_key, h->member_count + 1);
+	HASH_ITER(hh, h->users, e, next)
+	{
+		for (const struct hub_link *l = e->links; l; l = l->next) {
+			const struct user_key *user = l->member->user_key;
+			if (l != e->links && same_user(user, e->links->member->user_key))
+				continue;
+			struct user_key *out = &(*users)[(*count)++];
+			out->subject = arena_copy(arena, user->subject);
+			out->client_id = user->client_id.p ? arena_copy(arena, user->client_id) : user->client_id;
+		}
+	}
+	pthread_mutex_unlock(&h->lock);
 }
 
 void hub_take(struct session_hub *h, struct hub_member *m, void (*visit)(struct hub_bucket_link *link), struct hub_view *out)

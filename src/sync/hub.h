@@ -49,6 +49,7 @@ struct hub_member {
 	struct hub_member *wake_next;        /* only inside one announcement */
 	struct hub_bucket_link *changed;     /* the hub's lock */
 	struct hub_link user;
+	const struct user_key *user_key; /* the session's */
 };
 
 /* What a step goes by. */
@@ -67,6 +68,7 @@ struct scratch {
 
 struct storage *hub_storage(struct session_hub *h);
 struct line_cache *hub_cache(struct session_hub *h);
+/* user lives as long as the member is there. */
 void hub_add(struct session_hub *h, struct hub_member *m, const struct user_key *user);
 /* Waits for an announcement that runs. The member's buckets and lookups must have been unlinked. */
 void hub_remove(struct session_hub *h, struct hub_member *m);

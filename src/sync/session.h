@@ -89,6 +89,8 @@ void session_hub_free(struct session_hub *h);
 void session_hub_set_cache(struct session_hub *h, size_t max_bytes);
 /* The subscriber to give to storage_subscribe. */
 void session_hub_news(void *hub, const struct storage_news *news);
+/* Users with a session, each once (but where two hash alike), in the arena. Any thread. */
+void session_hub_users(struct session_hub *h, struct arena *arena, struct user_key **users, size_t *count);
 /* At shutdown: every session ends cleanly with its next step. */
 void session_hub_shutdown(struct session_hub *h);
 
