@@ -9,6 +9,7 @@
 #include "auth/jwks_body.h"
 #include "auth/jwks_kept.h"
 #include "base/alloc.h"
+#include "base/url.h"
 
 struct jwks_source {
 	char *url;
@@ -91,8 +92,8 @@ static void finish(struct jwks_source *s, enum jwks_outcome outcome, struct key_
 
 const char *jwks_source_url(const struct jwks_source *s)
 {
-	const char *at = strchr(s->url, '@');
-	return at ? at + 1 : s->url;
+	struct slice secret = url_credentials(slice_cstr(s->url));
+	return secret.n ? secret.p + secret.n + 1 : s->url;
 }
 
 /* A URL may carry a password, so it is logged only up to its host and path. */

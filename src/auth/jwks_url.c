@@ -5,11 +5,12 @@
 #include <curl/curl.h>
 
 #include "base/slice.h"
+#include "base/url.h"
 
 /* URLs may carry a password: then they are not shown. */
 static bool invalid(const char *url, struct error *err)
 {
-	bool show = !strchr(url, '@') && strlen(url) < 300;
+	bool show = url_credentials(slice_cstr(url)).n == 0 && strlen(url) < 300;
 	return error_set(err, "PSYNC_S3102", "Invalid jwks_uri: \"%s\" Details: Invalid URL", show ? url : "...");
 }
 
@@ -54,7 +55,7 @@ bool jwks_url_check(const char *url, const struct address_rules *rules, struct e
 		invalid(url, err);
 	else if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
 		ok = error_set(err, "PSYNC_S3103", "Only http(s) is supported for jwks_uri, got: \"%s\"",
-		               strchr(url, '@') ? scheme : url);
+		               url_credentials(slice_cstr(url)).n ? scheme : url);
 	else
 		ok = check_host(host, rules, err);
 	curl_free(scheme);

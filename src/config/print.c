@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/url.h"
 #include "config/load.h"
 
 #define MASK "***"
@@ -112,24 +113,16 @@ enum shown {
 static void append_url(struct buf *out, struct slice url)
 {
 	struct buf shown = {0};
-	size_t authority = 0, end, at = SIZE_MAX;
-	for (size_t i = 0; i + 2 < url.n && !authority; i++)
-		if (memcmp(url.p + i, "://", 3) == 0)
-			authority = i + 3;
-	for (end = authority; end < url.n && !strchr("/?#", url.p[end]); end++)
-		;
-	/* '@' after a '/' may still belong to a password that was not escaped. */
-	for (size_t i = authority; i < url.n; i++)
-		if (url.p[i] == '@')
-			at = i;
-	buf_append(&shown, url.p, authority);
-	if (at != SIZE_MAX) {
+	struct slice secret = url_credentials(url), rest = url;
+	if (secret.n) {
+		size_t before = (size_t)(secret.p - url.p);
+		buf_append(&shown, url.p, before);
 		buf_lit(&shown, MASK);
-		authority = at;
+		rest = slice_drop(url, before + secret.n);
 	}
-	struct slice rest = slice_drop(url, authority);
-	for (end = 0; end < rest.n && rest.p[end] != '?' && rest.p[end] != '#'; end++)
-		;
+	size_t end = 0;
+	while (end < rest.n && rest.p[end] != '?' && rest.p[end] != '#')
+		end++;
 	buf_append(&shown, rest.p, end);
 	if (end < rest.n)
 		buf_lit(&shown, "?...");
