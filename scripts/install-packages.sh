@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Installs what is missing on a Debian machine, and nothing else: install-packages.sh [build] [run] [test] [lint] [node]
+# Installs what is missing on a Debian machine, and nothing else: install-packages.sh [build] [run] [test] [lint] [node] [proxy]
 #
 #   build  compilers and libraries       run   a Postgres server and tools for the demo, the tests and the benchmark
 #   test   cmocka, valgrind, clang       lint  cppcheck, clang-tidy, clang-format
+#   proxy  nginx, for the test of packaging/nginx.conf (without it that test is skipped: the package may start a server on port 80)
 #   node   Debian's Node and npm, only to fetch a newer Node where there is none (scripts/find-node.sh)
 #
 # Packages that are installed already are never upgraded, so a running Postgres server is left alone.
@@ -16,6 +17,7 @@ run='postgresql postgresql-client curl jq openssl'
 test='libcmocka-dev libwslay-dev valgrind clang libclang-rt-14-dev|libclang-rt-dev g++ procps git'
 lint='cppcheck clang-tidy clang-format'
 node='nodejs npm'
+proxy='nginx-light'
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 known() { [ -n "$(apt-cache madison "$1" 2>/dev/null)" ]; }
@@ -31,7 +33,7 @@ missing() {
 wanted=()
 for group in ${*:-build run test lint}; do
 	case $group in
-	build | run | test | lint | node) read -r -d '' -a names <<<"${!group}" || true; wanted+=("${names[@]}") ;;
+	build | run | test | lint | node | proxy) read -r -d '' -a names <<<"${!group}" || true; wanted+=("${names[@]}") ;;
 	*) echo "unknown group: $group" >&2; exit 2 ;;
 	esac
 done

@@ -1,0 +1,104 @@
+// What the documents show works: configurations load, sync configs compile, and commands exist with their options.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { syncline } from '../lib/cli.mjs';
+import { temporaryFolder } from '../lib/service.mjs';
+
+const top = fileURLToPath(new URL('../..', import.meta.url));
+const documents = ['README.md', ...fs.readdirSync(path.join(top, 'docs')).filter((f) => f.endsWith('.md')).map((f) => `docs/${f}`)];
+const texts = Object.fromEntries(documents.map((d) => [d, fs.readFileSync(path.join(top, d), 'utf8')]));
+
+/** Fenced blocks, with the line where they begin. */
+function blocks(text, language) {
+  const found = [];
+  const lines = text.split('\n');
+  for (let i = 0; i < lines.length; i++) {
+    const fence = /^( *)```(\S*)/.exec(lines[i]);
+    if (!fence) continue;
+    const end = lines.findIndex((l, j) => j > i && l.trim() === '```');
+    if (fence[2] === language) found.push({ line: i + 1, text: lines.slice(i + 1, end).map((l) => l.slice(fence[1].length)).join('\n') + '\n' });
+    i = end;
+  }
+  return found;
+}
+
+const keysOf = (yaml) => [...yaml.matchAll(/^([a-z_]+):/gm)].map((m) => m[1]);
+const SERVICE = /^(replication|storage|port|sync_config|client_auth|api|telemetry|migrations|healthcheck|system|tls)$/;
+const SYNC = /^(bucket_definitions|streams|config|event_definitions|with)$/;
+
+/** A value for each variable that the document names. */
+function environment(yaml) {
+  const casts = { number: '1', boolean: 'true' };
+  return Object.fromEntries([...yaml.matchAll(/!env (PS_\w+)(?:::(\w+))?/g)].map((m) => [m[1], casts[m[2]] ?? (/PORT/.test(m[1]) ? '8080' : /URI/.test(m[1]) ? 'postgresql://u:p@h/d' : 'text')]));
+}
+
+describe('YAML in the documents', () => {
+  let shown = 0;
+  for (const [name, text] of Object.entries(texts)) {
+    for (const block of blocks(text, 'yaml')) {
+      const keys = keysOf(block.text);
+      const place = `${name}:${block.line}`;
+      if (keys.some((k) => SERVICE.test(k))) {
+        shown++;
+        test(`${place} is a configuration`, async () => {
+          const dir = temporaryFolder('docs');
+          const config = path.join(dir, 'powersync.yaml');
+          fs.writeFileSync(config, block.text);
+          const env = environment(block.text);
+          const r = await syncline(['config', 'show'], { config, env });
+          // A part of a configuration may lack what stands elsewhere, but not be wrong in what it has.
+          if (r.code === 150) assert.match(r.err, /PSYNC_S110[5-8]/, r.err);
+          assert.ok(!/is not a known key/.test(r.err), r.err);
+          if (r.code !== 150 && /content:/.test(block.text)) assert.equal((await syncline(['validate'], { config, env })).code, 0);
+        });
+      } else if (keys.some((k) => SYNC.test(k))) {
+        shown++;
+        test(`${place} is a sync config`, async () => {
+          const file = path.join(temporaryFolder('docs'), 'sync.yaml');
+          // A part that stands beside definitions is given some.
+          const rest = keys.some((k) => /^(bucket_definitions|streams)$/.test(k)) ? '' : 'bucket_definitions: {all: {data: [SELECT * FROM a_table]}}\n';
+          fs.writeFileSync(file, block.text + rest);
+          const r = await syncline(['validate', file]);
+          assert.equal(r.code, 0, r.out + r.err);
+        });
+      }
+    }
+  }
+  test('there are some', () => assert.ok(shown >= 6, String(shown)));
+});
+
+describe('commands in the documents', () => {
+  let help;
+  before(async () => {
+    const commands = [...(await syncline(['--help'])).out.matchAll(/^ {2}([a-z-]+) +\S/gm)].map((m) => m[1]);
+    help = new Map();
+    for (const c of commands) help.set(c, (await syncline([c, '--help'])).out);
+  });
+  for (const [name, text] of Object.entries(texts)) {
+    test(name, () => {
+      for (const [, before_, line] of text.matchAll(/(^ {4,}(?:\S*\/)?|`)syncline ([a-z][^`\n]*)/gm)) {
+        const [command, ...words] = line.split(/[ |&]+/);
+        // "syncline-store" and the like are names, not commands.
+        assert.ok(help.has(command), `${before_}syncline ${line}`);
+        const stop = words.findIndex((w) => w === 'syncline');
+        for (const w of words.slice(0, stop < 0 ? undefined : stop).filter((x) => /^--?[a-z]/.test(x)))
+          assert.ok(help.get(command).includes(w.replace(/[=,.;].*/, '')), `syncline ${line}: ${w}`);
+      }
+    });
+  }
+
+  test('links between the documents lead somewhere', () => {
+    for (const [name, text] of Object.entries(texts))
+      for (const [, target] of text.matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g))
+        if (!/^https?:/.test(target)) assert.ok(fs.existsSync(path.join(top, path.dirname(name), target)), `${name}: ${target}`);
+  });
+
+  test('make targets exist', () => {
+    const makefile = fs.readFileSync(path.join(top, 'Makefile'), 'utf8');
+    for (const [name, text] of Object.entries(texts))
+      for (const [, target] of text.matchAll(/(?:^ {4}|`)make ([a-z-]+)/gm)) assert.match(makefile, new RegExp(`^${target}:`, 'm'), `${name}: make ${target}`);
+  });
+});
