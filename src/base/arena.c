@@ -16,13 +16,52 @@ struct arena_block {
 	_Alignas(16) char bytes[];
 };
 
-void arena_free(struct arena *a)
+static void free_blocks(struct arena_block *b)
 {
-	for (struct arena_block *b = a->blocks, *next; b; b = next) {
+	for (struct arena_block *next; b; b = next) {
 		next = b->next;
 		free(b);
 	}
+}
+
+void arena_free(struct arena *a)
+{
+	free_blocks(a->blocks);
+	free_blocks(a->spare);
 	*a = (struct arena){0};
+}
+
+void arena_rewind(struct arena *a, size_t keep)
+{
+	while (a->blocks) {
+		struct arena_block *b = a->blocks;
+		a->blocks = b->next;
+		b->next = a->spare;
+		a->spare = b;
+	}
+	for (struct arena_block **link = &a->spare; *link;) {
+		struct arena_block *b = *link;
+		if (b->size <= keep) {
+			keep -= b->size;
+			link = &b->next;
+			continue;
+		}
+		*link = b->next;
+		a->total -= b->size;
+		free(b);
+	}
+	a->at = a->end = NULL;
+}
+
+static struct arena_block *take_spare(struct arena *a, size_t n)
+{
+	for (struct arena_block **link = &a->spare; *link; link = &(*link)->next)
+		if ((*link)->size >= n) {
+			struct arena_block *b = *link;
+			*link = b->next;
+			return b;
+		}
+	return NULL;
 }
 
 /* Keeps the newest block, which is the largest that regular use asked for. */
@@ -50,13 +89,16 @@ static void add_block(struct arena *a, size_t n)
 		size = LARGEST_STEP;
 	if (size < n)
 		size = n;
-	struct arena_block *b = xmalloc(sizeof(*b) + size);
+	struct arena_block *b = take_spare(a, n);
+	if (!b) {
+		b = xmalloc(sizeof(*b) + size);
+		b->size = size;
+		a->total += size;
+	}
 	b->next = a->blocks;
-	b->size = size;
 	a->blocks = b;
 	a->at = b->bytes;
-	a->end = b->bytes + size;
-	a->total += size;
+	a->end = b->bytes + b->size;
 }
 
 char *arena_bytes(struct arena *a, size_t n)

@@ -14,6 +14,7 @@ struct arena_block;
 
 struct arena {
 	struct arena_block *blocks; /* newest first */
+	struct arena_block *spare;  /* kept by arena_rewind */
 	char *at, *end;
 	size_t total; /* bytes reserved from malloc */
 };
@@ -21,6 +22,9 @@ struct arena {
 /* A zeroed struct arena is ready for use. */
 void arena_free(struct arena *a);
 void arena_reset(struct arena *a);
+/* As arena_reset, but keeps everything up to `keep` bytes: for an arena that is filled to about the same size again and again, where
+ * fresh pages from the kernel would cost more than the work itself. */
+void arena_rewind(struct arena *a, size_t keep);
 
 /* Aligned to 16 bytes; contents undefined. */
 void *arena_alloc(struct arena *a, size_t n) __attribute__((returns_nonnull));

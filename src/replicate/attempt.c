@@ -12,7 +12,9 @@
 
 /* Commits: at once when the stream is idle, else by size or age (notes of the storage on pages dirtied per commit). */
 #define LARGE_BATCH (8u * 1024 * 1024)
+#define BULK_BATCH (16u * 1024 * 1024)
 #define BUSY_WINDOW_US 100000
+#define BULK_WINDOW_US 500000
 #define SHORTEST_GAP_US 3000
 #define STATUS_INTERVAL_MS 1000
 #define POSITION_INTERVAL_MS 10000
@@ -29,7 +31,7 @@ struct position attempt_position(const struct attempt *a)
 static void committed(struct attempt *a)
 {
 	a->announced = a->at;
-	a->dirty = a->commit_wanted = false;
+	a->dirty = a->commit_wanted = a->bulk = false;
 	a->oldest_change_ms = 0;
 	a->last_commit_us = clock_mono_us();
 }
@@ -47,7 +49,7 @@ bool attempt_commit(struct attempt *a, struct error *err)
 
 bool attempt_commit_if_large(struct attempt *a, struct error *err)
 {
-	if (storage_batch_size(a->storage) < LARGE_BATCH)
+	if (storage_batch_size(a->storage) < (a->bulk ? BULK_BATCH : LARGE_BATCH))
 		return true;
 	return attempt_commit(a, err);
 }
@@ -209,6 +211,16 @@ static void update_status(struct attempt *a)
 	pthread_mutex_unlock(&r->status_lock);
 }
 
+/* When what was gathered is to be committed though it is not much, with nothing more to come at once. */
+static int64_t commit_due_us(const struct attempt *a)
+{
+	if (!a->dirty && !a->commit_wanted)
+		return a->last_commit_us;
+	if (a->bulk && !storage_position_acknowledges(a->storage, attempt_position(a)))
+		return a->dirty_since_us + BULK_WINDOW_US;
+	return a->last_commit_us + SHORTEST_GAP_US;
+}
+
 static int wait_time(const struct attempt *a)
 {
 	int64_t now = clock_mono_ms(), wait = IDLE_POLL_MS;
@@ -220,7 +232,7 @@ static int wait_time(const struct attempt *a)
 		    (t->phase == TABLE_SCANNING && !t->job && t->retry_at_ms <= now))
 			wait = 0;
 	if (a->dirty || a->commit_wanted) {
-		int64_t due = (a->last_commit_us + SHORTEST_GAP_US - clock_mono_us() + 999) / 1000;
+		int64_t due = (commit_due_us(a) - clock_mono_us() + 999) / 1000;
 		if (due < wait)
 			wait = due;
 	}
@@ -255,8 +267,7 @@ static bool idle(struct attempt *a, struct error *err)
 	if (!a->in_xact) {
 		if (!chunks_work(a, &applied, err))
 			return false;
-		bool due = !a->dirty || clock_mono_us() - a->last_commit_us >= SHORTEST_GAP_US;
-		if (due && !attempt_commit(a, err))
+		if (clock_mono_us() >= commit_due_us(a) && !attempt_commit(a, err))
 			return false;
 		if (!discovery_round(a, err))
 			return false;
@@ -358,7 +369,7 @@ static void attempt_end(struct attempt *a)
 {
 	for (struct read_result *res = a->results, *next; res; res = next) {
 		next = res->next;
-		read_result_free(res);
+		reader_pool_done(a->readers, res);
 	}
 	for (struct table_state *t = a->tables; t; t = t->next)
 		table_cancel_job(t);

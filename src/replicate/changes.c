@@ -52,9 +52,10 @@ static void touch(struct attempt *a, struct table_state *t, const struct row_key
 
 static void written(struct attempt *a)
 {
-	if (!a->dirty)
+	if (!a->dirty || a->bulk)
 		a->dirty_since_us = clock_mono_us();
 	a->dirty = true;
+	a->bulk = false;
 }
 
 /* A table of which only events are read keeps no records: an old image of another sync config must not fill in values one day. */

@@ -244,6 +244,7 @@ static bool table_complete(struct attempt *a, struct table_state *t, struct erro
 	t->error[0] = '\0';
 	t->rows_read = 0;
 	a->dirty = a->commit_wanted = true;
+	a->bulk = false;
 	return definitions_check(a, err);
 }
 
@@ -386,6 +387,15 @@ static bool admit(struct attempt *a, struct table_state *t, const struct xid_sna
 	return true;
 }
 
+static void chunk_written(struct attempt *a)
+{
+	if (!a->dirty) {
+		a->dirty_since_us = clock_mono_us();
+		a->bulk = true;
+	}
+	a->dirty = a->commit_wanted = true;
+}
+
 static bool apply_rows(struct attempt *a, struct table_state *t, struct read_result *res, const struct dirty_set *dirty,
                        struct error *err)
 {
@@ -420,7 +430,7 @@ static bool apply_chunk(struct attempt *a, struct table_state *t, struct read_re
 	touch_log_forget(&t->log, s);
 	t->retry_delay_ms = 0;
 	t->error[0] = '\0';
-	a->dirty = a->commit_wanted = true;
+	chunk_written(a);
 	if (t->phase == TABLE_READING && !store_progress(a, t, &res->chunk, err))
 		return false;
 	if (t->phase == TABLE_READING && !res->chunk.last)
@@ -439,7 +449,7 @@ static bool apply_scanned(struct attempt *a, struct table_state *t, struct read_
 	for (size_t i = 0; i < res->chunk.row_count; i++)
 		if (!write_clean(a, t, res->job, &res->rows[i], err))
 			return false;
-	a->dirty = a->commit_wanted = true;
+	chunk_written(a);
 	return store_progress(a, t, &res->chunk, err) && (!res->chunk.last || table_complete(a, t, err));
 }
 
@@ -493,13 +503,6 @@ static void take_results(struct attempt *a)
 	a->results_last = taken;
 }
 
-static void result_done(struct attempt *a, struct read_result *res)
-{
-	if (res->job)
-		reader_pool_freed_chunk(a->readers);
-	read_result_free(res);
-}
-
 static void note_head(struct attempt *a, const struct read_result *res)
 {
 	note_snapshot(a, &res->snapshot);
@@ -535,7 +538,7 @@ bool chunks_work(struct attempt *a, bool *applied, struct error *err)
 			ok = apply_result(a, t, res, err);
 			*applied = true;
 		}
-		result_done(a, res);
+		reader_pool_done(a->readers, res);
 		if (ok)
 			ok = attempt_commit_if_large(a, err);
 	}

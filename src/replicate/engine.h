@@ -124,6 +124,7 @@ struct attempt {
 
 	bool dirty;         /* rows were written since the last commit */
 	bool commit_wanted; /* a commit must follow even if nothing was written */
+	bool bulk;          /* only rows of chunks were written: nobody waits for them, so the commit may be large */
 	int64_t dirty_since_us, last_commit_us;
 	int64_t oldest_change_ms; /* commit time of the oldest transaction that is not committed here; 0 */
 	int64_t status_due_ms, position_due_ms;

@@ -18,6 +18,8 @@
 /* Below this no value of a row can lie out of line, so no update can leave it out (source.h). */
 #define IMAGE_THRESHOLD 2000
 #define MAX_READERS 16
+/* Memory of a result that is kept for the next one: a chunk's rows, evaluated, are about three times its bytes. */
+#define RESULT_KEEP (16u * 1024 * 1024)
 
 struct queued_job {
 	struct queued_job *next;
@@ -37,7 +39,8 @@ struct reader_pool {
 	bool stopping;
 	struct queued_job *jobs, *jobs_last;
 	struct read_result *inbox, *inbox_last;
-	int under_way;
+	int under_way, reading;   /* chunks; jobs */
+	struct read_result *used; /* empty results whose memory serves again, at most as many as were under way at once */
 	int inbox_fd;
 	_Atomic uint64_t stream_lsn;
 	_Atomic bool unsettled;
@@ -74,11 +77,59 @@ void read_job_unref(struct read_job *job)
 	free(job);
 }
 
-void read_result_free(struct read_result *r)
+static void result_free(struct read_result *r)
 {
 	read_job_unref(r->job);
 	arena_free(&r->arena);
 	free(r);
+}
+
+static void results_free(struct read_result *r)
+{
+	for (struct read_result *next; r; r = next) {
+		next = r->next;
+		result_free(r);
+	}
+}
+
+/* Bulk reading would otherwise ask the kernel for fresh pages all the time, and that costs as much as evaluating the rows. */
+static struct read_result *result_new(struct reader_pool *p, enum result_kind kind, struct read_job *job)
+{
+	struct read_result *r = NULL;
+	if (kind == RESULT_CHUNK) {
+		pthread_mutex_lock(&p->lock);
+		r = p->used;
+		if (r)
+			p->used = r->next;
+		pthread_mutex_unlock(&p->lock);
+	}
+	struct arena arena = r ? r->arena : (struct arena){0};
+	if (!r)
+		r = xmalloc(sizeof(*r));
+	*r = (struct read_result){.kind = kind, .arena = arena, .job = job ? read_job_ref(job) : NULL};
+	return r;
+}
+
+void reader_pool_done(struct reader_pool *p, struct read_result *r)
+{
+	bool chunk = r->job != NULL, keep = r->kind == RESULT_CHUNK;
+	read_job_unref(r->job);
+	r->job = NULL;
+	if (keep)
+		arena_rewind(&r->arena, RESULT_KEEP);
+	pthread_mutex_lock(&p->lock);
+	if (chunk) {
+		p->under_way--;
+		pthread_cond_broadcast(&p->changed);
+	}
+	keep = keep && (p->jobs || p->reading);
+	if (keep) {
+		r->next = p->used;
+		p->used = r;
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (!keep)
+		result_free(r);
 }
 
 static void post(struct reader_pool *p, struct read_result *r)
@@ -113,14 +164,6 @@ bool reader_pool_has_results(struct reader_pool *p)
 	bool any = p->inbox != NULL;
 	pthread_mutex_unlock(&p->lock);
 	return any;
-}
-
-void reader_pool_freed_chunk(struct reader_pool *p)
-{
-	pthread_mutex_lock(&p->lock);
-	p->under_way--;
-	pthread_cond_broadcast(&p->changed);
-	pthread_mutex_unlock(&p->lock);
 }
 
 void reader_pool_submit(struct reader_pool *p, struct read_job *job)
@@ -216,14 +259,6 @@ static void evaluate_rows(struct read_job *job, struct read_result *r)
 	}
 }
 
-static struct read_result *result_new(enum result_kind kind, struct read_job *job)
-{
-	struct read_result *r = xcalloc(1, sizeof(*r));
-	r->kind = kind;
-	r->job = job ? read_job_ref(job) : NULL;
-	return r;
-}
-
 /* Waits until a further chunk may be read. False: stop. */
 static bool wait_for_room(struct reader_pool *p, struct read_job *job)
 {
@@ -288,7 +323,7 @@ static void run_job(struct reader_thread *t, struct read_job *job)
 	bool more = true, scan = job->scan != NULL;
 	buf_append(&after, job->after.p, job->after.n);
 	while (more && wait_for_room(t->pool, job)) {
-		struct read_result *r = result_new(RESULT_CHUNK, job);
+		struct read_result *r = result_new(t->pool, RESULT_CHUNK, job);
 		if (scan ? scan_one(t, job, r) : read_one(t, job, buf_slice(&after), r)) {
 			more = r->chunk.outcome == CHUNK_ROWS && !r->chunk.last && job->key_count == 0;
 			buf_clear(&after);
@@ -303,6 +338,19 @@ static void run_job(struct reader_thread *t, struct read_job *job)
 	if (scan && more)
 		drop_connection(t); /* given up half way */
 	buf_free(&after);
+}
+
+/* Nothing is kept for a table that may never come. */
+static void job_ended(struct reader_pool *p)
+{
+	struct read_result *used = NULL;
+	pthread_mutex_lock(&p->lock);
+	if (--p->reading == 0 && !p->jobs) {
+		used = p->used;
+		p->used = NULL;
+	}
+	pthread_mutex_unlock(&p->lock);
+	results_free(used);
 }
 
 static void *reader_main(void *arg)
@@ -322,11 +370,13 @@ static void *reader_main(void *arg)
 		if (!p->jobs)
 			p->jobs_last = NULL;
 		bool last = !p->jobs;
+		p->reading++;
 		pthread_mutex_unlock(&p->lock);
 		if (!q->job->cancelled)
 			run_job(t, q->job);
 		read_job_unref(q->job);
 		free(q);
+		job_ended(p);
 		if (last)
 			drop_connection(t); /* no connection is kept for a table that may never come */
 	}
@@ -342,12 +392,12 @@ static void watch_once(struct reader_thread *t, bool heartbeat)
 	struct error err;
 	if (!atomic_load_explicit(&p->unsettled, memory_order_relaxed) && !heartbeat)
 		return;
-	struct read_result *r = result_new(RESULT_HEAD, NULL);
+	struct read_result *r = result_new(p, RESULT_HEAD, NULL);
 	if (!ensure_connection(t, &err) || !source_head(t->connection, &r->head_lsn, &r->snapshot, &r->arena, &err) ||
 	    (heartbeat && !source_marker(t->connection, &err))) {
 		log_debug(p->options.log, "Watching the source failed: %s", err.message);
 		drop_connection(t);
-		read_result_free(r);
+		result_free(r);
 		return;
 	}
 	post(p, r);
@@ -425,10 +475,8 @@ void reader_pool_stop(struct reader_pool *p)
 		read_job_unref(q->job);
 		free(q);
 	}
-	for (struct read_result *r = p->inbox, *next; r; r = next) {
-		next = r->next;
-		read_result_free(r);
-	}
+	results_free(p->inbox);
+	results_free(p->used);
 	if (p->inbox_fd >= 0)
 		close(p->inbox_fd);
 	pthread_cond_destroy(&p->changed);

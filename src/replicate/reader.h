@@ -62,8 +62,6 @@ struct read_result {
 	struct error error;
 };
 
-void read_result_free(struct read_result *r);
-
 struct reader_pool;
 
 struct reader_options {
@@ -84,9 +82,9 @@ int reader_pool_fd(const struct reader_pool *p);
 /* Takes a reference of its own. */
 void reader_pool_submit(struct reader_pool *p, struct read_job *job);
 /* Takes all results out, in the order of their arrival; NULL if there are none. Each chunk that is taken makes room for one more only
- * when it is freed. */
+ * when it is handed back by reader_pool_done. */
 struct read_result *reader_pool_take(struct reader_pool *p);
-void reader_pool_freed_chunk(struct reader_pool *p);
+void reader_pool_done(struct reader_pool *p, struct read_result *r);
 bool reader_pool_has_results(struct reader_pool *p);
 
 /* Facts from the replication thread: where the stream is (chunks need a nudge only beyond it), and whether anything waits to be

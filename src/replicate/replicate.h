@@ -27,7 +27,7 @@ struct replicator_options {
 	struct storage *storage;
 	const struct log *log;
 	int snapshot_readers;           /* 0: 2 */
-	size_t chunk_rows, chunk_bytes; /* 0: 10,000 rows, 4 MiB; tests make them tiny */
+	size_t chunk_rows, chunk_bytes; /* 0: 5,000 rows, 2 MiB; tests make them tiny */
 	double discovery_interval_s;    /* the catalogue is looked at this often for tables that came, left or changed; 0: 10 */
 };
 

@@ -153,9 +153,9 @@ struct replicator *replicator_start(const struct replicator_options *options, st
 	if (!r->options.snapshot_readers)
 		r->options.snapshot_readers = 2;
 	if (!r->options.chunk_rows)
-		r->options.chunk_rows = 10000;
+		r->options.chunk_rows = 5000;
 	if (!r->options.chunk_bytes)
-		r->options.chunk_bytes = 4u * 1024 * 1024;
+		r->options.chunk_bytes = 2u * 1024 * 1024;
 	if (r->options.discovery_interval_s <= 0)
 		r->options.discovery_interval_s = 10;
 	r->status.rows_estimated = r->status.eta_s = -1;

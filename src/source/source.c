@@ -64,6 +64,7 @@ void source_disconnect(struct source_connection *c)
 	if (!c)
 		return;
 	chunk_plan_free(c->plan);
+	free(c->row_values);
 	link_close(&c->link);
 	free(c);
 }

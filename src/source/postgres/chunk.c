@@ -97,8 +97,8 @@ static enum outcome read_head(struct source_connection *c, const struct chunk_pl
 /* ---- rows ------------------------------------------------------------------------------------------------------------------- */
 
 struct rows {
-	struct raw_value *values; /* heap, while growing */
-	size_t count, cap, bytes;
+	struct source_connection *connection; /* whose scratch memory holds the values until the chunk is complete */
+	size_t count, bytes;
 	size_t columns, lead;   /* values a row; 1 if the ctid comes first */
 	struct slice last_ctid; /* in the arena */
 	bool full;              /* the byte limit was reached */
@@ -106,12 +106,13 @@ struct rows {
 
 static bool take_row(struct rows *rows, struct slice line, struct arena *arena, struct error *err)
 {
+	struct source_connection *c = rows->connection;
 	size_t width = rows->columns + rows->lead;
-	if ((rows->count + 1) * rows->columns + width > rows->cap) {
-		rows->cap = rows->cap ? rows->cap * 2 : 1024 + 2 * width;
-		rows->values = xrealloc(rows->values, rows->cap * sizeof(*rows->values));
+	if ((rows->count + 1) * rows->columns + width > c->row_values_cap) {
+		c->row_values_cap = c->row_values_cap * 2 + 1024 + 2 * width;
+		c->row_values = xrealloc(c->row_values, c->row_values_cap * sizeof(*c->row_values));
 	}
-	struct raw_value *row = rows->values + rows->count * rows->columns;
+	struct raw_value *row = c->row_values + rows->count * rows->columns;
 	if (!copy_text_row(line, arena, row, width))
 		return error_set(err, "PSYNC_S1120", "malformed COPY row of %zu bytes", line.n);
 	if (rows->lead) {
@@ -148,11 +149,9 @@ static void hand_over(struct rows *rows, struct arena *arena, struct source_chun
 	size_t n = rows->count * rows->columns;
 	out->rows = arena_array(arena, struct raw_value, n);
 	if (n)
-		memcpy(out->rows, rows->values, n * sizeof(*out->rows));
+		memcpy(out->rows, rows->connection->row_values, n * sizeof(*out->rows));
 	out->row_count = rows->count;
 	out->byte_count = rows->bytes;
-	free(rows->values);
-	rows->values = NULL;
 }
 
 /* Drops the rest of a COPY if it is not longer than max_bytes: true, it ended. */
@@ -262,18 +261,16 @@ static enum outcome read_copied(struct source_connection *c, struct chunk_plan *
 	const struct chunk_request *request = r->request;
 	if (!copy_begins(&c->link, r->timeout_ms, err))
 		return outcome_of_error(&c->link);
-	struct rows rows = {.columns = t->relation.column_count, .lead = !request->keys && t->order_key_count == 0};
+	struct rows rows = {
+	        .connection = c, .columns = t->relation.column_count, .lead = !request->keys && t->order_key_count == 0};
 	size_t max_bytes = request->keys ? SIZE_MAX : request->max_bytes;
 	int ended = read_rows(&c->link, &rows, SIZE_MAX, max_bytes, r->timeout_ms, arena, err);
-	if (ended < 0) {
-		free(rows.values);
+	if (ended < 0)
 		return READ_FAILED;
-	}
 	if (ended == 0) { /* full; usually little is left, but it may be anything */
 		if (!skip_rest(&c->link, request->max_bytes, r->timeout_ms) && !c->link.broken)
 			stop_copy(&c->link, r->timeout_ms);
 	} else if (!link_drain(&c->link, r->timeout_ms, err) || c->link.sqlstate[0]) { /* the results of COPY and COMMIT */
-		free(rows.values);
 		return outcome_of_error(&c->link);
 	}
 	out->last = request->keys || (ended == 1 && rows.count < r->limit);
@@ -407,7 +404,7 @@ bool source_scan_next(struct source_connection *c, size_t max_rows, size_t max_b
 	*out = (struct source_chunk){.outcome = CHUNK_ROWS};
 	if (!c->scanning)
 		return error_set(err, "", "no scan is under way on this connection");
-	struct rows rows = {.columns = c->plan->table.table.relation.column_count};
+	struct rows rows = {.connection = c, .columns = c->plan->table.table.relation.column_count};
 	int ended = read_rows(&c->link, &rows, max_rows, max_bytes, SOCKET_TIMEOUT_MS, arena, err);
 	bool ok = ended >= 0;
 	if (ended == 1) {
@@ -417,6 +414,5 @@ bool source_scan_next(struct source_connection *c, size_t max_rows, size_t max_b
 	}
 	if (ok)
 		hand_over(&rows, arena, out);
-	free(rows.values);
 	return ok;
 }

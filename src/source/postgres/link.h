@@ -46,8 +46,10 @@ struct link {
 
 struct source_connection {
 	struct link link;
-	bool scanning;           /* a scan has the connection */
-	struct chunk_plan *plan; /* of the table read last (chunk.c) */
+	bool scanning;                /* a scan has the connection */
+	struct chunk_plan *plan;      /* of the table read last (chunk.c) */
+	struct raw_value *row_values; /* scratch of chunk.c */
+	size_t row_values_cap;
 };
 
 enum link_kind { LINK_ORDINARY, LINK_REPLICATION };

@@ -104,7 +104,8 @@ static bool write_commit(struct backend *base, struct changed_buckets *changed, 
 	if (!lmdb_batch_flush(b, err) || !lmdb_buckets_flush(b, err))
 		return false;
 	MDB_txn *txn = b->txn;
-	b->txn = NULL; /* gone, whatever the commit says */
+	b->txn = NULL; /* gone, whatever the commit says, and its cursors */
+	b->row_cursor = NULL;
 	int rc = mdb_txn_commit(txn);
 	if (rc)
 		return lmdb_fail(err, rc, "committing");
@@ -119,6 +120,7 @@ static void write_abort(struct backend *base)
 	if (b->txn)
 		mdb_txn_abort(b->txn);
 	b->txn = NULL;
+	b->row_cursor = NULL;
 	lmdb_batch_clear(b);
 	lmdb_buckets_rollback(b);
 }

@@ -32,7 +32,8 @@ struct lmdb_backend {
 	MDB_dbi users, heads, unknown, floors;
 	/* -- writer */
 	MDB_txn *txn;
-	size_t row_bytes; /* written directly in this transaction */
+	MDB_cursor *row_cursor; /* of this transaction; NULL until it is needed (rows.c) */
+	size_t row_bytes;       /* written directly in this transaction */
 	struct lmdb_buckets *cache;
 	struct lmdb_batch *batch;
 	struct buf value, unpacked; /* scratch */

@@ -39,14 +39,29 @@ static bool split_value(MDB_val v, struct slice *full_key, struct slice *record)
 	return !d.bad;
 }
 
+/* One cursor for gets and puts of a transaction: rows of a chunk come in key order, so the next key nearly always lies on the page where
+ * the last one was found, and the tree is not searched from its root. */
+static MDB_cursor *row_cursor(struct lmdb_backend *b, struct error *err)
+{
+	int rc = b->row_cursor ? 0 : mdb_cursor_open(b->txn, b->rows, &b->row_cursor);
+	if (!rc)
+		return b->row_cursor;
+	b->row_cursor = NULL;
+	lmdb_fail(err, rc, "rows");
+	return NULL;
+}
+
 int lmdb_row_get(struct backend *base, uint32_t table, struct slice key, struct slice *record, struct error *err)
 {
 	struct lmdb_backend *b = lmdb_of(base);
 	struct row_db_key at;
 	struct slice full;
+	MDB_cursor *cursor = row_cursor(b, err);
+	if (!cursor)
+		return -1;
 	make_key(&at, table, key);
 	MDB_val k = val(at.bytes, at.n), v;
-	int rc = mdb_get(b->txn, b->rows, &k, &v);
+	int rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_KEY);
 	if (rc == MDB_NOTFOUND)
 		return 0;
 	if (rc)
@@ -72,7 +87,10 @@ bool lmdb_row_put(struct backend *base, uint32_t table, struct slice key, struct
 		buf_slice_append(&b->value, record);
 		v = val(b->value.p, b->value.n);
 	}
-	int rc = mdb_put(b->txn, b->rows, &k, &v, is_long ? 0 : MDB_RESERVE);
+	MDB_cursor *cursor = row_cursor(b, err);
+	if (!cursor)
+		return false;
+	int rc = mdb_cursor_put(cursor, &k, &v, is_long ? 0 : MDB_RESERVE);
 	if (rc)
 		return lmdb_fail(err, rc, "rows");
 	if (!is_long) {
@@ -89,6 +107,10 @@ static bool delete_key(struct lmdb_backend *b, MDB_dbi dbi, uint32_t table, stru
 	struct row_db_key at;
 	make_key(&at, table, key);
 	MDB_val k = val(at.bytes, at.n);
+	if (dbi == b->rows && b->row_cursor) { /* pages may be merged under it */
+		mdb_cursor_close(b->row_cursor);
+		b->row_cursor = NULL;
+	}
 	int rc = mdb_del(b->txn, dbi, &k, NULL);
 	b->row_bytes += at.n;
 	return !rc || rc == MDB_NOTFOUND || lmdb_fail(err, rc, "rows");
