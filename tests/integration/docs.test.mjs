@@ -1,11 +1,12 @@
 // What the documents show works: configurations load, sync configs compile, and commands exist with their options.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { syncline } from '../lib/cli.mjs';
-import { temporaryFolder } from '../lib/service.mjs';
+import { BINARY, temporaryFolder } from '../lib/service.mjs';
 
 const top = fileURLToPath(new URL('../..', import.meta.url));
 const documents = ['README.md', ...fs.readdirSync(path.join(top, 'docs')).filter((f) => f.endsWith('.md')).map((f) => `docs/${f}`)];
@@ -70,6 +71,17 @@ describe('YAML in the documents', () => {
   test('there are some', () => assert.ok(shown >= 6, String(shown)));
 });
 
+const onDebian = fs.existsSync('/usr/bin/dpkg-query') && fs.existsSync('/usr/bin/readelf');
+test('the container file installs every library that the program is linked with', { skip: !onDebian && 'not Debian' }, () => {
+  const file = fs.readFileSync(path.join(top, 'packaging/Containerfile'), 'utf8');
+  const running = file.slice(file.lastIndexOf('\nFROM ')).replaceAll('\\\n', ' ').split(/\s+/);
+  const needed = [...execFileSync('readelf', ['-d', BINARY], { encoding: 'utf8' }).matchAll(/NEEDED.*\[(.*)\]/g)].map((m) => m[1]);
+  for (const library of needed.filter((l) => !/^(libc|libm|libasan|libubsan|libtsan|ld-linux.*)\.so/.test(l))) {
+    const owners = execFileSync('dpkg-query', ['-S', `*/${library}`], { encoding: 'utf8' }).split('\n').map((l) => l.split(':')[0]);
+    assert.ok(owners.some((o) => running.includes(o)), `${library} (${owners.filter(Boolean)})`);
+  }
+});
+
 describe('commands in the documents', () => {
   let help;
   before(async () => {
@@ -89,6 +101,13 @@ describe('commands in the documents', () => {
       }
     });
   }
+
+  test('docs/errors.md has every error code', () => {
+    const codes = (text) => new Set([...text.matchAll(/PSYNC_[RS]\d{4}/g)].map((m) => m[0]));
+    const told = codes(texts['docs/errors.md']);
+    const sources = fs.readdirSync(path.join(top, 'src'), { recursive: true }).filter((f) => /\.[ch]$/.test(f));
+    for (const f of sources) for (const c of codes(fs.readFileSync(path.join(top, 'src', f), 'utf8'))) assert.ok(told.has(c), `${f}: ${c} is not in docs/errors.md`);
+  });
 
   test('links between the documents lead somewhere', () => {
     for (const [name, text] of Object.entries(texts))
