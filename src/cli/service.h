@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "cli/control.h"
 #include "config/config.h"
+#include "jobs/compaction.h"
 #include "jobs/maintenance.h"
 #include "jobs/retention.h"
 #include "replicate/replicate.h"
@@ -35,6 +36,7 @@ struct service {
 	struct server *server;
 	struct probe_files *probe_files; /* NULL: not asked for */
 	struct retention retention;
+	struct compaction compaction;
 	struct maintenance *maintenance;
 	struct control *control; /* NULL: the socket cannot be made */
 };

@@ -71,7 +71,12 @@ struct config {
 		const char *type;  /* "lmdb", "postgresql", "mongodb" */
 		const char *path;  /* lmdb: absolute or relative to the working directory, resolved */
 		uint64_t map_size; /* lmdb: bytes, 0 = default */
-		bool is_default;   /* no storage section: the embedded store in its default folder */
+		struct {
+			double interval_minutes; /* 0: not by itself */
+			double min_operations;   /* dead ones of a bucket */
+			double min_share;        /* of them among all, 0 to 1 */
+		} compaction;                    /* lmdb */
+		bool is_default;                 /* no storage section: the embedded store in its default folder */
 		int default_storage_version;
 		struct config_postgres postgres;
 		struct {

@@ -190,6 +190,26 @@ static bool decode_map_size(struct config_load *l, const struct node *n)
 	return true;
 }
 
+/* A number of the section in [0, most]. */
+static bool decode_limit(struct config_load *l, const struct node *section, const char *key, double fallback, double most,
+                         double *out)
+{
+	const struct node *n = node_get(section, key);
+	*out = node_number(n, fallback);
+	if (*out >= 0 && *out <= most)
+		return true;
+	l->stage = CONFIG_RESOLVE;
+	return config_error_at(l->config, n, l->err, "", "storage.compaction.%s must be a number from 0 to %.0f", key, most);
+}
+
+static bool decode_compaction(struct config_load *l, const struct node *section)
+{
+	struct config *c = l->config;
+	return decode_limit(l, section, "interval_minutes", 10, 525600, &c->storage.compaction.interval_minutes) &&
+	       decode_limit(l, section, "min_operations", 100, 1e15, &c->storage.compaction.min_operations) &&
+	       decode_limit(l, section, "min_share", 0.2, 1, &c->storage.compaction.min_share);
+}
+
 static bool decode_storage(struct config_load *l, const struct node *section)
 {
 	struct config *c = l->config;
@@ -212,7 +232,7 @@ static bool decode_storage(struct config_load *l, const struct node *section)
 		return true;
 	const char *path = node_text(node_get(section, "path"), "");
 	c->storage.path = path_resolve(&c->arena, c->directory, *path ? path : DEFAULT_FOLDER);
-	return decode_map_size(l, node_get(section, "map_size"));
+	return decode_map_size(l, node_get(section, "map_size")) && decode_compaction(l, node_get(section, "compaction"));
 }
 
 static bool decode_replication(struct config_load *l, const struct node *section)

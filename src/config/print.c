@@ -205,6 +205,11 @@ static void print_storage(struct printer *p, const struct config *c)
 		text(p, "path", c->storage.path);
 		if (c->storage.map_size)
 			number(p, "map_size", (double)c->storage.map_size);
+		open_map(p, "compaction");
+		number(p, "interval_minutes", c->storage.compaction.interval_minutes);
+		number(p, "min_operations", c->storage.compaction.min_operations);
+		number(p, "min_share", c->storage.compaction.min_share);
+		close_map(p);
 	} else if (strcmp(c->storage.type, "postgresql") == 0) {
 		print_postgres(p, &c->storage.postgres, false);
 		open_map(p, "batch_limits");

@@ -103,10 +103,18 @@ static const struct field storage_mongodb_fields[] = {
         END,
 };
 
+static const struct field compaction_fields[] = {
+        {.name = "interval_minutes", .type = FIELD_NUMBER},
+        {.name = "min_operations", .type = FIELD_NUMBER},
+        {.name = "min_share", .type = FIELD_NUMBER},
+        END,
+};
+
 static const struct field storage_lmdb_fields[] = {
         {.name = "type", .type = FIELD_STRING, .flags = FIELD_REQUIRED},
         {.name = "path", .type = FIELD_STRING},
         {.name = "map_size", .type = FIELD_NUMBER},
+        {.name = "compaction", .type = FIELD_MAP, .members = compaction_fields},
         {.name = "max_pool_size", .type = FIELD_NUMBER, .flags = FIELD_UNUSED},
         {.name = "default_storage_version", .type = FIELD_NUMBER, .flags = FIELD_UNUSED},
         END,

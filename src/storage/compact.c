@@ -440,10 +440,15 @@ bool storage_compact(struct storage *s, const struct compact_options *o, struct 
 	r.o.move_step = o->move_step ? o->move_step : MOVE_STEP;
 	r.o.read_step = o->read_step ? o->read_step : READ_STEP;
 	r.o.memory = o->memory == SIZE_MAX ? 0 : o->memory ? o->memory : MEMORY;
-	pthread_mutex_lock(&s->compact_lock);
+	while (pthread_mutex_trylock(&s->compact_lock) != 0) {
+		if (!compact_may_go_on(&r))
+			return true;
+		rest(LONGEST_REST_US);
+	}
 	int64_t began_ms = clock_mono_ms();
 	bool ok = run_alone(&r, err);
-	meter_note_compaction(s, out, ok, began_ms);
+	if (o->buckets || o->lookups || out->dropped || !ok) /* else it only looked */
+		meter_note_compaction(s, out, ok, began_ms);
 	pthread_mutex_unlock(&s->compact_lock);
 	free(r.touched);
 	arena_free(&r.arena);
