@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
+#include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/pull.h"
 #include "cli/token_make.h"
@@ -13,6 +15,7 @@
 #define MAX_STREAMS 100
 #define MAX_LINE ((size_t)256 << 20)
 #define RECONNECT_MS 1000
+#define PROGRESS_MS 100
 
 static const char help[] =
         "Usage: syncline pull (--token TOKEN | --sub USER) [--url URL] [--follow] [OPTIONS]\n\n"
@@ -34,6 +37,9 @@ struct pull {
 	const char *streams[MAX_STREAMS];
 	size_t stream_count;
 	bool follow, stats;
+	bool bar;          /* standard error is a terminal */
+	char *certificate; /* of the configuration's own service; owned here. NULL: the system's authorities vouch for it */
+	int64_t next_progress_ms;
 	uint64_t timeout_s;
 	/* running */
 	struct pull_state *state;
@@ -44,8 +50,26 @@ struct pull {
 	struct error err;
 };
 
+/* How far the download is, on a terminal. */
+static void show_progress(struct pull *p, bool over)
+{
+	int64_t now = clock_mono_ms();
+	struct pull_counts n;
+	if (!p->bar || (!over && now < p->next_progress_ms))
+		return;
+	p->next_progress_ms = now + PROGRESS_MS;
+	pull_state_counts(p->state, &n);
+	double part = n.expected ? 100.0 * (double)n.operations / (double)n.expected : 100;
+	if (over)
+		fputs("\r\033[K", stderr);
+	else
+		fprintf(stderr, "\rDownloading: %3.0f %%, %llu of %llu operations in %zu buckets ", part < 100 ? part : 100.0,
+		        (unsigned long long)n.operations, (unsigned long long)n.expected, n.buckets);
+}
+
 static bool show(struct pull *p)
 {
+	show_progress(p, true);
 	return pull_output_begin(p->output, &p->err) && pull_state_changes(p->state, pull_output_row, p->output, &p->err) &&
 	       pull_output_commit(p->output, &p->err);
 }
@@ -62,6 +86,8 @@ static bool take_line(struct pull *p)
 	buf_clear(&p->line);
 	if (ok && complete)
 		ok = show(p);
+	if (!complete)
+		show_progress(p, !ok);
 	p->failed = !ok;
 	p->done = complete && !p->follow;
 	return ok && !p->done;
@@ -163,6 +189,10 @@ static bool connect_once(struct pull *p, const char *body, bool *retry)
 	curl_easy_setopt(p->curl, CURLOPT_WRITEDATA, p);
 	curl_easy_setopt(p->curl, CURLOPT_CONNECTTIMEOUT, 10L);
 	curl_easy_setopt(p->curl, CURLOPT_NOSIGNAL, 1L);
+	if (p->certificate) { /* the address is 127.0.0.1, which no certificate names */
+		curl_easy_setopt(p->curl, CURLOPT_CAINFO, p->certificate);
+		curl_easy_setopt(p->curl, CURLOPT_SSL_VERIFYHOST, 0L);
+	}
 	if (!p->follow)
 		curl_easy_setopt(p->curl, CURLOPT_TIMEOUT, (long)p->timeout_s);
 	buf_clear(&p->line);
@@ -205,6 +235,7 @@ static int run(struct pull *p)
 {
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	signal(SIGPIPE, SIG_IGN);
+	p->bar = isatty(STDERR_FILENO);
 	p->curl = curl_easy_init();
 	p->state = pull_state_new();
 	p->output = pull_output_open(p->sqlite, &p->err);
@@ -238,6 +269,7 @@ static bool ask_config(struct pull *p, const struct config_arguments *arguments,
 		buf_printf(url, "http%s://127.0.0.1:%d", config->tls.certificate ? "s" : "", config->port);
 		buf_putc(url, '\0');
 		p->url = url->p;
+		p->certificate = config->tls.certificate ? xstrdup(slice_cstr(config->tls.certificate)) : NULL;
 	}
 	if (!p->token) {
 		struct token_request r = {.sub = p->sub};
@@ -256,8 +288,9 @@ static int take_streams(struct pull *p, int argc, char **argv)
 {
 	int kept = 0;
 	for (int i = 0; i < argc; i++) {
-		if (strcmp(argv[i], "--stream") == 0 && i + 1 < argc && p->stream_count < MAX_STREAMS)
-			p->streams[p->stream_count++] = argv[++i];
+		bool joined = strncmp(argv[i], "--stream=", 9) == 0, apart = strcmp(argv[i], "--stream") == 0 && i + 1 < argc;
+		if ((joined || apart) && p->stream_count < MAX_STREAMS)
+			p->streams[p->stream_count++] = joined ? argv[i] + 9 : argv[++i];
 		else
 			argv[kept++] = argv[i];
 	}
@@ -306,5 +339,6 @@ int cli_pull(int argc, char **argv)
 		code = run(&p);
 	buf_free(&url);
 	buf_free(&token);
+	free(p.certificate);
 	return code;
 }

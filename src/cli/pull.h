@@ -19,6 +19,7 @@ struct pull_state;
 
 struct pull_counts {
 	uint64_t lines, operations, checkpoints;
+	uint64_t expected; /* operations at the end of the checkpoint under way; fewer come where history was compacted */
 	size_t buckets;
 };
 

@@ -273,6 +273,14 @@ static bool verify(struct pull_state *s, struct error *err)
 	return true;
 }
 
+static void expect(struct pull_state *s)
+{
+	s->counts.expected = s->counts.operations;
+	for (const struct pull_bucket *b = s->buckets; b; b = b->hh.next)
+		if (b->want_count > b->count)
+			s->counts.expected += b->want_count - b->count;
+}
+
 bool pull_state_line(struct pull_state *s, const json_t *line, bool *complete, struct error *err)
 {
 	const json_t *body;
@@ -286,6 +294,8 @@ bool pull_state_line(struct pull_state *s, const json_t *line, bool *complete, s
 		return data(s, body, err);
 	else if (json_object_get(line, "checkpoint_complete"))
 		return *complete = verify(s, err);
+	if (body)
+		expect(s);
 	return true;
 }
 

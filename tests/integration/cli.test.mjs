@@ -298,6 +298,19 @@ describe('against a source', () => {
     assert.match(bad.err, /401 PSYNC_S2105/);
   });
 
+  test('pull shows how far it is on a terminal, and only there', async (t) => {
+    const { BINARY } = await import('../lib/service.mjs');
+    const { spawnSync } = await import('node:child_process');
+    if (spawnSync('script', ['--version']).error) return t.skip('no script (util-linux) here');
+    // Rows go to a file; what is left on the terminal is the progress.
+    const rows = path.join(w.service.dir, 'rows.jsonl');
+    const r = spawnSync('script', ['-qec', `${BINARY} pull --token ${sign('u1')} --url=${w.url} --stream=nothing > ${rows}`, '/dev/null'], { encoding: 'utf8' });
+    assert.equal(r.status, 0, r.stdout);
+    assert.match(r.stdout, /\rDownloading: +\d+ %, \d+ of \d+ operations in \d+ buckets \r\x1b\[K/);
+    assert.equal(fs.readFileSync(rows, 'utf8').split('\n').filter(Boolean).length, 16);
+    assert.ok(!/Downloading/.test((await run(['pull', '--sub', 'u1'])).err));
+  });
+
   test('pull --follow prints changes, also after the service was away', async () => {
     let lines = () => [];
     const running = (async () => {

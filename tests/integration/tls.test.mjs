@@ -6,6 +6,7 @@ import https from 'node:https';
 import path from 'node:path';
 import tls from 'node:tls';
 import { after, before, describe, test } from 'node:test';
+import { syncline } from '../lib/cli.mjs';
 import { sign } from '../lib/token.mjs';
 import { eventually, freePort } from '../lib/util.mjs';
 import { World } from '../lib/world.mjs';
@@ -63,6 +64,12 @@ describe('TLS', () => {
       const r = await call('POST', '/sync/stream', { token: `Token ${sign('u1')}`, body: '{"raw_data":true}' });
       return r.status === 200 && r.text.match(/"op":"PUT"/g)?.length === 5000;
     }, { timeout: 30000 });
+  });
+
+  test('pull with the configuration of the service', async () => {
+    const r = await syncline(['pull', '--token', '-', '--stats'], { config: w.service.configPath, input: sign('u1') });
+    assert.equal(r.code, 0, r.err);
+    assert.equal(r.lines.length, 5000);
   });
 
   test('a WebSocket upgrade', async () => {
