@@ -18,6 +18,7 @@
 int cli_auth_check(int argc, char **argv);
 int cli_check(int argc, char **argv);
 int cli_compact(int argc, char **argv);
+int cli_requests(int argc, char **argv);
 int cli_config(int argc, char **argv);
 int cli_explain(int argc, char **argv);
 int cli_migrate(int argc, char **argv);

@@ -17,6 +17,7 @@ static const struct command {
         {"token", cli_token, "sign a token for development"},
         {"explain", cli_explain, "which buckets a user gets, and where a row goes"},
         {"pull", cli_pull, "sync as a client and print the rows"},
+        {"requests", cli_requests, "who waits for a checkpoint request, and why"},
         {"compact", cli_compact, "take away history that no client needs"},
         {"migrate", cli_migrate, "bring the store to this version's format"},
         {"teardown", cli_teardown, "drop the slot and delete all stored data"},

@@ -68,6 +68,11 @@ static void tell_replication(void *ctx, struct server_replication *out)
 	if (s->replicator)
 		replicator_status(s->replicator, &status);
 	pthread_mutex_unlock(&s->replication_lock);
+	out->connected = status.connected;
+	out->reading = status.snapshotting;
+	out->position = status.position;
+	out->lag_bytes = status.lag_bytes;
+	out->lag_s = status.lag_s;
 	out->keepalive_at_ms = status.connected ? status.touched_at_ms : 0;
 	snprintf(out->last_error, sizeof(out->last_error), "%s", status.connected ? "" : status.last_error);
 }

@@ -19,6 +19,7 @@
 #include "server/request_log.h"
 #include "server/requests.h"
 #include "server/worker_pool.h"
+#include "storage/request_list.h"
 
 struct connection;
 struct route;
@@ -50,6 +51,7 @@ struct exchange {
 		bool content;                    /* sync_rules_content */
 		const char *const *arguments;    /* of the SQL in text; in the request's arena */
 		size_t argument_count;
+		struct request_filter requests;
 	} admin;
 	struct sync_request *sync; /* in the request's arena */
 	struct stream *stream;     /* set when the answer is a stream */

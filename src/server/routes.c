@@ -22,6 +22,7 @@ static const struct route routes[] = {
         {.method = "GET", .path = SLICE_INIT("/write-checkpoint.json"), .handle = route_write_checkpoint},
         {.method = "POST", .path = SLICE_INIT("/api/admin/v1/diagnostics"), .handle = route_admin_diagnostics},
         {.method = "GET", .path = SLICE_INIT("/api/admin/v1/connections"), .handle = route_admin_connections},
+        {.method = "GET", .path = SLICE_INIT("/api/admin/v1/checkpoint-requests"), .handle = route_admin_requests},
         {.method = "POST", .path = SLICE_INIT("/api/admin/v1/schema"), .handle = route_admin_schema},
         {.method = "POST", .path = SLICE_INIT("/api/admin/v1/validate"), .handle = route_admin_validate},
         {.method = "POST", .path = SLICE_INIT("/api/admin/v1/execute-sql"), .handle = route_admin_execute_sql},

@@ -19,10 +19,11 @@ bool route_write_checkpoint2(struct exchange *x);
 bool route_write_checkpoint(struct exchange *x);
 bool route_admin_diagnostics(struct exchange *x); /* route_admin_diagnostics.c */
 bool route_admin_connections(struct exchange *x); /* route_admin_connections.c */
+bool route_admin_requests(struct exchange *x);    /* route_admin_requests.c */
 bool route_admin_schema(struct exchange *x);
 bool route_admin_validate(struct exchange *x);
 bool route_admin_execute_sql(struct exchange *x); /* route_admin_sql.c */
-bool route_rules_deploy(struct exchange *x); /* route_admin_rules.c */
+bool route_rules_deploy(struct exchange *x);      /* route_admin_rules.c */
 bool route_rules_validate(struct exchange *x);
 bool route_rules_current(struct exchange *x);
 bool route_probe_startup(struct exchange *x); /* route_probes.c */

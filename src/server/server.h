@@ -22,7 +22,12 @@ struct server;
 /* Replication as the admin routes tell it. */
 struct server_replication {
 	int64_t keepalive_at_ms; /* wall clock when the source was last heard of; 0: never */
-	char last_error[512];    /* "" while all is well */
+	bool connected;
+	bool reading;         /* tables are being read */
+	uint64_t position;    /* LSN that the stream has reached */
+	uint64_t lag_bytes;   /* WAL that is not served yet, as of the last look at the source's head */
+	double lag_s;         /* age of the oldest transaction that was delivered and is not served yet; 0: none */
+	char last_error[512]; /* "" while all is well */
 };
 
 /* What the admin routes need beside the rest (http-api-and-operations 4); lives as long as the server. */

@@ -60,6 +60,14 @@ void stream_drained(struct stream *s, size_t unsent)
 	unlock_and_push(s);
 }
 
+void stream_look(struct stream *s, size_t *unsent, bool *no_credit)
+{
+	pthread_mutex_lock(&s->lock);
+	*unsent = s->pending_bytes + s->socket_bytes;
+	*no_credit = s->credits == 0;
+	pthread_mutex_unlock(&s->lock);
+}
+
 void stream_add_credits(struct stream *s, size_t n)
 {
 	pthread_mutex_lock(&s->lock);

@@ -94,6 +94,8 @@ void stream_drained(struct stream *s, size_t unsent);
 void stream_add_credits(struct stream *s, size_t n);
 /* Any thread: arranges for a step (the wake of the session hub). */
 void stream_wake(void *ctx, void *stream);
+/* Any thread, while the session lives: bytes made and not taken by the client; has it asked for no more lines? */
+void stream_look(struct stream *s, size_t *unsent, bool *no_credit);
 /* Unsent bytes at which the write side counts as drained. */
 size_t stream_low_mark(const struct server *s);
 

@@ -233,6 +233,20 @@ void session_hub_users(struct session_hub *h, struct arena *arena, struct user_k
 	pthread_mutex_unlock(&h->lock);
 }
 
+void session_hub_each_stream(struct session_hub *h, const struct user_key *user,
+                             void (*see)(void *ctx, void *owner, const struct session_progress *p), void *ctx)
+{
+	pthread_mutex_lock(&h->lock);
+	struct hub_entry *e = find_entry(h->users, user_hash(user));
+	for (const struct hub_link *l = e ? e->links : NULL; l; l = l->next) {
+		if (!same_user(l->member->user_key, user))
+			continue;
+		uint64_t told = atomic_load(&l->member->told);
+		see(ctx, l->member->owner, &(struct session_progress){told >> 1, told & 1});
+	}
+	pthread_mutex_unlock(&h->lock);
+}
+
 void hub_take(struct session_hub *h, struct hub_member *m, void (*visit)(struct hub_bucket_link *link), struct hub_view *out)
 {
 	/* Storage may hold a lock of its own while it tells us news, so it is asked before ours is taken. */

@@ -50,6 +50,7 @@ struct hub_member {
 	struct hub_bucket_link *changed;     /* the hub's lock */
 	struct hub_link user;
 	const struct user_key *user_key; /* the session's */
+	_Atomic uint64_t told;           /* write checkpoint of the last line, times two, plus one once that was completed */
 };
 
 /* What a step goes by. */

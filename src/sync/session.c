@@ -388,6 +388,7 @@ enum session_status session_step(struct session *s, int64_t now_ms, size_t max_b
 	storage_step_end(hub_storage(s->hub), token);
 	hub_scratch_return(s->hub, t.scratch);
 	hub_count_step(s->hub, t.lookups_read);
+	atomic_store(&s->member.told, s->write_checkpoint << 1 | (s->started && !s->downloading && !s->must_line));
 	*next_ms = next_time(s);
 	return status;
 }

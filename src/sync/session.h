@@ -91,6 +91,15 @@ void session_hub_set_cache(struct session_hub *h, size_t max_bytes);
 void session_hub_news(void *hub, const struct storage_news *news);
 /* Users with a session, each once (but where two hash alike), in the arena. Any thread. */
 void session_hub_users(struct session_hub *h, struct arena *arena, struct user_key **users, size_t *count);
+/* How far one stream has told its client; see session_hub_each_stream. */
+struct session_progress {
+	uint64_t write_checkpoint; /* of the last checkpoint line that was built; 0: none */
+	bool complete;             /* its checkpoint_complete was built, too: the client may apply it */
+};
+/* Calls see for each session of the user. It must be short, and not call functions of sessions or the hub; the owner lives during the
+ * call. Any thread. */
+void session_hub_each_stream(struct session_hub *h, const struct user_key *user,
+                             void (*see)(void *ctx, void *owner, const struct session_progress *p), void *ctx);
 /* At shutdown: every session ends cleanly with its next step. */
 void session_hub_shutdown(struct session_hub *h);
 

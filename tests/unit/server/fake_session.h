@@ -93,6 +93,12 @@ void session_hub_users(struct session_hub *h, struct arena *arena, struct user_k
 	*count = 0;
 }
 
+void session_hub_each_stream(struct session_hub *h, const struct user_key *user,
+                             void (*see)(void *ctx, void *owner, const struct session_progress *p), void *ctx)
+{
+	(void)h, (void)user, (void)see, (void)ctx;
+}
+
 void session_hub_shutdown(struct session_hub *h)
 {
 	fake_wake_all(h, true);

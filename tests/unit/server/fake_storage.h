@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "storage/request_list.h"
 #include "storage/storage.h"
 
 struct fake_user {
@@ -155,6 +156,23 @@ size_t storage_pending_requests(struct storage *s, int64_t *oldest_ms)
 	*oldest_ms = n ? fake_storage.oldest_pending_ms : 0;
 	pthread_mutex_unlock(&fake_storage.lock);
 	return n;
+}
+
+bool storage_count_requests(struct storage *s, struct request_counts *out, struct error *err)
+{
+	(void)s, (void)err;
+	*out = (struct request_counts){0};
+	return true;
+}
+
+bool storage_list_requests(struct storage *s, const struct request_filter *filter, struct arena *arena,
+                           struct user_requests **out, size_t *count, bool *more, struct error *err)
+{
+	(void)s, (void)filter, (void)arena, (void)err;
+	*out = NULL;
+	*count = 0;
+	*more = false;
+	return true;
 }
 
 /* No sync config is stored. */

@@ -285,6 +285,47 @@ static void test_users_with_a_session_are_listed(void **state)
 	arena_free(&arena);
 }
 
+struct seen {
+	size_t count;
+	void *owner;
+	struct session_progress progress;
+};
+
+static void see_stream(void *ctx, void *owner, const struct session_progress *p)
+{
+	struct seen *s = ctx;
+	*s = (struct seen){s->count + 1, owner, *p};
+}
+
+static struct seen look(const char *client_id)
+{
+	struct user_key user = {SLICE("u1"), slice_cstr(client_id)};
+	struct seen s = {0};
+	session_hub_each_stream(client.hub, &user, see_stream, &s);
+	return s;
+}
+
+static void test_streams_of_a_user_tell_how_far_they_are(void **state)
+{
+	(void)state;
+	fake_put(client.storage, 0, "[]", "x", "{}");
+	fake_ack(client.storage, "u1", "c1", 7, 1);
+	fake_commit(client.storage);
+	client_open(&client);
+	struct seen s = look("c1");
+	assert_int_equal(s.count, 1);
+	assert_ptr_equal(s.owner, &client);
+	assert_int_equal(s.progress.write_checkpoint, 0);
+	assert_false(s.progress.complete);
+	client_step(&client, SIZE_MAX, 1); /* the checkpoint line alone */
+	s = look("c1");
+	assert_int_equal(s.progress.write_checkpoint, 7);
+	assert_false(s.progress.complete);
+	client_run(&client);
+	assert_true(look("c1").progress.complete);
+	assert_int_equal(look("c2").count, 0);
+}
+
 /* ---- threads ---------------------------------------------------------------------------------------------------------------------- */
 
 #define STREAMS 24
@@ -445,6 +486,7 @@ int main(void)
 	        TEST(test_absent_buckets),
 	        TEST(test_ten_thousand_sessions),
 	        TEST(test_users_with_a_session_are_listed),
+	        TEST(test_streams_of_a_user_tell_how_far_they_are),
 	        TEST(test_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

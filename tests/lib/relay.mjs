@@ -1,0 +1,84 @@
+// A relay between a service and its source: replication can be held back (lag on demand), connections cut or refused, and statements
+// counted or answered by cutting the connection they came on.
+import net from 'node:net';
+
+const PROTOCOL_3 = 196608;
+
+export class SourceRelay {
+  static async before(uri) {
+    const r = new SourceRelay();
+    const u = new URL(uri);
+    Object.assign(r, { target: { host: u.hostname, port: Number(u.port) }, pairs: new Set(), held: false, refusing: false, statements: new Map(), fatal: undefined });
+    r.server = net.createServer((client) => r.accept(client));
+    await new Promise((resolve) => r.server.listen(0, '127.0.0.1', resolve));
+    u.host = `127.0.0.1:${r.server.address().port}`;
+    r.uri = u.toString();
+    return r;
+  }
+
+  accept(client) {
+    if (this.refusing) return client.destroy();
+    const upstream = net.connect(this.target);
+    const pair = { client, upstream, kind: undefined };
+    this.pairs.add(pair);
+    for (const s of [client, upstream]) s.setNoDelay(true).on('error', () => this.drop(pair)).on('close', () => this.drop(pair));
+    client.on('data', (d) => {
+      if (!pair.kind && d.length >= 8 && d.readInt32BE(4) === PROTOCOL_3) {
+        pair.kind = d.includes('replication\0') ? 'replication' : 'ordinary';
+        if (pair.kind === 'replication' && this.held) upstream.pause();
+      }
+      if (this.fatal && d.includes(this.fatal)) {
+        this.killed = (this.killed ?? 0) + 1;
+        return this.drop(pair);
+      }
+      for (const [text, n] of this.statements) if (d.includes(text)) this.statements.set(text, n + 1);
+      upstream.write(d);
+    });
+    upstream.on('data', (d) => client.write(d));
+  }
+
+  drop(pair) {
+    pair.client.destroy();
+    pair.upstream.destroy();
+    this.pairs.delete(pair);
+  }
+
+  /** Holds what the source sends to replication connections. */
+  hold() {
+    this.held = true;
+    for (const p of this.pairs) if (p.kind === 'replication') p.upstream.pause();
+  }
+
+  release() {
+    this.held = false;
+    for (const p of this.pairs) p.upstream.resume();
+  }
+
+  /** From now on the source is away. */
+  away() {
+    this.refusing = true;
+    for (const p of [...this.pairs]) this.drop(p);
+  }
+
+  back() {
+    this.refusing = false;
+  }
+
+  /** Statements that contain `text` are counted from now on; answers a function that tells how many came. */
+  count(text) {
+    this.statements.set(text, 0);
+    return () => this.statements.get(text);
+  }
+
+  /** A connection that sends `text` is cut before the source has seen it. */
+  cutAt(text) {
+    this.fatal = text;
+    this.killed = 0;
+  }
+
+  async close() {
+    this.refusing = true;
+    for (const p of [...this.pairs]) this.drop(p);
+    await new Promise((resolve) => this.server.close(resolve));
+  }
+}
