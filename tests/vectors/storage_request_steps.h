@@ -52,8 +52,58 @@ static uint64_t acknowledged(struct run *r, const char *user, uint64_t lsn)
 static bool do_last_write_checkpoint(struct run *r, json_t *step)
 {
 	json_t *head = json_object_get(step, "head"), *id = json_object_get(json_object_get(step, "expect"), "id");
-	uint64_t have = json_is_string(head) ? acknowledged(r, text_of(step, "user"), lsn_of(json_string_value(head))) : 0;
+	uint64_t at = json_is_string(head) ? lsn_of(json_string_value(head)) : storage_checkpoint(r->s).position.lsn;
+	uint64_t have = json_is_null(head) ? 0 : acknowledged(r, text_of(step, "user"), at);
 	return have == number_of(id) || differ(r, "%llu", (unsigned long long)have);
+}
+
+/* ---- custom write checkpoints ---- */
+
+/* The mode comes with the active sync config, so that becomes active now. */
+static bool do_custom_mode(struct run *r, json_t *step)
+{
+	bool durable;
+	(void)step;
+	must(r, storage_commit(r->s, (struct position){0, r->before_lsn}, true, &durable, &r->err));
+	return storage_custom_mode(r->s) || differ(r, "custom mode is off");
+}
+
+static bool do_custom_checkpoint(struct run *r, json_t *step)
+{
+	if (!r->custom) /* the two modes never meet here */
+		return true;
+	struct stored_plan *p = storage_active_plan(r->s);
+	struct custom_checkpoint c = {.events = p->events,
+	                              .user = user_of(text_of(step, "user")),
+	                              .id = number_of(json_object_get(step, "id")),
+	                              .temporary = json_object_get(step, "requested_minutes_ago") != NULL,
+	                              .position = {0, r->final_lsn}};
+	must(r, storage_custom_checkpoint(r->s, &c, &r->err));
+	stored_plan_unref(p);
+	return true;
+}
+
+static bool same_custom_records(struct run *r, json_t *want)
+{
+	json_t *v;
+	size_t i;
+	bool ok = true;
+	json_array_foreach(want, i, v)
+	{
+		struct buf key = {0}, bytes = {0};
+		struct custom_record record = {.count = 0};
+		struct user_key u = user_of(text_of(v, "user"));
+		user_key_encode(&key, &u);
+		int got = r->s->backend->ops->custom_read(r->s->backend, buf_slice(&key), &bytes, &r->err);
+		must(r, got >= 0 && (!got || custom_decode(&record, buf_slice(&bytes), &r->err)));
+		const struct custom_entry *e = record.count ? &record.entries[record.count - 1] : NULL;
+		if (!e || e->id != number_of(json_object_get(v, "id")) ||
+		    e->temporary != json_is_true(json_object_get(v, "stamped")))
+			ok = differ(r, "the custom record of %s", text_of(v, "user"));
+		buf_free(&key);
+		buf_free(&bytes);
+	}
+	return ok;
 }
 
 static bool with_record(struct run *r, const char *user, struct user_record *u, struct buf *key, bool store)
@@ -151,7 +201,7 @@ static bool do_write_checkpoints(struct run *r, json_t *step)
 		}
 	}
 	buf_free(&key);
-	return ok;
+	return ok && (!r->custom || same_custom_records(r, json_object_get(json_object_get(step, "expect"), "custom")));
 }
 
 static bool do_watch(struct run *r, json_t *step)

@@ -37,6 +37,10 @@ struct run {
 	struct arena arena;
 	struct error err;
 	bool images, snapshot_done;
+	bool custom;              /* the scenario switches custom write checkpoints on */
+	char skipping_writer[16]; /* leaves rows alone that are stored */
+	bool refused;             /* it was given something else than an insert */
+	bool over;                /* what comes now is for the shared layouts alone */
 	bool has_last, has_before;
 	uint64_t last_lsn, before_lsn;
 	struct run_table tables[8];
