@@ -112,6 +112,10 @@ static bool store_batch(struct requests *r, struct checkpoint_job *jobs, size_t 
 	for (struct checkpoint_job *j = jobs, *next; j; j = next, n++) {
 		next = j->next;
 		j->stored_id = r->batch[n].stored_id;
+		j->stored = r->batch[n].fresh && (!j->id || j->id == j->stored_id);
+		j->pending = r->batch[n].pending;
+		j->head_known = head_known;
+		j->head = head;
 		pending |= ok && r->batch[n].pending;
 		if (ok && head_known && r->batch[n].pending && !r->batch[n].fresh) {
 			j->next = *after_marker;

@@ -38,9 +38,11 @@ struct checkpoint_job {
 	/* answers */
 	enum checkpoint_outcome outcome;
 	uint64_t stored_id; /* JOB_STORE; for JOB_WAIT the op id of the checkpoint */
-	/* the batcher's own */
-	struct position head;
+	bool stored;        /* JOB_STORE: with this head, or to get one; false: the id was known */
+	bool pending;       /* JOB_STORE: not acknowledged yet */
 	bool head_known;
+	struct position head; /* as it was read for this batch */
+	/* the batcher's own */
 	int64_t deadline_ms;
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "server/json_body.h"
+#include "server/request_metrics.h"
 #include "server/routes.h"
 #include "server/state.h"
 #include "server/token.h"
@@ -96,9 +97,42 @@ static struct exchange *exchange_of_job(struct checkpoint_job *j)
 	return (struct exchange *)((char *)j - offsetof(struct exchange, job));
 }
 
+/* Counts it, and tells at level debug what came in and what storage made of it. The batcher's thread. */
+static void note_outcome(struct exchange *x)
+{
+	const struct log *log = x->server->options.log;
+	const struct checkpoint_job *j = &x->job;
+	struct buf f = {0};
+	char head[LSN_TEXT_SIZE];
+	request_metrics_count(x->server->request_metrics, j);
+	if (!log_on(log, LOG_DEBUG))
+		return;
+	log_field_text(&f, "user_id", x->token.user_id);
+	if (j->kind == JOB_STORE && j->user.client_id.p)
+		log_field_text(&f, "client_id", j->user.client_id);
+	log_field_text(&f, "rid", slice_cstr(x->id));
+	if (j->id)
+		log_field_number(&f, "requested_id", (int64_t)j->id);
+	if (j->outcome == OUTCOME_DONE)
+		log_field_number(&f, j->kind == JOB_STORE ? "stored_id" : "op_id", (int64_t)j->stored_id);
+	if (j->head_known) {
+		lsn_format(j->head.lsn, head);
+		log_field_text(&f, "head", slice_cstr(head));
+	}
+	log_fields(log, LOG_DEBUG, buf_slice(&f), "Checkpoint request %s",
+	           j->outcome == OUTCOME_TIMEOUT  ? "not passed in time"
+	           : j->outcome == OUTCOME_FAILED ? "failed"
+	           : j->kind == JOB_WAIT          ? "passed"
+	           : !j->stored                   ? (j->pending ? "known, pending" : "known, acknowledged")
+	           : !j->head_known               ? "stored, waits for the source"
+	                                          : (j->pending ? "stored, pending" : "stored, acknowledged"));
+	buf_free(&f);
+}
+
 static void request_stored(struct checkpoint_job *j)
 {
 	struct exchange *x = exchange_of_job(j);
+	note_outcome(x);
 	if (j->outcome == OUTCOME_DONE)
 		answer_id(x, "checkpoint_request_id", j->stored_id);
 	else
@@ -109,6 +143,7 @@ static void request_stored(struct checkpoint_job *j)
 static void generated_stored(struct checkpoint_job *j)
 {
 	struct exchange *x = exchange_of_job(j);
+	note_outcome(x);
 	if (j->outcome == OUTCOME_DONE)
 		answer_id(x, "write_checkpoint", j->stored_id);
 	else
@@ -119,6 +154,7 @@ static void generated_stored(struct checkpoint_job *j)
 static void position_passed(struct checkpoint_job *j)
 {
 	struct exchange *x = exchange_of_job(j);
+	note_outcome(x);
 	if (j->outcome == OUTCOME_DONE)
 		answer_id(x, "checkpoint", j->stored_id);
 	else
@@ -160,13 +196,22 @@ static bool admit(struct exchange *x)
 	return true;
 }
 
+/* The answer is made, without the batcher. */
+static bool refused(struct exchange *x)
+{
+	request_metrics_count(x->server->request_metrics, NULL);
+	return true;
+}
+
 static void admit_away(struct task *task)
 {
 	struct exchange *x = exchange_of_task(task);
-	if (admit(x))
+	if (admit(x)) {
 		requests_submit(x->server->requests, &x->job);
-	else
-		exchange_finish(x);
+		return;
+	}
+	refused(x);
+	exchange_finish(x);
 }
 
 /* True: answered. */
@@ -177,7 +222,7 @@ static bool submit(struct exchange *x)
 		return false;
 	}
 	if (!admit(x))
-		return true;
+		return refused(x);
 	x->away = true;
 	x->net->away++;
 	requests_submit(x->server->requests, &x->job);
@@ -188,11 +233,11 @@ bool route_checkpoint_request(struct exchange *x)
 {
 	json_t *body = body_json_object(&x->request, &x->response);
 	if (!body)
-		return true;
+		return refused(x);
 	x->job = (struct checkpoint_job){.kind = JOB_STORE, .done = request_stored};
 	bool ok = read_body(x, body);
 	json_decref(body);
-	return ok ? submit(x) : true;
+	return ok ? submit(x) : refused(x);
 }
 
 bool route_write_checkpoint2(struct exchange *x)
@@ -206,7 +251,7 @@ bool route_write_checkpoint2(struct exchange *x)
 		else
 			check_client_id(&c, client);
 		if (complaints_answer(&c, &x->response))
-			return true;
+			return refused(x);
 	}
 	x->job = (struct checkpoint_job){.kind = JOB_STORE, .user.client_id = client, .done = generated_stored};
 	return submit(x);

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "server/admin_queue.h"
 #include "server/connection.h"
+#include "server/request_metrics.h"
 #include "server/state.h"
 #include "server/stream.h"
 #include "server/tls.h"
@@ -98,6 +99,7 @@ static bool start_threads(struct server *s, struct error *err)
 	        err);
 	if (!s->requests)
 		return false;
+	s->request_metrics = request_metrics_new(s->options.metrics, s->requests, s->options.storage, s->hub);
 	storage_subscribe(s->options.storage, session_hub_news, s->hub);
 	for (int i = 0; i < s->net_count; i++)
 		if (!net_thread_start(&s->nets[i], err))
@@ -288,6 +290,7 @@ void server_free(struct server *s)
 	server_stop(s, 0);
 	for (int i = 0; i < s->net_count; i++)
 		net_thread_free(&s->nets[i]);
+	request_metrics_free(s->request_metrics);
 	requests_free(s->requests);
 	session_hub_free(s->hub);
 	transfer_codings_free(s->codings);

@@ -13,6 +13,7 @@
 #include "auth/auth.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "source/source.h"
 #include "storage/storage.h"
 #include "sync/session.h"
@@ -65,6 +66,7 @@ struct server_options {
 	struct storage *storage;
 	struct source *source; /* NULL: no source configured; requests that need it fail with 500 */
 	const struct log *log;
+	struct metrics *metrics; /* may be NULL; printed only before server_free */
 	/* Probe facts, asked on a worker or net thread; must not block (http-api-and-operations 3). */
 	bool (*is_live)(void *ctx, int64_t *touched_at_ms);
 	void *probe_ctx;

@@ -25,6 +25,7 @@ struct server {
 	struct admin_queue *admin;
 	struct session_hub *hub;
 	struct requests *requests;
+	struct request_metrics *request_metrics;
 	struct transfer_codings *codings;
 	struct tls_context *tls; /* NULL: plain */
 	int64_t started_at_ms;

@@ -94,6 +94,7 @@ bool storage_request_checkpoints(struct storage *s, struct checkpoint_request *r
 			u->id = id;
 			u->head = head;
 			u->unknown = !head_known;
+			requests[i].fresh = true;
 		}
 		requests[i].stored_id = u->id;
 		requests[i].pending = u->unknown || position_cmp(u->head, fake_storage.checkpoint.position) > 0;
@@ -161,7 +162,8 @@ size_t storage_pending_requests(struct storage *s, int64_t *oldest_ms)
 bool storage_count_requests(struct storage *s, struct request_counts *out, struct error *err)
 {
 	(void)s, (void)err;
-	*out = (struct request_counts){0};
+	int64_t oldest;
+	*out = (struct request_counts){.pending = storage_pending_requests(s, &oldest)};
 	return true;
 }
 

@@ -89,6 +89,12 @@ static void refuse(const char *body, const char *detail)
 	assert_int_equal(fake_storage.user_count, 0);
 }
 
+/* As refuse, whoever asked before. */
+static void refuse_only(const char *body)
+{
+	expect("POST", "/sync/checkpoint-request", TOKEN, body, 400, "PSYNC_S2001");
+}
+
 static void ids_are_accepted(void **state)
 {
 	(void)state;
@@ -146,6 +152,27 @@ static void client_ids_are_checked(void **state)
 	expect("POST", "/sync/checkpoint-request", TOKEN, "{\"client_id\":\"\",\"checkpoint_request_id\":3}", 200, "\"3\"");
 	expect("POST", "/sync/checkpoint-request", TOKEN,
 	       "{\"client_id\":\"\xd0\xba/\xf0\x9f\x94\x91'\\\"\",\"checkpoint_request_id\":4}", 200, "\"4\"");
+}
+
+static void large_bodies_and_other_types_are_refused(void **state)
+{
+	(void)state;
+	struct buf body = {0};
+	buf_printf(&body, "{\"client_id\":\"");
+	for (size_t i = 0; i < (size_t)1 << 20; i++)
+		buf_putc(&body, 'x');
+	buf_printf(&body, "\",\"checkpoint_request_id\":1}");
+	buf_append(&body, "", 1);
+	expect("POST", "/sync/checkpoint-request", TOKEN, body.p, 413, "FST_ERR_CTP_BODY_TOO_LARGE");
+	body.n = 600000; /* below the limit of bodies: the client id is what is too long */
+	body.p[body.n++] = '"';
+	buf_printf(&body, ",\"checkpoint_request_id\":1}");
+	buf_append(&body, "", 1);
+	expect("POST", "/sync/checkpoint-request", TOKEN, body.p, 400, "/client_id: must not be longer than 1024 bytes");
+	expect("POST", "/sync/checkpoint-request", TOKEN "Content-Type: application/xml\r\nContent-Length: 4\r\n\r\n<a/>", NULL,
+	       415, NULL);
+	assert_int_equal(fake_storage.user_count, 0);
+	buf_free(&body);
 }
 
 static void refusals_come_in_order(void **state)
@@ -361,6 +388,65 @@ static void a_source_that_went_back_gives_no_heads(void **state)
 	assert_true(fake_storage.users[0].unknown);
 }
 
+/* ---- what is counted ---------------------------------------------------------------------------------------------------------------- */
+
+static struct metrics *metrics;
+
+static int start_counted(void **state)
+{
+	(void)state;
+	reset_fakes();
+	struct server_options o = fake_options();
+	o.metrics = metrics = metrics_new();
+	server = fake_server(&o);
+	int64_t until = clock_mono_ms() + WAIT_MS;
+	while (fake_source.connects < 2 && clock_mono_ms() < until)
+		poll(NULL, 0, 1);
+	return 0;
+}
+
+static int stop_counted(void **state)
+{
+	stop(state);
+	metrics_free(metrics);
+	return 0;
+}
+
+static void expect_metric(const char *line)
+{
+	struct buf text = {0};
+	metrics_print(metrics, &text);
+	buf_append(&text, "", 1);
+	if (!strstr(text.p, line))
+		fail_msg("no %s in\n%s", line, text.p);
+	buf_free(&text);
+}
+
+static void outcomes_are_counted(void **state)
+{
+	(void)state;
+	fake_source.head = 2000;
+	ask("1", "1");
+	ask("2", "2");
+	ask("1", "1");
+	wait_until(a_marker_was_made);
+	refuse_only("{}");
+	expect("GET", "/write-checkpoint2.json?client_id=%zz", TOKEN, NULL, 400, NULL);
+	expect("GET", "/write-checkpoint2.json", "", NULL, 401, NULL);
+	fake_storage.fail = true;
+	expect("GET", "/write-checkpoint2.json", TOKEN, NULL, 500, NULL);
+	fake_storage.fail = false;
+	expect_metric("syncline_checkpoint_requests_total{outcome=\"stored\"} 2\n");
+	expect_metric("syncline_checkpoint_requests_total{outcome=\"known\"} 1\n");
+	expect_metric("syncline_checkpoint_requests_total{outcome=\"refused\"} 3\n");
+	expect_metric("syncline_checkpoint_requests_total{outcome=\"failed\"} 1\n");
+	expect_metric("syncline_checkpoint_requests_total{outcome=\"waited\"} 0\n");
+	expect_metric("syncline_checkpoint_requests_pending 2\n");
+	expect_metric("syncline_checkpoint_request_heads_total 4\n");
+	expect_metric("syncline_checkpoint_request_batches_total 4\n");
+	expect_metric("syncline_session_steps_total 0\n");
+}
+
 static void stopping_cuts_a_hanging_source(void **state)
 {
 	(void)state;
@@ -396,6 +482,8 @@ int main(void)
 	        cmocka_unit_test_prestate_setup_teardown(ids_are_accepted, start, stop, &local),
 	        cmocka_unit_test_setup_teardown(ids_are_refused, start, stop),
 	        cmocka_unit_test_setup_teardown(client_ids_are_checked, start, stop),
+	        cmocka_unit_test_setup_teardown(large_bodies_and_other_types_are_refused, start, stop),
+	        cmocka_unit_test_setup_teardown(outcomes_are_counted, start_counted, stop_counted),
 	        cmocka_unit_test_setup_teardown(refusals_come_in_order, start, stop),
 	        cmocka_unit_test_prestate_setup_teardown(refusals_come_in_order, start, stop, &local),
 	        cmocka_unit_test_setup_teardown(custom_mode_refuses_requests, start, stop),
