@@ -120,6 +120,7 @@ static bool start_replication(struct service *s, struct error *err)
 	        .connection_tag = s->source_config.tag,
 	        .slot_name_prefix = s->source_config.slot_name_prefix,
 	        .heartbeat_interval_s = s->source_config.heartbeat_interval_s,
+	        .discovery_interval_s = s->source_config.discovery_interval_s,
 	        .storage = s->storage,
 	        .log = &s->log,
 	};

@@ -29,6 +29,7 @@ struct source_config wiring_source_config(const struct config *c)
 	        .connect_timeout_s = p->connect_timeout_s,
 	        .snapshot_socket_timeout_s = p->snapshot_socket_timeout_s,
 	        .heartbeat_interval_s = p->heartbeat_interval_s,
+	        .discovery_interval_s = p->discovery_interval_s,
 	};
 }
 

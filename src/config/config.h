@@ -32,6 +32,7 @@ struct config_postgres {
 	double connect_timeout_s;         /* 20 */
 	double snapshot_socket_timeout_s; /* 30 */
 	double heartbeat_interval_s;      /* 60 */
+	double discovery_interval_s;      /* 10 */
 	int max_pool_size;
 	bool debug_api;
 };

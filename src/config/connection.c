@@ -154,6 +154,14 @@ static bool resolve_heartbeat(struct connection *k, double *out)
 	return true;
 }
 
+static bool resolve_discovery(struct connection *k, double *out)
+{
+	*out = node_number(node_get(k->section, "discovery_interval_seconds"), 10);
+	if (!(*out >= 0.1 && *out <= 3600))
+		return refuse(k, "discovery_interval_seconds", "PSYNC_S1109", "must be from 0.1 to 3600");
+	return true;
+}
+
 static const char *nonempty(const struct node *n)
 {
 	const char *text = node_text(n, "");
@@ -187,7 +195,7 @@ bool resolve_postgres(struct config *c, const struct node *section, const char *
 	out->max_pool_size = node_int(node_get(section, "max_pool_size"), 8);
 	if (!split_uri(&k) || !resolve_port(&k, &out->port) || !resolve_tls(&k, out) || !resolve_names(&k, out) ||
 	    !check_address(&k, out->hostname, ranges.items, ranges.count) || !resolve_heartbeat(&k, &out->heartbeat_interval_s) ||
-	    !resolve_slot_prefix(&k, &out->slot_name_prefix))
+	    !resolve_discovery(&k, &out->discovery_interval_s) || !resolve_slot_prefix(&k, &out->slot_name_prefix))
 		return false;
 	out->connect_timeout_s = resolve_connect_timeout(&k);
 	out->snapshot_socket_timeout_s = positive_or(node_number(node_get(section, "snapshot_socket_timeout"), 0), 30);

@@ -36,6 +36,7 @@ static const struct field source_fields[] = {
         POSTGRES_MEMBERS,
         CONNECTION_MEMBERS,
         {.name = "max_pool_size", .type = FIELD_NUMBER, .flags = FIELD_UNUSED},
+        {.name = "discovery_interval_seconds", .type = FIELD_NUMBER},
         END,
 };
 

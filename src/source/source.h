@@ -30,7 +30,7 @@ struct source_config {
 	enum source_sslmode sslmode;
 	const char *cacert, *client_certificate, *client_private_key, *tls_servername; /* PEM texts; NULL if not given */
 	const char *slot_name_prefix;
-	double connect_timeout_s, snapshot_socket_timeout_s, heartbeat_interval_s;
+	double connect_timeout_s, snapshot_socket_timeout_s, heartbeat_interval_s, discovery_interval_s;
 	const char *application_name;        /* "syncline/0.1.0"; NULL: "syncline" */
 	const char *const *reject_ip_ranges; /* CIDR texts or "local"; checked after each look-up of the name */
 	size_t reject_ip_range_count;
