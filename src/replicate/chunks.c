@@ -374,9 +374,8 @@ static bool admit(struct attempt *a, struct table_state *t, const struct xid_sna
 		if (!t->waiting_logged && now - t->waiting_since_ms > 1000) {
 			t->waiting_logged = true;
 			log_warn(a->log,
-			         "Reading %.*s waits for transactions whose commit the source still withholds from other "
-			         "sessions, usually "
-			         "for a standby",
+			         "Reading %.*s waits for transactions that are still open on the source, or whose commit it "
+			         "withholds from other sessions (usually for a standby)",
 			         SLICE_ARG(table_display(a, &t->binding->table.relation)));
 		}
 		return false;

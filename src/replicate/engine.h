@@ -56,14 +56,15 @@ struct table_state {
 	struct table_state *next;
 	struct binding *binding;
 	enum table_phase phase;
-	bool never_complete; /* this record was never read to its end: an active plan must not show it piecemeal */
-	bool has_incomplete; /* rows wait for a re-read */
-	bool describe_again; /* the catalogue may know other columns than the stream does: look before the next job */
-	bool keyless;        /* no replica identity: see keyless.c */
-	uint64_t columns;    /* hash of the columns that it is, or was last, read with; 0: not known */
-	uint64_t generation; /* records below this epoch are from before a gap: their values count for nothing */
-	bool reading_whole;  /* REREADING at the end of a whole reading */
-	bool lost;           /* there was a gap: at the end what is older than the generation is swept */
+	bool never_complete;   /* this record was never read to its end: an active plan must not show it piecemeal */
+	bool has_incomplete;   /* rows wait for a re-read */
+	bool describe_again;   /* the catalogue may know other columns than the stream does: look before the next job */
+	bool keyless;          /* no replica identity: see keyless.c */
+	uint64_t published_as; /* as the catalogue had it when the attempt began */
+	uint64_t columns;      /* hash of the columns that it is, or was last, read with; 0: not known */
+	uint64_t generation;   /* records below this epoch are from before a gap: their values count for nothing */
+	bool reading_whole;    /* REREADING at the end of a whole reading */
+	bool lost;             /* there was a gap: at the end what is older than the generation is swept */
 	struct buf sweep_after;
 	struct scan *scan; /* keyless: the reading under way */
 	char error[256];   /* why it cannot be read; "" */

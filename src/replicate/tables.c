@@ -20,7 +20,7 @@ bool table_is_read(const struct table_state *t)
 	return table_logs(t) || t->phase == TABLE_SCANNING || t->phase == TABLE_SWEEPING;
 }
 
-/* FNV-1a over what decides about the text of values: names, types, modifiers. Never 0. */
+/* FNV-1a over what decides about the text of values: names, types and what they are made of, modifiers. Never 0. */
 uint64_t columns_hash(const struct source_relation *r)
 {
 	uint64_t h = UINT64_C(14695981039346656037);
@@ -31,6 +31,8 @@ uint64_t columns_hash(const struct source_relation *r)
 			h = (h ^ ((const unsigned char *)numbers)[k]) * UINT64_C(1099511628211);
 		for (size_t k = 0; k < c->name.n; k++)
 			h = (h ^ (unsigned char)c->name.p[k]) * UINT64_C(1099511628211);
+		if (c->type_shape)
+			h = (h ^ c->type_shape) * UINT64_C(1099511628211);
 	}
 	return h ? h : 1;
 }
@@ -214,14 +216,35 @@ static bool resolve(struct attempt *a, const struct source_relation *r, struct s
 	       drop_records(a, drop, drop_count, err);
 }
 
-/* A table that was never read may just have entered the publication: changes that transactions made before are not delivered, even if
+/* A table that was never read, or was away, may just have entered the publication: changes that transactions made before are not delivered, even if
  * these commit later (interleaved-snapshot 7). So the first snapshot must not find any of them open. */
 static void wait_for_open_transactions(const struct attempt *a, struct table_state *t, const struct stored_table *record)
 {
-	if (!t->never_complete || record->last_key.n || a->slot_is_new || !a->head)
+	if (!(t->never_complete || t->lost) || record->last_key.n || a->slot_is_new || !a->head)
 		return;
 	for (size_t i = 0; i < a->head->count; i++)
 		admission_add(&t->admission, a->head->in_progress[i]);
+}
+
+/* The publication was made anew, altered, or had the table out of it for a while: changes in between may not have been delivered, so the
+ * table is compared, and what is not found is swept (interleaved-snapshot 7, 8). */
+static bool check_publication(struct attempt *a, const struct source_table *described, struct stored_table *record,
+                              struct error *err)
+{
+	if (!described->published_as || record->published_as == described->published_as)
+		return true;
+	bool gap = record->published_as && !a->slot_is_new && (record->snapshot_epoch || record->last_key.n);
+	if (gap) {
+		log_warn(a->log, "The publication has changed for %.*s: it is compared with the source",
+		         SLICE_ARG(table_display(a, &described->relation)));
+		if (!storage_new_generation(a->storage, err) || !storage_table_lost(a->storage, record->number, err))
+			return false;
+		record->generation = storage_epoch(a->storage);
+		record->snapshot_done = false;
+		record->last_key.n = record->rows_read = 0;
+	}
+	a->dirty = true;
+	return storage_table_published(a->storage, record->number, described->published_as, err);
 }
 
 /* Adds a table as the catalogue describes it, and begins to read it if it must be. */
@@ -230,7 +253,7 @@ static bool add_table(struct attempt *a, const struct source_table *described, s
 	const struct source_relation *r = &described->relation;
 	struct stored_table record;
 	*out = NULL;
-	if (!resolve(a, r, &record, err))
+	if (!resolve(a, r, &record, err) || !check_publication(a, described, &record, err))
 		return false;
 	struct table_state *t = xcalloc(1, sizeof(*t));
 	t->epoch = storage_epoch(a->storage);
@@ -244,6 +267,7 @@ static bool add_table(struct attempt *a, const struct source_table *described, s
 		return false;
 	}
 	t->keyless = t->binding->keyless;
+	t->published_as = described->published_as;
 	t->next = a->tables;
 	a->tables = t;
 	*out = t;
@@ -341,7 +365,7 @@ static bool knows(const struct attempt *a, const struct source_table *found)
 		const struct source_relation *r = &t->binding->table.relation;
 		if (r->oid == found->relation.oid)
 			return slice_eq(r->schema, found->relation.schema) && slice_eq(r->name, found->relation.name) &&
-			       relation_same_key(r, &found->relation) &&
+			       relation_same_key(r, &found->relation) && t->published_as == found->published_as &&
 			       (t->phase != TABLE_DONE || t->columns == columns_hash(&found->relation));
 	}
 	return false;
@@ -353,7 +377,9 @@ bool tables_look_again(struct attempt *a, struct error *err)
 	size_t count, known = 0;
 	uint64_t lsn;
 	struct xid_snapshot head;
-	if (!discover(a, &found, &count, err) || !source_head(a->connection, &lsn, &head, &a->arena, err))
+	/* A publication that leaves changes out must not go unnoticed. */
+	if (!source_check(a->connection, err) || !discover(a, &found, &count, err) ||
+	    !source_head(a->connection, &lsn, &head, &a->arena, err))
 		return false;
 	note_snapshot(a, &head);
 	a->head_lsn = lsn;
@@ -458,7 +484,14 @@ bool tables_relation(struct attempt *a, const struct source_relation *relation, 
 		return true;
 	}
 	/* Another identity, another oid under the name, or a name that the plans read now: a new record, read from the start. */
-	if (!add_table(a, &described, &t, err))
+	struct xid_snapshot head;
+	uint64_t lsn;
+	if (!source_head(a->connection, &lsn, &head, &a->arena, err))
+		return false;
+	a->head = &head;
+	bool ok = add_table(a, &described, &t, err);
+	a->head = NULL;
+	if (!ok)
 		return false;
 	t->describe_again = columns != columns_hash(&described.relation);
 	remember(a, relation->oid, t);

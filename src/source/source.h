@@ -103,6 +103,8 @@ struct source_column {
 	int32_t type_modifier;
 	int16_t attnum; /* 0 where unknown (from a Relation message) */
 	bool in_key;    /* part of the replica identity */
+	/* Hash of what a user-defined type is made of (labels, attributes ...); 0: a base type, or unknown (from a Relation message) */
+	uint64_t type_shape;
 };
 
 /* A relation as it is now: from the catalogue, or from a Relation message. In column order; generated and unpublished ones left out. */
@@ -122,6 +124,9 @@ struct source_table {
 	        *order_key; /* columns to read by: the primary key's, else a unique NOT NULL index's; none: order_key_count 0 */
 	size_t order_key_count;
 	bool row_security; /* PSYNC_S1145 applies */
+	/* Hash of the publication and of the table's place in it; never 0 from the catalogue. With another one the stream may have left out
+	 * changes in between. */
+	uint64_t published_as;
 };
 
 /* A pattern of the sync config, without its connection tag. */

@@ -81,7 +81,7 @@ struct table_record {
 	size_t key_count;
 	char subkey_id[40];
 	bool snapshot_done;
-	uint64_t snapshot_epoch, rows_read, generation, columns;
+	uint64_t snapshot_epoch, rows_read, generation, columns, published_as;
 	struct slice last_key;
 };
 

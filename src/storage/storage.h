@@ -158,7 +158,8 @@ struct stored_table {
 	uint64_t rows_read;
 	uint64_t
 	        generation; /* above snapshot_epoch: changes were lost; records older than this are to be swept when the table is read */
-	uint64_t columns; /* hash of the columns that the last complete reading had; 0: not known */
+	uint64_t columns;      /* hash of the columns that the last complete reading had; 0: not known */
+	uint64_t published_as; /* see storage_table_published; 0: not known */
 };
 /* Finds or makes the record; the numbers of incompatible ones (same oid or same name) go to *drop for the caller to truncate and
  * forget (storage_drop_table). */
@@ -170,6 +171,8 @@ bool storage_table_done(struct storage *s, uint32_t table, uint64_t epoch, struc
 bool storage_table_restart(struct storage *s, uint32_t table, struct error *err);
 
 bool storage_table_columns(struct storage *s, uint32_t table, uint64_t columns, struct error *err);
+/* How the source publishes the table, as a hash: with another one, changes in between were lost. */
+bool storage_table_published(struct storage *s, uint32_t table, uint64_t published_as, struct error *err);
 
 /* Changes of source tables were lost (interleaved-snapshot 8): a new generation begins, one epoch above all records. For each table
  * concerned, storage_table_lost says that records of before must be swept once the table was read again. */

@@ -2,7 +2,8 @@
  * tables.c: records of source tables (storage-semantics 5.1) and of how far each was read.
  *
  * SMALL_TABLES, by number: dropped u8, subkey id (text), schema, name, oid varint, count varint of identity columns (name, type oid
- * varint), snapshot done u8, snapshot epoch varint, rows read varint, last key, generation varint, columns varint. A dropped table keeps its record, because its
+ * varint), snapshot done u8, snapshot epoch varint, rows read varint, last key, generation varint, columns varint,
+ * published_as varint (from generation on: absent in records of older builds). A dropped table keeps its record, because its
  * operations refer to its subkey id.
  */
 #include <stdio.h>
@@ -40,6 +41,8 @@ static void decode_table(struct storage *s, struct decoder *d, struct table_reco
 		t->generation = decode_varint(d);
 		t->columns = decode_varint(d);
 	}
+	if (d->p < d->end)
+		t->published_as = decode_varint(d);
 }
 
 static bool load_table(void *ctx, uint32_t number, struct slice value, struct error *err)
@@ -84,6 +87,7 @@ static bool store_table(struct storage *s, const struct table_record *t, struct 
 	buf_text(&b, t->last_key);
 	buf_varint(&b, t->generation);
 	buf_varint(&b, t->columns);
+	buf_varint(&b, t->published_as);
 	bool ok = writer_begin(s, err) && s->backend->ops->small_put(s->backend, SMALL_TABLES, t->number, buf_slice(&b), err);
 	buf_free(&b);
 	return ok || writer_fail(s);
@@ -160,7 +164,8 @@ bool storage_resolve_table(struct storage *s, const struct table_identity *t, st
 	                             .last_key = arena_copy(arena, kept->last_key),
 	                             .rows_read = kept->rows_read,
 	                             .generation = kept->generation,
-	                             .columns = kept->columns};
+	                             .columns = kept->columns,
+	                             .published_as = kept->published_as};
 	memcpy(out->subkey_id, kept->subkey_id, sizeof(out->subkey_id));
 	return true;
 }
@@ -211,6 +216,15 @@ bool storage_table_columns(struct storage *s, uint32_t table, uint64_t columns, 
 	if (t->columns == columns)
 		return true;
 	t->columns = columns;
+	return store_table(s, t, err);
+}
+
+bool storage_table_published(struct storage *s, uint32_t table, uint64_t published_as, struct error *err)
+{
+	struct table_record *t = find_table(s, table, err);
+	if (!t)
+		return false;
+	t->published_as = published_as;
 	return store_table(s, t, err);
 }
 

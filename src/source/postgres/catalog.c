@@ -7,6 +7,25 @@
 
 /* ---- the query ------------------------------------------------------------------------------------------------------------ */
 
+/* How the publication has the table. A row of its catalogues that was written anew has another oid or xmin. */
+static void publication_sql(struct buf *sql, int version)
+{
+	buf_lit(sql, "(SELECT pg_catalog.concat_ws(':', sp.oid, sp.xmin, sp.puballtables, (SELECT"
+	             " pg_catalog.string_agg(pg_catalog.concat_ws(':', pr.oid, pr.prrelid");
+	if (version >= 150000)
+		buf_lit(sql, ", pr.prattrs, pg_catalog.md5(pr.prqual::text)");
+	buf_lit(sql, "), ',' ORDER BY pr.oid) FROM pg_catalog.pg_publication_rel pr WHERE pr.prpubid = sp.oid AND (pr.prrelid = "
+	             "c.oid");
+	if (version >= 120000)
+		buf_lit(sql, " OR c.relispartition AND pr.prrelid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors(c.oid) "
+		             "relid)");
+	buf_lit(sql, "))");
+	if (version >= 150000)
+		buf_lit(sql, ", (SELECT pg_catalog.string_agg(pn.oid::pg_catalog.text, ',' ORDER BY pn.oid) FROM"
+		             " pg_catalog.pg_publication_namespace pn WHERE pn.pnpubid = sp.oid AND pn.pnnspid = n.oid)");
+	buf_lit(sql, ") FROM pg_catalog.pg_publication sp WHERE sp.pubname = '" PUBLICATION "')");
+}
+
 /*
  * Membership in the publication is told from its own catalogues here, because the view pg_publication_tables expands the whole
  * publication, which is too much for every chunk of a database with many tables.
@@ -23,20 +42,9 @@ void catalog_signature_sql(struct buf *sql, int version)
 	             "si.indisreplident), ','"
 	             " ORDER BY si.indexrelid) FROM pg_catalog.pg_index si WHERE si.indrelid = c.oid AND si.indisunique AND "
 	             "si.indisvalid),"
-	             " (SELECT pg_catalog.concat_ws(':', sp.oid, sp.puballtables, (SELECT "
-	             "pg_catalog.string_agg(pg_catalog.concat_ws(':', pr.prrelid");
-	if (version >= 150000)
-		buf_lit(sql, ", pr.prattrs, pg_catalog.md5(pr.prqual::text)");
-	buf_lit(sql, "), ',' ORDER BY pr.oid) FROM pg_catalog.pg_publication_rel pr WHERE pr.prpubid = sp.oid AND (pr.prrelid = "
-	             "c.oid");
-	if (version >= 120000)
-		buf_lit(sql, " OR c.relispartition AND pr.prrelid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors(c.oid) "
-		             "relid)");
-	buf_lit(sql, "))");
-	if (version >= 150000)
-		buf_lit(sql, ", (SELECT pg_catalog.count(*) FROM pg_catalog.pg_publication_namespace pn WHERE pn.pnpubid = "
-		             "sp.oid AND pn.pnnspid = n.oid)");
-	buf_lit(sql, ") FROM pg_catalog.pg_publication sp WHERE sp.pubname = '" PUBLICATION "'))");
+	             " ");
+	publication_sql(sql, version);
+	buf_lit(sql, ")");
 }
 
 enum field {
@@ -51,6 +59,8 @@ enum field {
 	F_FILTER,
 	F_ROW_BYTES,
 	F_SIGNATURE,
+	F_PUBLISHED_AS,
+	F_GENERATED,
 	F_ATTNUM,
 	F_ATTNAME,
 	F_TYPE,
@@ -58,6 +68,7 @@ enum field {
 	F_IN_KEY,
 	F_ORDER,
 	F_ORDER_OPERATOR,
+	F_SHAPE,
 };
 
 /*
@@ -66,7 +77,7 @@ enum field {
  */
 static const char columns_sql[] =
         ", a.attnum, a.attname, a.atttypid, a.atttypmod, c.relreplident = 'f' OR COALESCE(a.attnum = ANY (ident.keys), false),"
-        " pg_catalog.array_position(ord.keys, a.attnum), oper.name"
+        " pg_catalog.array_position(ord.keys, a.attnum), oper.name, %s"
         " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
         " LEFT JOIN pg_catalog.pg_publication_tables p ON p.pubname = '" PUBLICATION "' AND p.schemaname = n.nspname"
         " AND p.tablename = c.relname"
@@ -111,6 +122,39 @@ static const char *published_column(int version, char alias)
 	return "true";
 }
 
+/*
+ * What the column's type is made of, if it is a user's: ALTER TYPE changes labels and attributes, and so the text of values, without
+ * any event. Types refer to others.
+ */
+static const char shape_sql[] =
+        "CASE WHEN a.atttypid >= 16384 THEN (WITH RECURSIVE tree(oid) AS (SELECT a.atttypid UNION SELECT inner_type.oid FROM tree"
+        " JOIN pg_catalog.pg_type t ON t.oid = tree.oid AND t.oid >= 16384 CROSS JOIN LATERAL ("
+        "SELECT t.typelem AS oid WHERE t.typelem <> 0 UNION ALL SELECT t.typbasetype WHERE t.typbasetype <> 0"
+        " UNION ALL SELECT ra.atttypid FROM pg_catalog.pg_attribute ra WHERE t.typtype = 'c' AND ra.attrelid = t.typrelid"
+        " AND ra.attnum > 0 AND NOT ra.attisdropped"
+        " UNION ALL SELECT rt.rngsubtype FROM pg_catalog.pg_range rt WHERE rt.rngtypid = t.oid) inner_type)"
+        " SELECT pg_catalog.string_agg(pg_catalog.concat_ws(':', t.oid,"
+        " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws('=', e.oid, e.enumlabel), ',' ORDER BY e.oid)"
+        " FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid),"
+        " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws('=', ra.attname, ra.atttypid, ra.atttypmod), ',' ORDER BY ra.attnum)"
+        " FROM pg_catalog.pg_attribute ra WHERE t.typtype = 'c' AND ra.attrelid = t.typrelid AND ra.attnum > 0"
+        " AND NOT ra.attisdropped)), ';' ORDER BY t.oid)"
+        " FROM tree JOIN pg_catalog.pg_type t ON t.oid = tree.oid AND t.oid >= 16384 AND t.typtype IN ('e', 'c')) END";
+
+/* The generated columns that the stream does not have. */
+static void generated_sql(struct buf *sql, int version)
+{
+	if (version < 120000) {
+		buf_lit(sql, "NULL");
+		return;
+	}
+	buf_lit(sql, "(SELECT pg_catalog.string_agg(ga.attname, ', ' ORDER BY ga.attnum) FROM pg_catalog.pg_attribute ga"
+	             " WHERE ga.attrelid = c.oid AND ga.attnum > 0 AND NOT ga.attisdropped AND ga.attgenerated <> ''");
+	if (version >= 180000)
+		buf_lit(sql, " AND NOT ga.attname = ANY (p.attnames)");
+	buf_lit(sql, ")");
+}
+
 static void table_query(struct buf *sql, int version, const char *condition)
 {
 	buf_lit(sql, "SELECT c.oid, n.nspname, c.relname, c.relreplident, c.relfilenode,"
@@ -121,7 +165,11 @@ static void table_query(struct buf *sql, int version, const char *condition)
 	buf_slice_append(sql, version >= 150000 ? SLICE("p.rowfilter") : SLICE("NULL"));
 	buf_lit(sql, ", CASE WHEN c.reltuples > 0 THEN pg_catalog.pg_table_size(c.oid) / c.reltuples ELSE 0 END, ");
 	catalog_signature_sql(sql, version);
-	buf_printf(sql, columns_sql, published_column(version, 'x'), published_column(version, 'a'));
+	buf_lit(sql, ", ");
+	publication_sql(sql, version);
+	buf_lit(sql, ", ");
+	generated_sql(sql, version);
+	buf_printf(sql, columns_sql, shape_sql, published_column(version, 'x'), published_column(version, 'a'));
 	buf_printf(sql, "%s) ORDER BY n.nspname, c.relname, a.attnum", condition);
 	buf_putc(sql, '\0');
 }
@@ -131,6 +179,15 @@ static void table_query(struct buf *sql, int version, const char *condition)
 static struct slice field_copy(const PGresult *r, int row, int column, struct arena *arena)
 {
 	return arena_copy(arena, pg_field(r, row, column));
+}
+
+/* FNV-1a; 0 for an empty text only. */
+static uint64_t text_hash(struct slice text)
+{
+	uint64_t h = UINT64_C(14695981039346656037);
+	for (size_t i = 0; i < text.n; i++)
+		h = (h ^ (unsigned char)text.p[i]) * UINT64_C(1099511628211);
+	return text.n ? h | 1 : 0;
 }
 
 static void read_columns(const PGresult *r, int first, int end, struct arena *arena, struct catalog_table *out)
@@ -148,7 +205,8 @@ static void read_columns(const PGresult *r, int first, int end, struct arena *ar
 		                                        .type_oid = (uint32_t)pg_field_u64(r, row, F_TYPE),
 		                                        .type_modifier = (int32_t)typmod,
 		                                        .attnum = (int16_t)pg_field_u64(r, row, F_ATTNUM),
-		                                        .in_key = pg_field_bool(r, row, F_IN_KEY)};
+		                                        .in_key = pg_field_bool(r, row, F_IN_KEY),
+		                                        .type_shape = text_hash(pg_field(r, row, F_SHAPE))};
 		uint64_t place = pg_field_u64(r, row, F_ORDER); /* from 1; 0: null, not in it */
 		if (place > 0 && place <= (uint64_t)(end - first)) {
 			names[place - 1] = columns[count].name;
@@ -173,11 +231,13 @@ static void read_table(const PGresult *r, int first, int end, struct arena *aren
 	                               .replica_identity = PQgetvalue(r, first, F_IDENTITY)[0]},
 	                  .relfilenode = (uint32_t)pg_field_u64(r, first, F_FILENODE),
 	                  .estimated_rows = strtod(PQgetvalue(r, first, F_ROWS), NULL),
-	                  .row_security = pg_field_bool(r, first, F_ROW_SECURITY)},
+	                  .row_security = pg_field_bool(r, first, F_ROW_SECURITY),
+	                  .published_as = text_hash(pg_field(r, first, F_PUBLISHED_AS))},
 	        .published = pg_field_bool(r, first, F_PUBLISHED),
 	        .row_filter = field_copy(r, first, F_FILTER, arena),
 	        .bytes_per_row = strtod(PQgetvalue(r, first, F_ROW_BYTES), NULL),
 	        .signature = field_copy(r, first, F_SIGNATURE, arena),
+	        .generated = field_copy(r, first, F_GENERATED, arena),
 	};
 	read_columns(r, first, end, arena, out);
 }
@@ -258,9 +318,7 @@ static void note(struct notes *n, char level, struct slice line)
 
 static void notes_write(struct notes *n, struct source *s)
 {
-	uint64_t h = UINT64_C(14695981039346656037); /* FNV-1a */
-	for (size_t i = 0; i < n->text.n; i++)
-		h = (h ^ (unsigned char)n->text.p[i]) * UINT64_C(1099511628211);
+	uint64_t h = text_hash(buf_slice(&n->text));
 	pthread_mutex_lock(&s->lock);
 	bool same = s->discovery_logged == h;
 	s->discovery_logged = h;
@@ -293,7 +351,14 @@ static void note_table(struct notes *notes, struct arena *arena, const char *rol
 		note(notes, 'i',
 		     arena_printf(arena, "Skipping %.*s.%.*s - not part of " PUBLICATION " publication", SLICE_ARG(schema),
 		                  SLICE_ARG(name)));
-	else if (t->table.row_security)
+	if (t->published && t->generated.n)
+		note(notes, 'w',
+		     arena_printf(
+		             arena,
+		             "Table \"%.*s\".\"%.*s\" has generated columns, which the source does not replicate and which are "
+		             "therefore left out: %.*s",
+		             SLICE_ARG(schema), SLICE_ARG(name), SLICE_ARG(t->generated)));
+	if (t->published && t->table.row_security)
 		note(notes, 'w',
 		     arena_printf(arena,
 		                  "[PSYNC_S1145] Row Level Security is enabled on table \"%.*s\". To make sure that %s can read "

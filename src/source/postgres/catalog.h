@@ -14,6 +14,7 @@ struct catalog_table {
 	const struct slice *order_operators; /* for each order-key column: its type's ">", as operator(schema.op) */
 	double bytes_per_row;                /* estimate, out-of-line values included; 0 when unknown */
 	struct slice signature;              /* changes when anything of this changes */
+	struct slice generated;              /* names of the generated columns that are not published; n == 0: none */
 };
 
 /* SQL expression over "c" (pg_class) and "n" (pg_namespace): everything that decides how the table is read and streamed, as one text. */
