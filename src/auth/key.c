@@ -6,7 +6,7 @@
 #include <openssl/param_build.h>
 #include <stdlib.h>
 
-#include "auth/base64url.h"
+#include "base/base64.h"
 #include "base/alloc.h"
 
 #define MAX_KEYS 1000
@@ -104,7 +104,7 @@ static struct slice text_member(const struct json_node *jwk, struct slice name)
 static bool bytes_member(const struct json_node *jwk, struct slice name, struct arena *arena, struct slice *out)
 {
 	struct slice text = text_member(jwk, name);
-	return text.p && base64url_decode(text, arena, out);
+	return text.p && base64_decode(text, arena, out);
 }
 
 static EVP_PKEY *public_key_from(const char *type, OSSL_PARAM *params)

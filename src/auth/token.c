@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "auth/base64url.h"
+#include "base/base64.h"
 #include "base/utf8.h"
 #include "base/buf.h"
 
@@ -19,7 +19,7 @@ static bool read_json(struct slice part, struct arena *arena, struct slice *text
 {
 	struct slice bytes;
 	struct error ignored;
-	if (!base64url_decode(part, arena, &bytes))
+	if (!base64_decode(part, arena, &bytes))
 		return false;
 	*text = utf8_mend(bytes, arena);
 	return json_read(*text, JSON_DOUBLES, arena, out, &ignored) && out->kind == JSON_KIND_OBJECT;
@@ -82,7 +82,7 @@ bool token_parse(struct slice text, struct arena *arena, struct token *t, struct
 	const struct json_node *b64 = json_find(&t->header, SLICE("b64"));
 	t->unencoded = json_find(&t->header, SLICE("crit")) && b64 && !b64->b;
 	/* A signature that cannot be decoded is one that does not verify. */
-	if (!base64url_decode(signature, arena, &t->signature))
+	if (!base64_decode(signature, arena, &t->signature))
 		t->signature = slice_make("", 0);
 	return true;
 }

@@ -131,19 +131,19 @@ static void print_json(const struct token_trace *t, struct slice fix)
 	set_parsed(out, "header", t->header);
 	set_parsed(out, "payload", t->payload);
 	for (size_t i = 0; i < t->known_count; i++)
-		json_array_append_new(known, cli_json_text(t->known[i]));
+		json_array_append_new(known, json_text(t->known[i]));
 	for (size_t i = 0; i < t->audience_count; i++)
-		json_array_append_new(audience, cli_json_text(slice_cstr(t->audience[i])));
+		json_array_append_new(audience, json_text(slice_cstr(t->audience[i])));
 	json_object_set_new(out, "keys", known);
-	json_object_set_new(out, "key", t->key.n ? cli_json_text(t->key) : json_null());
-	json_object_set_new(out, "key_source", t->key_source.n ? cli_json_text(t->key_source) : json_null());
+	json_object_set_new(out, "key", t->key.n ? json_text(t->key) : json_null());
+	json_object_set_new(out, "key_source", t->key_source.n ? json_text(t->key_source) : json_null());
 	json_object_set_new(out, "audience", audience);
 	if (!t->valid)
 		json_object_set_new(
 		        out, "error",
-		        json_pack("{s:s,s:o}", "code", t->err.code, "message", cli_json_text(slice_cstr(t->err.message))));
+		        json_pack("{s:s,s:o}", "code", t->err.code, "message", json_text(slice_cstr(t->err.message))));
 	if (fix.p)
-		json_object_set_new(out, "fix", cli_json_text(fix));
+		json_object_set_new(out, "fix", json_text(fix));
 	cli_print_json(out);
 }
 

@@ -33,11 +33,10 @@ static void print_json(const struct check_list *l)
 {
 	json_t *items = json_array();
 	for (size_t i = 0; i < l->count; i++) {
-		json_t *item =
-		        json_pack("{s:s,s:s,s:o}", "subject", l->items[i].subject, "status", status_names[l->items[i].status],
-		                  "message", cli_json_text(slice_cstr(l->items[i].text)));
+		json_t *item = json_pack("{s:s,s:s,s:o}", "subject", l->items[i].subject, "status",
+		                         status_names[l->items[i].status], "message", json_text(slice_cstr(l->items[i].text)));
 		if (l->items[i].fix)
-			json_object_set_new(item, "fix", cli_json_text(slice_cstr(l->items[i].fix)));
+			json_object_set_new(item, "fix", json_text(slice_cstr(l->items[i].fix)));
 		json_array_append_new(items, item);
 	}
 	cli_print_json(json_pack("{s:b,s:I,s:I,s:o}", "ok", l->errors == 0, "errors", (json_int_t)l->errors, "warnings",

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/slice.h"
 #include "config/config.h"
+#include "server/json_body.h"
 
 int cli_auth_check(int argc, char **argv);
 int cli_check(int argc, char **argv);
@@ -59,8 +60,6 @@ bool cli_parse(const struct cli_syntax *s, int argc, char **argv, int *code);
 int cli_fail(const char *command, bool json, int code, const struct error *err);
 /* The configuration of the command line; NULL after a report, with *code set. */
 struct config *cli_load(const char *command, const struct config_arguments *arguments, bool json, int *code);
-/* Bytes that are not UTF-8 become '?'. */
-json_t *cli_json_text(struct slice s);
 /* Prints and frees. */
 void cli_print_json(json_t *value);
 

@@ -60,13 +60,13 @@ static bool read_lookup(void *ctx, uint32_t definition, struct slice key, struct
 	json_t *answers = json_array();
 	for (size_t i = 0; i < *count; i++) {
 		json_t *one = json_loadb((*results)[i].p, (*results)[i].n, JSON_DECODE_ANY, NULL);
-		json_array_append_new(answers, one ? one : cli_json_text((*results)[i]));
+		json_array_append_new(answers, one ? one : json_text((*results)[i]));
 	}
 	json_t *parsed = json_loadb(key.p, key.n, JSON_DECODE_ANY, NULL);
-	json_array_append_new(a->lookups, json_pack("{s:o,s:o,s:o,s:o}", "lookup",
-	                                            cli_json_text(plan_definition(a->p->plan, definition)->name), "query",
-	                                            cli_json_text(plan_definition(a->p->plan, definition)->content), "key",
-	                                            parsed ? parsed : cli_json_text(key), "results", answers));
+	json_array_append_new(a->lookups,
+	                      json_pack("{s:o,s:o,s:o,s:o}", "lookup", json_text(plan_definition(a->p->plan, definition)->name),
+	                                "query", json_text(plan_definition(a->p->plan, definition)->content), "key",
+	                                parsed ? parsed : json_text(key), "results", answers));
 	return true;
 }
 
@@ -75,10 +75,10 @@ static json_t *reasons_of(const struct plan *plan, const struct resolution *r, c
 	json_t *reasons = json_array();
 	(void)r;
 	for (size_t i = 0; i < b->reason_count; i++)
-		json_array_append_new(reasons, b->reasons[i].is_default
-		                                       ? json_pack("{s:o}", "default",
-		                                                   cli_json_text(plan_stream_name(plan, b->reasons[i].index)))
-		                                       : json_pack("{s:I}", "subscription", (json_int_t)b->reasons[i].index));
+		json_array_append_new(
+		        reasons, b->reasons[i].is_default
+		                         ? json_pack("{s:o}", "default", json_text(plan_stream_name(plan, b->reasons[i].index)))
+		                         : json_pack("{s:I}", "subscription", (json_int_t)b->reasons[i].index));
 	return reasons;
 }
 
@@ -93,8 +93,8 @@ static json_t *bucket_object(const struct asking *a, const struct resolution *r,
 		reader_checksum(a->reader, number, a->op_id, &sum, &ignored);
 	json_t *keys = json_loadb(b->keys.p, b->keys.n, JSON_DECODE_ANY, NULL);
 	return json_pack("{s:o,s:o,s:o,s:i,s:I,s:i,s:o}", "bucket",
-	                 cli_json_text(explain_bucket_name(a->p, b->definition, b->keys, arena)), "definition",
-	                 cli_json_text(plan_definition(a->p->plan, b->definition)->name), "keys", keys ? keys : json_array(),
+	                 json_text(explain_bucket_name(a->p, b->definition, b->keys, arena)), "definition",
+	                 json_text(plan_definition(a->p->plan, b->definition)->name), "keys", keys ? keys : json_array(),
 	                 "priority", b->priority, "operations", (json_int_t)sum.count, "checksum", (int)(int32_t)sum.checksum,
 	                 "because", reasons_of(a->p->plan, r, b));
 }
@@ -103,8 +103,8 @@ static json_t *stream_object(const struct resolved_stream *s)
 {
 	json_t *errors = json_array();
 	for (size_t i = 0; i < s->error_count; i++)
-		json_array_append_new(errors, cli_json_text(s->errors[i].message));
-	return json_pack("{s:o,s:b,s:o}", "stream", cli_json_text(s->name), "default", s->is_default, "errors", errors);
+		json_array_append_new(errors, json_text(s->errors[i].message));
+	return json_pack("{s:o,s:b,s:o}", "stream", json_text(s->name), "default", s->is_default, "errors", errors);
 }
 
 /* The claims as JSON: an object, or the user id alone. */
@@ -113,7 +113,7 @@ static struct slice claims_text(const char *user, struct arena *arena)
 	json_t *claims = json_loads(user, 0, NULL);
 	if (!json_is_object(claims)) {
 		json_decref(claims);
-		claims = json_pack("{s:o}", "sub", cli_json_text(slice_cstr(user)));
+		claims = json_pack("{s:o}", "sub", json_text(slice_cstr(user)));
 	}
 	char *text = json_dumps(claims, JSON_COMPACT);
 	struct slice out = arena_copy(arena, slice_cstr(text));

@@ -110,16 +110,16 @@ static void add_outputs(const struct row_reading *r, const struct evaluation *e,
 		if (e->entries[i].definition != definition)
 			continue;
 		json_t *data = json_loadb(e->entries[i].data.p, e->entries[i].data.n, JSON_DECODE_ANY, NULL);
-		json_array_append_new(
-		        buckets, json_pack("{s:o,s:o,s:o,s:o}", "bucket",
-		                           cli_json_text(explain_bucket_name(r->plan, definition, e->entries[i].keys, r->arena)),
-		                           "type", cli_json_text(e->entries[i].object_type), "id",
-		                           cli_json_text(e->entries[i].object_id), "data", data ? data : json_null()));
+		json_array_append_new(buckets,
+		                      json_pack("{s:o,s:o,s:o,s:o}", "bucket",
+		                                json_text(explain_bucket_name(r->plan, definition, e->entries[i].keys, r->arena)),
+		                                "type", json_text(e->entries[i].object_type), "id",
+		                                json_text(e->entries[i].object_id), "data", data ? data : json_null()));
 	}
 	for (size_t i = 0; i < e->lookup_count; i++)
 		if (e->lookups[i].definition == definition)
-			json_array_append_new(lookups, json_pack("{s:o,s:o}", "key", cli_json_text(e->lookups[i].key), "results",
-			                                         cli_json_text(e->lookups[i].results)));
+			json_array_append_new(lookups, json_pack("{s:o,s:o}", "key", json_text(e->lookups[i].key), "results",
+			                                         json_text(e->lookups[i].results)));
 	if (json_array_size(buckets))
 		json_object_set(out, "buckets", buckets);
 	if (json_array_size(lookups))
@@ -128,17 +128,17 @@ static void add_outputs(const struct row_reading *r, const struct evaluation *e,
 	json_decref(lookups);
 	for (size_t i = 0; i < e->fault_count; i++)
 		if (e->faults[i].definition == definition)
-			json_object_set_new(out, "fault", cli_json_text(e->faults[i].message));
+			json_object_set_new(out, "fault", json_text(e->faults[i].message));
 }
 
 static json_t *verdict_object(const struct row_reading *r, const struct row_verdict *v)
 {
 	const struct definition *d = plan_definition(r->plan->plan, v->definition);
-	json_t *o = json_pack("{s:o,s:s,s:o,s:b}", "definition", cli_json_text(d->name), "kind",
-	                      d->kind == DEFINITION_BUCKETS ? "buckets" : "lookup", "query", cli_json_text(v->query), "passes",
+	json_t *o = json_pack("{s:o,s:s,s:o,s:b}", "definition", json_text(d->name), "kind",
+	                      d->kind == DEFINITION_BUCKETS ? "buckets" : "lookup", "query", json_text(v->query), "passes",
 	                      v->passes);
 	if (!v->passes)
-		json_object_set_new(o, "reason", cli_json_text(v->reason));
+		json_object_set_new(o, "reason", json_text(v->reason));
 	return o;
 }
 
@@ -168,8 +168,8 @@ static json_t *answer(const struct row_reading *r, const char *tag)
 	}
 	struct buf table = {0};
 	buf_printf(&table, "%.*s.%.*s", SLICE_ARG(rel->schema), SLICE_ARG(rel->name));
-	json_t *out = json_pack("{s:o,s:o,s:b,s:o}", "table", cli_json_text(buf_slice(&table)), "id", cli_json_text(r->id),
-	                        "found", r->row != NULL, "definitions", definitions);
+	json_t *out = json_pack("{s:o,s:o,s:b,s:o}", "table", json_text(buf_slice(&table)), "id", json_text(r->id), "found",
+	                        r->row != NULL, "definitions", definitions);
 	buf_free(&table);
 	return out;
 }

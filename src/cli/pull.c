@@ -131,7 +131,7 @@ static json_t *subscription(const char *text, struct error *err)
 		return NULL;
 	}
 	return json_pack("{s:o,s:o,s:n}", "stream",
-	                 cli_json_text(equals ? slice_make(text, (size_t)(equals - text)) : slice_cstr(text)), "parameters",
+	                 json_text(equals ? slice_make(text, (size_t)(equals - text)) : slice_cstr(text)), "parameters",
 	                 parameters ? parameters : json_null(), "override_priority");
 }
 

@@ -4,19 +4,6 @@
 #include "base/buf.h"
 #include "cli/cli.h"
 
-json_t *cli_json_text(struct slice s)
-{
-	json_t *value = json_stringn(s.p ? s.p : "", s.n);
-	if (value || !s.p)
-		return value;
-	struct buf plain = {0};
-	for (size_t i = 0; i < s.n; i++)
-		buf_putc(&plain, (unsigned char)s.p[i] < 0x80 ? s.p[i] : '?');
-	value = json_stringn(plain.p, plain.n);
-	buf_free(&plain);
-	return value;
-}
-
 void cli_print_json(json_t *value)
 {
 	json_dumpf(value, stdout, JSON_INDENT(2));
@@ -30,7 +17,7 @@ int cli_fail(const char *command, bool json, int code, const struct error *err)
 		json_t *e = json_object(), *all = json_pack("{s:b}", "ok", 0);
 		if (*err->code)
 			json_object_set_new(e, "code", json_string(err->code));
-		json_object_set_new(e, "message", cli_json_text(slice_cstr(err->message)));
+		json_object_set_new(e, "message", json_text(slice_cstr(err->message)));
 		json_object_set_new(all, "error", e);
 		cli_print_json(all);
 	} else {

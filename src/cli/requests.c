@@ -129,9 +129,9 @@ static json_t *ask_service(const struct config *config, const struct request *q,
 {
 	json_t *order = json_pack("{s:s,s:I}", "command", "requests", "limit", (json_int_t)q->most), *done = NULL;
 	if (q->user)
-		json_object_set_new(order, "user_id", cli_json_text(slice_cstr(q->user)));
+		json_object_set_new(order, "user_id", json_text(slice_cstr(q->user)));
 	if (q->client)
-		json_object_set_new(order, "client_id", cli_json_text(slice_cstr(q->client)));
+		json_object_set_new(order, "client_id", json_text(slice_cstr(q->client)));
 	*outcome = control_call(config->storage.path, order, NULL, NULL, &done, err);
 	return done;
 }

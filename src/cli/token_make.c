@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "auth/base64url.h"
+#include "base/base64.h"
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/token_make.h"
@@ -26,21 +26,10 @@ static const char help[] = "Usage: syncline token --sub USER [OPTIONS]\n\n"
                            "      --claims JSON          an object of further claims, which win over the usual ones\n"
                            "      --json                 the token and its claims as JSON\n";
 
-static void append_base64url(struct buf *out, const void *p, size_t n)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	const unsigned char *b = p;
-	for (size_t i = 0; i < n; i += 3) {
-		uint32_t v = (uint32_t)b[i] << 16 | (i + 1 < n ? (uint32_t)b[i + 1] << 8 : 0) | (i + 2 < n ? b[i + 2] : 0u);
-		for (size_t j = 0; j < (n - i < 3 ? n - i + 1 : 4); j++)
-			buf_putc(out, digits[v >> (18 - 6 * j) & 63]);
-	}
-}
-
 static void append_part(struct buf *out, const json_t *value)
 {
 	char *text = json_dumps(value, JSON_COMPACT);
-	append_base64url(out, text, strlen(text));
+	base64_encode(out, text, strlen(text), BASE64_URL);
 	free(text);
 }
 
@@ -74,13 +63,13 @@ static bool sign(struct buf *token, const json_t *key, struct error *err)
 	struct slice secret;
 	unsigned char mac[EVP_MAX_MD_SIZE];
 	unsigned n = 0;
-	bool ok = digest && k && base64url_decode(slice_cstr(k), &arena, &secret) &&
+	bool ok = digest && k && base64_decode(slice_cstr(k), &arena, &secret) &&
 	          HMAC(digest, secret.p, (int)secret.n, (const unsigned char *)token->p, token->n, mac, &n);
 	arena_free(&arena);
 	if (!ok)
 		return error_set(err, "", "the key cannot sign");
 	buf_putc(token, '.');
-	append_base64url(token, mac, n);
+	base64_encode(token, mac, n, BASE64_URL);
 	return true;
 }
 
@@ -100,9 +89,9 @@ static json_t *claims_of(const struct config *c, const struct token_request *r, 
 		error_set(err, "", "client_auth.audience is empty, so that no token would be accepted: list an audience there");
 	else {
 		json_t *claims = json_object();
-		json_object_set_new(claims, "sub", cli_json_text(slice_cstr(r->sub)));
+		json_object_set_new(claims, "sub", json_text(slice_cstr(r->sub)));
 		if (aud)
-			json_object_set_new(claims, "aud", cli_json_text(slice_cstr(aud)));
+			json_object_set_new(claims, "aud", json_text(slice_cstr(aud)));
 		json_object_set_new(claims, "iat", json_integer(now));
 		json_object_set_new(claims, "exp", json_integer(now + (json_int_t)lifetime));
 		json_object_update(claims, more);
@@ -147,7 +136,7 @@ static int run(const struct config *config, const struct token_request *r, bool 
 	if (!token_make(config, r, &token, &claims, &err))
 		code = cli_fail("token", json, 1, &err);
 	else if (json)
-		cli_print_json(json_pack("{s:b,s:o,s:O}", "ok", 1, "token", cli_json_text(buf_slice(&token)), "claims", claims));
+		cli_print_json(json_pack("{s:b,s:o,s:O}", "ok", 1, "token", json_text(buf_slice(&token)), "claims", claims));
 	else
 		printf("%.*s\n", SLICE_ARG(buf_slice(&token)));
 	json_decref(claims);

@@ -56,7 +56,7 @@ static json_t *json_of(const struct diagnostics *d)
 		const struct diagnostic *x = &d->items[i];
 		json_array_append_new(list, json_pack("{s:s,s:s,s:o,s:I,s:I,s:{s:I,s:I}}", "level",
 		                                      x->level == DIAGNOSTIC_FATAL ? "fatal" : "warning", "class", x->class_name,
-		                                      "message", cli_json_text(x->message), "line", (json_int_t)x->line, "column",
+		                                      "message", json_text(x->message), "line", (json_int_t)x->line, "column",
 		                                      (json_int_t)x->column, "location", "start_offset", (json_int_t)x->start,
 		                                      "end_offset", (json_int_t)x->end));
 	}
@@ -93,7 +93,7 @@ static int report(const struct validation *v)
 		if (plan)
 			json_object_set_new(out, "definitions", json_integer((json_int_t)plan_definition_count(plan)));
 		if (dump.n)
-			json_object_set_new(out, "plan", cli_json_text(buf_slice(&dump)));
+			json_object_set_new(out, "plan", json_text(buf_slice(&dump)));
 		cli_print_json(out);
 	} else {
 		print_text(v->text, v->name, &d);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/base64.h"
 #include "config/load.h"
 
 #define MAX_DOCUMENT (16u * 1024 * 1024)
@@ -15,39 +16,6 @@ static const char *given(const char *argument, const char *variable)
 		return argument;
 	const char *value = getenv(variable);
 	return value && *value ? value : NULL;
-}
-
-static int base64_digit(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
-}
-
-/* Both alphabets, with or without padding; other characters are skipped, since line breaks and blanks get into such variables. */
-static struct slice decode_base64(const char *text, struct arena *arena)
-{
-	char *out = arena_bytes(arena, strlen(text) + 1);
-	size_t n = 0;
-	unsigned bits = 0;
-	int have = 0;
-	for (; *text && *text != '='; text++) {
-		int digit = base64_digit(*text);
-		if (digit < 0)
-			continue;
-		bits = (bits << 6 | (unsigned)digit) & 0xFFFFFF;
-		have += 6;
-		if (have >= 8) {
-			have -= 8;
-			out[n++] = (char)(bits >> have & 0xFF);
-		}
-	}
-	out[n] = '\0';
-	return slice_make(out, n);
 }
 
 static bool read_file(const char *path, struct arena *arena, struct slice *out, struct error *err)
@@ -137,7 +105,7 @@ const struct node *find_document(struct config_load *l)
 
 	const char *base64 = given(l->arguments->config_base64, "POWERSYNC_CONFIG_B64");
 	if (base64) {
-		const struct node *root = read_document(l, decode_base64(base64, &c->arena), NULL);
+		const struct node *root = read_document(l, base64_decode_leniently(slice_cstr(base64), &c->arena), NULL);
 		if (root || l->findings.error_count)
 			return root;
 	}
@@ -166,5 +134,5 @@ struct slice find_sync_config_base64(struct config_load *l)
 	const char *text = given(l->arguments->sync_base64, "POWERSYNC_SYNC_CONFIG_B64");
 	if (!text)
 		text = given(NULL, "POWERSYNC_SYNC_RULES_B64");
-	return text ? decode_base64(text, &l->config->arena) : slice_make(NULL, 0);
+	return text ? base64_decode_leniently(slice_cstr(text), &l->config->arena) : slice_make(NULL, 0);
 }

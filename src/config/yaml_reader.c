@@ -127,27 +127,35 @@ static const struct node *read_scalar(struct reader *r, const yaml_event_t *even
 	return n;
 }
 
+/* The parts of a list or map, one by one. False: there is no other, or *ok is false. */
+static bool next_part(struct reader *r, yaml_event_type_t end, const struct node *n, size_t count, yaml_event_t *event, bool *ok)
+{
+	*ok = next_event(r, event);
+	if (!*ok)
+		return false;
+	if (event->type == end) {
+		yaml_event_delete(event);
+		return false;
+	}
+	if (count < NODE_MAX_MEMBERS)
+		return true;
+	yaml_event_delete(event);
+	return *ok = findings_error(r->d, n->line, n->column, "more than %d entries", NODE_MAX_MEMBERS);
+}
+
 static const struct node *read_list(struct reader *r, const yaml_event_t *start)
 {
 	struct node *n = new_node(r, start, NODE_LIST);
 	const struct node **items = NULL;
 	size_t count = 0, cap = 0;
-	bool ok = true, done = false;
-	while (ok && !done) {
-		yaml_event_t event;
-		if (!next_event(r, &event)) {
-			ok = false;
-			break;
-		}
-		if (event.type == YAML_SEQUENCE_END_EVENT) {
-			done = true;
-		} else {
-			items = xgrow(items, count, &cap, sizeof(*items));
-			ok = (items[count++] = read_node(r, &event)) != NULL;
-			if (ok && count > NODE_MAX_MEMBERS)
-				ok = findings_error(r->d, n->line, n->column, "more than %d entries", NODE_MAX_MEMBERS);
-		}
+	yaml_event_t event;
+	bool ok;
+	while (next_part(r, YAML_SEQUENCE_END_EVENT, n, count, &event, &ok)) {
+		items = xgrow(items, count, &cap, sizeof(*items));
+		ok = (items[count++] = read_node(r, &event)) != NULL;
 		yaml_event_delete(&event);
+		if (!ok)
+			break;
 	}
 	if (ok && count) {
 		n->list.items = arena_array(r->arena, const struct node *, count);
@@ -201,25 +209,16 @@ static const struct node *read_map(struct reader *r, const yaml_event_t *start)
 	struct node *n = new_node(r, start, NODE_MAP);
 	struct node_member *members = NULL;
 	size_t count = 0, cap = 0;
-	bool ok = true, done = false;
-	while (ok && !done) {
-		yaml_event_t event;
-		if (!next_event(r, &event)) {
-			ok = false;
-			break;
-		}
-		if (event.type == YAML_MAPPING_END_EVENT) {
-			done = true;
-		} else {
-			members = xgrow(members, count, &cap, sizeof(*members));
-			members[count] = (struct node_member){0};
-			ok = read_member(r, &event, &members[count++]);
-			if (ok)
-				check_duplicate(r, members, count);
-			if (ok && count > NODE_MAX_MEMBERS)
-				ok = findings_error(r->d, n->line, n->column, "more than %d entries", NODE_MAX_MEMBERS);
-		}
+	yaml_event_t event;
+	bool ok;
+	while (next_part(r, YAML_MAPPING_END_EVENT, n, count, &event, &ok)) {
+		members = xgrow(members, count, &cap, sizeof(*members));
+		members[count] = (struct node_member){0};
+		ok = read_member(r, &event, &members[count++]);
 		yaml_event_delete(&event);
+		if (!ok)
+			break;
+		check_duplicate(r, members, count);
 	}
 	if (ok && count) {
 		n->map.members = arena_array(r->arena, struct node_member, count);

@@ -85,7 +85,7 @@ json_t *admin_parameters(struct exchange *x)
 		return body;
 	all = json_object();
 	for (struct slice rest = x->request.query, name, value; http_query_next(&x->request, &rest, &name, &value);)
-		json_object_set_new(all, arena_cstr(&x->request.arena, name), admin_text(value));
+		json_object_set_new(all, arena_cstr(&x->request.arena, name), json_text(value));
 	json_object_update(all, body);
 	json_decref(body);
 	return all;
@@ -177,18 +177,4 @@ bool admin_need_source(struct exchange *x)
 		return true;
 	admin_failed(x, &(struct error){.code = "", .message = "No source connection is configured"});
 	return false;
-}
-
-/* Texts come from clients, the store and the source; what is not UTF-8 cannot be said in JSON. */
-json_t *admin_text(struct slice s)
-{
-	json_t *value = json_stringn(s.p ? s.p : "", s.n);
-	if (value || !s.p)
-		return value;
-	struct buf plain = {0};
-	for (size_t i = 0; i < s.n; i++)
-		buf_putc(&plain, (unsigned char)s.p[i] < 0x80 ? s.p[i] : '?');
-	value = json_stringn(plain.p, plain.n);
-	buf_free(&plain);
-	return value;
 }

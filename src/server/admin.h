@@ -34,7 +34,6 @@ void admin_refused(struct exchange *x, int status, const char *code, const char 
 /* False: no source is configured, and that is answered (500). Admin thread. */
 bool admin_need_source(struct exchange *x);
 
-json_t *admin_text(struct slice s);
 /* The slot's name, without the mark that a slot carries while it is being made. */
 const char *admin_slot_name(const struct source_state *state);
 /* The active or the pending sync config, in the arena; p == NULL: none. */

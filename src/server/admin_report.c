@@ -45,7 +45,7 @@ static void add_error(json_t *errors, json_t *error)
 
 static json_t *error_object(bool fatal, struct slice message)
 {
-	return json_pack("{s:s,s:o}", "level", fatal ? "fatal" : "warning", "message", admin_text(message));
+	return json_pack("{s:s,s:o}", "level", fatal ? "fatal" : "warning", "message", json_text(message));
 }
 
 static json_t *error_now(bool fatal, const char *message)
@@ -92,9 +92,9 @@ static json_t *table_object(const struct plan *plan, uint32_t index, struct slic
 	const struct table_pattern *p = plan_pattern(plan, index);
 	bool data, parameters;
 	pattern_uses(plan, index, &data, &parameters);
-	json_t *t = json_pack("{s:o,s:o}", "schema", admin_text(schema), "name", admin_text(name));
+	json_t *t = json_pack("{s:o,s:o}", "schema", json_text(schema), "name", json_text(name));
 	if (p->table_wildcard)
-		json_object_set_new(t, "pattern", admin_text(pattern_text(p->table, true, arena)));
+		json_object_set_new(t, "pattern", json_text(pattern_text(p->table, true, arena)));
 	json_object_set_new(t, "replication_id", json_array());
 	json_object_set_new(t, "data_queries", json_boolean(data));
 	json_object_set_new(t, "parameter_queries", json_boolean(parameters));
@@ -122,7 +122,7 @@ static bool pattern_tables(struct admin_source *a, const struct plan *plan, uint
 		struct table_problem problems[MAX_TABLE_PROBLEMS];
 		size_t n = inspected_table_problems(&tables[i], a->facts.user, a->arena, problems);
 		for (size_t k = 0; k < tables[i].key_count; k++)
-			json_array_append_new(json_object_get(t, "replication_id"), admin_text(tables[i].key[k]));
+			json_array_append_new(json_object_get(t, "replication_id"), json_text(tables[i].key[k]));
 		for (size_t k = 0; k < n; k++)
 			add_error(json_object_get(t, "errors"), error_object(problems[k].fatal, problems[k].message));
 		json_array_append_new(*out, t);
@@ -183,7 +183,7 @@ static void add_slot(struct admin_source *a, const char *slot, json_t *connectio
 		json_object_set_new(connection, "replication_lag_bytes",
 		                    json_integer((json_int_t)(f.current_lsn - f.confirmed_lsn)));
 	if (f.wal_status.n)
-		json_object_set_new(connection, "wal_status", admin_text(f.wal_status));
+		json_object_set_new(connection, "wal_status", json_text(f.wal_status));
 	int64_t most = a->facts.max_slot_wal_keep_bytes;
 	if (most < 0 || !f.has_safe_size)
 		return;
@@ -300,9 +300,9 @@ static json_t *invalid(const struct diagnostics *d, const struct error *err)
 	json_t *errors = json_array();
 	for (size_t i = 0; d && i < d->count; i++)
 		if (d->items[i].level == DIAGNOSTIC_FATAL)
-			json_array_append_new(errors, admin_text(d->items[i].message));
+			json_array_append_new(errors, json_text(d->items[i].message));
 	if (err)
-		json_array_append_new(errors, admin_text(slice_cstr(err->message)));
+		json_array_append_new(errors, json_text(slice_cstr(err->message)));
 	return json_pack("{s:b,s:o}", "valid", 0, "errors", errors);
 }
 
@@ -314,7 +314,7 @@ static void add_plan(json_t *out, const struct plan *plan)
 		struct slice name = plan_stream_name(plan, (uint32_t)i);
 		struct buf text = {0};
 		buf_printf(&text, "stream %.*s", SLICE_ARG(name));
-		json_array_append_new(streams, admin_text(buf_slice(&text)));
+		json_array_append_new(streams, json_text(buf_slice(&text)));
 		buf_free(&text);
 	}
 	for (size_t i = 0; i < plan_definition_count(plan); i++) {
@@ -327,7 +327,7 @@ static void add_plan(json_t *out, const struct plan *plan)
 				list = json_array();
 				json_object_set_new(data, name, list);
 			}
-			json_array_append_new(list, json_pack("{s:o}", "query", admin_text(d->content)));
+			json_array_append_new(list, json_pack("{s:o}", "query", json_text(d->content)));
 			free(name);
 		}
 	}
@@ -338,9 +338,8 @@ static void add_plan(json_t *out, const struct plan *plan)
 static json_t *source_table(const struct plan *plan, uint32_t index, json_t *tables, struct arena *arena)
 {
 	const struct table_pattern *p = plan_pattern(plan, index);
-	json_t *o =
-	        json_pack("{s:o,s:o,s:b}", "schema", admin_text(pattern_text(p->schema, p->schema_wildcard, arena)), "pattern",
-	                  admin_text(pattern_text(p->table, p->table_wildcard, arena)), "wildcard", p->table_wildcard);
+	json_t *o = json_pack("{s:o,s:o,s:b}", "schema", json_text(pattern_text(p->schema, p->schema_wildcard, arena)), "pattern",
+	                      json_text(pattern_text(p->table, p->table_wildcard, arena)), "wildcard", p->table_wildcard);
 	if (p->table_wildcard)
 		json_object_set(o, "tables", tables);
 	else if (json_array_size(tables))

@@ -1,6 +1,7 @@
 /* json_body.c: request bodies of the small routes; the stream's own is parsed by sync/. */
 #include "server/json_body.h"
 
+#include "base/utf8.h"
 #include "value/value.h"
 
 void response_bad_json(struct response *r)
@@ -73,4 +74,16 @@ bool complaints_answer(struct complaints *c, struct response *r)
 	}
 	buf_free(&c->text);
 	return any;
+}
+
+json_t *json_text(struct slice s)
+{
+	json_t *value = json_stringn(s.p ? s.p : "", s.n);
+	if (value || !s.p)
+		return value;
+	struct arena arena = {0};
+	struct slice mended = utf8_mend(s, &arena);
+	value = json_stringn(mended.p, mended.n);
+	arena_free(&arena);
+	return value;
 }

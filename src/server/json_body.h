@@ -19,6 +19,9 @@ void response_bad_json(struct response *r);
 /* Numbers come as doubles, like in JavaScript; what is no object counts as {}. NULL: *r is the answer (400). */
 json_t *body_json_object(const struct http_request *q, struct response *r);
 
+/* A text from clients, the store or the source as a JSON string; what is not UTF-8 becomes U+FFFD. Any thread. */
+json_t *json_text(struct slice s);
+
 /* A list of validation texts, as a JSON array. */
 struct complaints {
 	struct buf text; /* empty: none */

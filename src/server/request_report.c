@@ -82,8 +82,8 @@ static json_t *client_object(struct report *r, const struct user_requests *u)
 		json_array_append_new(pending, pending_object(r, &u->pending[i]));
 	const char *word = request_reason(&r->facts, u, &text);
 	json_t *o =
-	        json_pack("{s:o,s:o,s:o,s:o,s:o,s:b}", "user_id", admin_text(u->user.subject), "client_id",
-	                  u->user.client_id.p ? admin_text(u->user.client_id) : json_null(), "newest_id", id_text(u->newest_id),
+	        json_pack("{s:o,s:o,s:o,s:o,s:o,s:b}", "user_id", json_text(u->user.subject), "client_id",
+	                  u->user.client_id.p ? json_text(u->user.client_id) : json_null(), "newest_id", id_text(u->newest_id),
 	                  "acknowledged_id", u->acknowledged_id ? id_text(u->acknowledged_id) : json_null(), "pending", pending,
 	                  "temporary", u->temporary);
 	if (u->temporary)
@@ -91,7 +91,7 @@ static json_t *client_object(struct report *r, const struct user_requests *u)
 	if (r->server)
 		json_object_set_new(o, "streams", stream_list(r));
 	json_object_set_new(o, "state", json_string(word));
-	json_object_set_new(o, "reason", admin_text(buf_slice(&text)));
+	json_object_set_new(o, "reason", json_text(buf_slice(&text)));
 	buf_free(&text);
 	return o;
 }
@@ -122,7 +122,7 @@ static json_t *summary(const struct report *r, const struct request_counts *c)
 	json_t *source = json_pack("{s:b,s:b,s:I,s:f}", "configured", r->facts.has_source, "connected", r->facts.connected,
 	                           "lag_bytes", (json_int_t)r->replication.lag_bytes, "lag_seconds", r->replication.lag_s);
 	if (*r->facts.source_error)
-		json_object_set_new(source, "error", admin_text(slice_cstr(r->facts.source_error)));
+		json_object_set_new(source, "error", json_text(slice_cstr(r->facts.source_error)));
 	json_object_set_new(o, "source", source);
 	return o;
 }

@@ -13,7 +13,7 @@ static json_t *connection_object(struct exchange *x, struct admin_source *a)
 	const char *problem = !a->connection ? a->err.message : source_check(a->connection, &err) ? NULL : err.message;
 	if (problem)
 		json_array_append_new(errors,
-		                      json_pack("{s:s,s:o}", "level", "fatal", "message", admin_text(slice_cstr(problem))));
+		                      json_pack("{s:s,s:o}", "level", "fatal", "message", json_text(slice_cstr(problem))));
 	return json_pack("{s:s,s:s,s:b,s:o}", "id", admin->connection_id, "postgres_uri", admin->source_uri, "connected",
 	                 a->connection != NULL, "errors", errors);
 }
@@ -29,7 +29,7 @@ static bool add_sync_config(struct exchange *x, struct admin_source *a, json_t *
 		return false;
 	whole = json_object();
 	if (x->admin.content)
-		json_object_set_new(whole, "content", admin_text(text));
+		json_object_set_new(whole, "content", json_text(text));
 	json_object_update(whole, report);
 	json_decref(report);
 	json_object_set_new(data, name, whole);
@@ -81,9 +81,9 @@ static json_t *columns_of(const struct schema_table *t)
 	json_t *columns = json_array();
 	for (size_t i = 0; i < t->column_count; i++) {
 		const struct schema_column *c = &t->columns[i];
-		json_array_append_new(columns, json_pack("{s:o,s:i,s:o,s:o,s:o}", "name", admin_text(c->name), "sqlite_type",
-		                                         c->sqlite_type, "internal_type", admin_text(c->type), "type",
-		                                         admin_text(c->type), "pg_type", admin_text(c->short_type)));
+		json_array_append_new(columns, json_pack("{s:o,s:i,s:o,s:o,s:o}", "name", json_text(c->name), "sqlite_type",
+		                                         c->sqlite_type, "internal_type", json_text(c->type), "type",
+		                                         json_text(c->type), "pg_type", json_text(c->short_type)));
 	}
 	return columns;
 }
@@ -96,10 +96,10 @@ static json_t *schemas_of(const struct schema_table *tables, size_t count)
 		if (i == 0 || !slice_eq(tables[i].schema, tables[i - 1].schema)) {
 			list = json_array();
 			json_array_append_new(schemas,
-			                      json_pack("{s:o,s:o}", "name", admin_text(tables[i].schema), "tables", list));
+			                      json_pack("{s:o,s:o}", "name", json_text(tables[i].schema), "tables", list));
 		}
 		json_array_append_new(
-		        list, json_pack("{s:o,s:o}", "name", admin_text(tables[i].name), "columns", columns_of(&tables[i])));
+		        list, json_pack("{s:o,s:o}", "name", json_text(tables[i].name), "columns", columns_of(&tables[i])));
 	}
 	return schemas;
 }

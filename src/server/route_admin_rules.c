@@ -90,7 +90,7 @@ bool route_rules_validate(struct exchange *x)
 
 static json_t *one(struct exchange *x, struct admin_source *a, struct slice text, const char *slot)
 {
-	json_t *o = json_pack("{s:s,s:o}", "slot_name", slot, "content", admin_text(text)),
+	json_t *o = json_pack("{s:s,s:o}", "slot_name", slot, "content", json_text(text)),
 	       *more = admin_validation(x->server, a, text);
 	json_object_update(o, more);
 	json_decref(more);

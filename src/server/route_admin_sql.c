@@ -11,7 +11,7 @@
 static json_t *failure(const char *why)
 {
 	return json_pack("{s:b,s:{s:[],s:[]},s:o}", "success", 0, "results", "columns", "rows", "error",
-	                 admin_text(slice_cstr(why)));
+	                 json_text(slice_cstr(why)));
 }
 
 /* As synced, but for what JSON cannot hold. */
@@ -25,7 +25,7 @@ static json_t *json_of(const struct value *v)
 		               ? v->r == floor(v->r) && fabs(v->r) < 9e15 ? json_integer((json_int_t)v->r) : json_real(v->r)
 		               : json_null();
 	case VALUE_TEXT:
-		return admin_text(v->s);
+		return json_text(v->s);
 	default:
 		return json_null();
 	}
@@ -35,7 +35,7 @@ static json_t *success(const struct sql_answer *a)
 {
 	json_t *columns = json_array(), *rows = json_array();
 	for (size_t i = 0; i < a->column_count; i++)
-		json_array_append_new(columns, admin_text(a->columns[i]));
+		json_array_append_new(columns, json_text(a->columns[i]));
 	for (size_t r = 0; r < a->row_count; r++) {
 		json_t *row = json_array();
 		for (size_t i = 0; i < a->column_count; i++)

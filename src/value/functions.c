@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/base64.h"
 #include "value/cast.h"
 #include "value/function_groups.h"
 #include "value/text_case.h"
@@ -127,20 +128,11 @@ FUNCTION(call_hex)
 FUNCTION(call_base64)
 {
 	(void)err;
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	struct slice bytes = blob_bytes(function_arg(args, n, 0), ctx->arena);
-	const uint8_t *b = (const uint8_t *)bytes.p;
-	size_t length = (bytes.n + 2) / 3 * 4;
-	char *p = arena_bytes(ctx->arena, length), *q = p;
-	for (size_t i = 0; i < bytes.n; i += 3) {
-		size_t left = bytes.n - i;
-		uint32_t group = (uint32_t)b[i] << 16 | (left > 1 ? (uint32_t)b[i + 1] << 8 : 0) | (left > 2 ? b[i + 2] : 0u);
-		*q++ = alphabet[group >> 18];
-		*q++ = alphabet[group >> 12 & 63];
-		*q++ = left > 1 ? alphabet[group >> 6 & 63] : '=';
-		*q++ = left > 2 ? alphabet[group & 63] : '=';
-	}
-	*out = value_text(slice_make(p, length));
+	struct buf text = {0};
+	base64_encode(&text, bytes.p, bytes.n, BASE64_PLAIN);
+	*out = value_text(text.n ? arena_copy(ctx->arena, buf_slice(&text)) : SLICE(""));
+	buf_free(&text);
 	return true;
 }
 

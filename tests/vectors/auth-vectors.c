@@ -12,6 +12,7 @@
 #include "auth/key_store.h"
 #include "base/alloc.h"
 #include "config/config.h"
+#include "json_file.h"
 
 #define JWKS_BASE "http://jwks.invalid"
 
@@ -25,19 +26,6 @@ static void report(struct tally *t, bool ok, const char *id, const char *expecte
 	t->failed += !ok;
 	if (!ok)
 		printf("FAIL %s\n  expected %s\n  got      %s\n", id, expected, got);
-}
-
-static json_t *load_file(const char *folder, const char *name)
-{
-	char path[4096];
-	json_error_t e;
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	json_t *out = json_load_file(path, 0, &e);
-	if (!out) {
-		printf("%s: %s\n", path, e.text);
-		exit(2);
-	}
-	return out;
 }
 
 static const char *text_of(json_t *object, const char *key)

@@ -14,6 +14,8 @@
 
 #include "auth/auth.h"
 #include "config/load.h"
+#include "cli/wiring.h"
+#include "json_file.h"
 
 struct tally {
 	int passed, failed, skipped;
@@ -300,20 +302,7 @@ static const char *stage_name(enum config_stage stage)
 /* What the command line does with client_auth. */
 static bool key_store_accepts(const struct config *c, struct error *err)
 {
-	struct auth_config a = {
-	        .audience = c->client_auth.audience.items,
-	        .audience_count = c->client_auth.audience.count,
-	        .static_keys = c->client_auth.static_keys,
-	        .static_key_count = c->client_auth.static_key_count,
-	        .jwks_uris = c->client_auth.jwks_uris.items,
-	        .jwks_uri_count = c->client_auth.jwks_uris.count,
-	        .reject_ip_ranges = c->client_auth.reject_ip_ranges.items,
-	        .reject_ip_range_count = c->client_auth.reject_ip_ranges.count,
-	        .block_ipv6 = c->client_auth.block_local_jwks,
-	        .supabase = c->client_auth.supabase,
-	        .supabase_jwt_secret = c->client_auth.supabase_jwt_secret,
-	        .supabase_jwks_uri = c->client_auth.supabase_jwks_uri,
-	};
+	struct auth_config a = wiring_auth_config(c);
 	struct key_store *k = key_store_new(&a, NULL, err);
 	key_store_free(k);
 	return k != NULL;
@@ -439,19 +428,6 @@ static void run_connection_case(struct tally *t, json_t *test, bool mongodb)
 	json_decref(files);
 	json_decref(document);
 	free(text);
-}
-
-static json_t *load_file(const char *folder, const char *name)
-{
-	char path[4096];
-	json_error_t e;
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	json_t *out = json_load_file(path, 0, &e);
-	if (!out) {
-		printf("%s: %s\n", path, e.text);
-		exit(2);
-	}
-	return out;
 }
 
 int main(int argc, char **argv)

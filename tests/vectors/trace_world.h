@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/base64.h"
 #include "trace_client.h"
 
 #define SECRET "0123456789abcdef0123456789abcdef"
@@ -42,14 +43,6 @@ static bool run_sql(PGconn *db, const char *sql, char *why, size_t size)
 
 /* ---- tokens --------------------------------------------------------------------------------------------------------------------- */
 
-static void base64url(struct buf *out, const void *p, size_t n)
-{
-	char text[4096];
-	int k = EVP_EncodeBlock((unsigned char *)text, p, (int)n);
-	for (int i = 0; i < k && text[i] != '='; i++)
-		buf_putc(out, text[i] == '+' ? '-' : text[i] == '/' ? '_' : text[i]);
-}
-
 /* Owned by the caller. */
 static char *make_token(const char *subject, long seconds, const char *audience)
 {
@@ -61,12 +54,12 @@ static char *make_token(const char *subject, long seconds, const char *audience)
 	long now = (long)time(NULL);
 	int n = snprintf(claims, sizeof(claims), "{\"sub\":\"%s\",\"aud\":\"%s\",\"iat\":%ld,\"exp\":%ld}", subject, audience,
 	                 seconds < 0 ? now + 2 * seconds : now, now + seconds);
-	base64url(&b, head, sizeof(head) - 1);
+	base64_encode(&b, head, sizeof(head) - 1, BASE64_URL);
 	buf_putc(&b, '.');
-	base64url(&b, claims, (size_t)n);
+	base64_encode(&b, claims, (size_t)n, BASE64_URL);
 	HMAC(EVP_sha256(), SECRET, (int)strlen(SECRET), (const unsigned char *)b.p, b.n, mac, &size);
 	buf_putc(&b, '.');
-	base64url(&b, mac, size);
+	base64_encode(&b, mac, size, BASE64_URL);
 	buf_putc(&b, '\0');
 	return b.p;
 }
@@ -159,7 +152,7 @@ static bool has_password(const char *uri)
 static bool world_write_config(struct world *w, const char *sync_config, const char *api)
 {
 	struct buf b = {0}, key = {0};
-	base64url(&key, SECRET, strlen(SECRET));
+	base64_encode(&key, SECRET, strlen(SECRET), BASE64_URL);
 	buf_printf(&b,
 	           "replication:\n  connections:\n    - {type: postgresql, uri: \"%s\", sslmode: disable%s}\n"
 	           "storage: {type: lmdb, path: \"%s/data\"}\nport: %d\n%s"

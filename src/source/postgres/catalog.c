@@ -30,6 +30,16 @@ static void publication_sql(struct buf *sql, int version)
  * Membership in the publication is told from its own catalogues here, because the view pg_publication_tables expands the whole
  * publication, which is too much for every chunk of a database with many tables.
  */
+PGresult *catalog_publication(struct link *l, struct error *err)
+{
+	return link_query(l,
+	                  l->version >= 130000 ? "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot FROM "
+	                                         "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'"
+	                                       : "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, false FROM "
+	                                         "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'",
+	                  SHORT_TIMEOUT_MS, err);
+}
+
 void catalog_signature_sql(struct buf *sql, int version)
 {
 	buf_lit(sql, "pg_catalog.concat_ws('|', c.oid, c.relfilenode, c.relreplident, n.nspname, c.relname,"

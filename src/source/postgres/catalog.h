@@ -17,6 +17,9 @@ struct catalog_table {
 	struct slice generated;              /* names of the generated columns that are not published; n == 0: none */
 };
 
+/* The publication as one row: does it publish all four kinds of change, is it by the partition root; no row: there is none. */
+PGresult *catalog_publication(struct link *l, struct error *err);
+
 /* SQL expression over "c" (pg_class) and "n" (pg_namespace): everything that decides how the table is read and streamed, as one text. */
 void catalog_signature_sql(struct buf *sql, int version);
 

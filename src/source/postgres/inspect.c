@@ -43,13 +43,7 @@ static const char facts_sql[] =
 
 static bool publication_facts(struct link *l, struct source_facts *out, struct error *err)
 {
-	PGresult *r =
-	        link_query(l,
-	                   l->version >= 130000 ? "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot FROM "
-	                                          "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'"
-	                                        : "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, false FROM "
-	                                          "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'",
-	                   SHORT_TIMEOUT_MS, err);
+	PGresult *r = catalog_publication(l, err);
 	if (!r)
 		return false;
 	out->publication = PQntuples(r) > 0;

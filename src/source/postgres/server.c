@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/position.h"
-#include "source/postgres/link.h"
+#include "source/postgres/catalog.h"
 
 #define OLDEST_VERSION 110000
 /* Of the database's name in system_id: what fits beside 20 digits. The number tells servers apart. */
@@ -42,13 +42,7 @@ static bool check_settings(struct link *l, struct error *err)
 
 static bool check_publication(struct link *l, struct error *err)
 {
-	PGresult *r =
-	        link_query(l,
-	                   l->version >= 130000 ? "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot FROM "
-	                                          "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'"
-	                                        : "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, false FROM "
-	                                          "pg_catalog.pg_publication WHERE pubname = '" PUBLICATION "'",
-	                   SHORT_TIMEOUT_MS, err);
+	PGresult *r = catalog_publication(l, err);
 	if (!r)
 		return false;
 	bool ok = true;

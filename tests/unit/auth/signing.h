@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#include "base/base64.h"
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
@@ -21,24 +23,13 @@
 
 #define NOW 1788000000
 
-static inline void append_base64url(struct buf *out, const void *bytes, size_t n)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	const unsigned char *p = bytes;
-	for (size_t i = 0; i < n; i += 3) {
-		unsigned v = (unsigned)p[i] << 16 | (i + 1 < n ? p[i + 1] : 0u) << 8 | (i + 2 < n ? p[i + 2] : 0u);
-		for (size_t j = 0; j < 4 && j <= n - i; j++)
-			buf_putc(out, digits[v >> (18 - 6 * j) & 63]);
-	}
-}
-
 /* header.payload of texts that need not be JSON. */
 static inline struct buf unsigned_token(const char *header, const char *payload)
 {
 	struct buf b = {0};
-	append_base64url(&b, header, strlen(header));
+	base64_encode(&b, header, strlen(header), BASE64_URL);
 	buf_putc(&b, '.');
-	append_base64url(&b, payload, strlen(payload));
+	base64_encode(&b, payload, strlen(payload), BASE64_URL);
 	return b;
 }
 
@@ -49,7 +40,7 @@ static inline struct buf hs256_token(const char *header, const char *payload, co
 	unsigned n;
 	HMAC(EVP_sha256(), secret, (int)strlen(secret), (const unsigned char *)b.p, b.n, mac, &n);
 	buf_putc(&b, '.');
-	append_base64url(&b, mac, n);
+	base64_encode(&b, mac, n, BASE64_URL);
 	buf_putc(&b, '\0'); /* not counted: for the string functions of the tests */
 	b.n--;
 	return b;
@@ -65,7 +56,7 @@ static inline struct buf ed25519_token(const char *header, const char *payload, 
 	assert_int_equal(EVP_DigestSign(ctx, signature, &n, (const unsigned char *)b.p, b.n), 1);
 	EVP_MD_CTX_free(ctx);
 	buf_putc(&b, '.');
-	append_base64url(&b, signature, n);
+	base64_encode(&b, signature, n, BASE64_URL);
 	return b;
 }
 
@@ -76,7 +67,7 @@ static inline void append_ed25519_jwk(struct buf *out, const char *kid, EVP_PKEY
 	size_t n = sizeof(x);
 	EVP_PKEY_get_raw_public_key(key, x, &n);
 	buf_printf(out, "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"alg\":\"EdDSA\",\"kid\":\"%s\",\"x\":\"", kid);
-	append_base64url(out, x, n);
+	base64_encode(out, x, n, BASE64_URL);
 	buf_lit(out, "\"}");
 }
 

@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <sys/stat.h>
 
+#include "base/base64.h"
 #include "base/buf.h"
 
 #define FOLDER TEST_DATA "/configurations"
@@ -28,17 +29,6 @@ static char *read_file(const char *folder, const char *name)
 	return text.p;
 }
 
-static void append_base64(struct buf *out, const char *text)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const unsigned char *p = (const unsigned char *)text;
-	for (size_t n = strlen(text), i = 0; i < n; i += 3) {
-		unsigned v = p[i] << 16 | (i + 1 < n ? p[i + 1] << 8 : 0) | (i + 2 < n ? p[i + 2] : 0);
-		for (int j = 0; j < 4; j++)
-			buf_putc(out, i + (size_t)j > n ? '=' : digits[v >> (18 - 6 * j) & 63]);
-	}
-}
-
 /* "\n" is a line break, "{base64 FILE}" the contents of a file. */
 static void set_variable(const char *folder, const char *name, const char *text)
 {
@@ -47,7 +37,7 @@ static void set_variable(const char *folder, const char *name, const char *text)
 	if (sscanf(text, "{base64 %99[^}]}", file) == 1) {
 		char *contents = read_file(folder, file);
 		assert_non_null(contents);
-		append_base64(&value, contents);
+		base64_encode(&value, contents, strlen(contents), BASE64_PLAIN);
 		free(contents);
 	} else {
 		for (; *text; text++) {
