@@ -8,7 +8,7 @@ export class SourceRelay {
   static async before(uri) {
     const r = new SourceRelay();
     const u = new URL(uri);
-    Object.assign(r, { target: { host: u.hostname, port: Number(u.port) }, pairs: new Set(), held: false, refusing: false, statements: new Map(), fatal: undefined });
+    Object.assign(r, { target: { host: u.hostname, port: Number(u.port) }, pairs: new Set(), held: false, delay: 0, refusing: false, statements: new Map(), fatal: undefined });
     r.server = net.createServer((client) => r.accept(client));
     await new Promise((resolve) => r.server.listen(0, '127.0.0.1', resolve));
     u.host = `127.0.0.1:${r.server.address().port}`;
@@ -34,7 +34,10 @@ export class SourceRelay {
       for (const [text, n] of this.statements) if (d.includes(text)) this.statements.set(text, n + 1);
       upstream.write(d);
     });
-    upstream.on('data', (d) => client.write(d));
+    upstream.on('data', (d) => {
+      if (this.delay && pair.kind === 'replication') setTimeout(() => client.writable && client.write(d), this.delay);
+      else client.write(d);
+    });
   }
 
   drop(pair) {
@@ -52,6 +55,11 @@ export class SourceRelay {
   release() {
     this.held = false;
     for (const p of this.pairs) p.upstream.resume();
+  }
+
+  /** Everything that the source streams comes so many milliseconds late (only ever raised: what is under way keeps its order). */
+  late(ms) {
+    this.delay = ms;
   }
 
   /** From now on the source is away. */
