@@ -346,13 +346,118 @@ static void test_bulk(void **state)
 	}
 }
 
+/* ---- what a request costs -------------------------------------------------------------------------------------------------------- */
+
+enum { IDLE_STREAMS = 2000 };
+
+struct idle {
+	struct session *session;
+	unsigned wakes;
+	uint64_t lines;
+};
+
+static void idle_wake(void *ctx, void *owner)
+{
+	(void)ctx;
+	((struct idle *)owner)->wakes++;
+}
+
+/* Steps whoever was woken, until there is nothing more to say. */
+static void run_woken(struct fixture *f, struct idle *all)
+{
+	for (int i = 0; i < IDLE_STREAMS; i++) {
+		while (all[i].wakes) {
+			struct session_output out = {0};
+			int64_t next;
+			all[i].wakes = 0;
+			assert_int_equal(session_step(all[i].session, NOW, SIZE_MAX, SIZE_MAX, &out, &next, &f->err),
+			                 SESSION_IDLE);
+			all[i].lines += out.lines;
+			for (size_t k = 0; k < out.count; k++)
+				block_unref(out.blocks[k]);
+			free(out.blocks);
+		}
+	}
+}
+
+/* Two streams a user; the id of stream i is on the sync config's lookup, so that a step could read it. */
+static void open_idle(struct fixture *f, struct session_hub *hub, struct idle *all)
+{
+	char subject[16], payload[40];
+	for (int i = 0; i < IDLE_STREAMS; i++) {
+		snprintf(subject, sizeof(subject), "u%d", i / 2);
+		snprintf(payload, sizeof(payload), "{\"sub\":\"%s\"}", subject);
+		f->client.options.user = (struct user_key){slice_cstr(subject), SLICE("c")};
+		f->client.options.token_payload = slice_cstr(payload);
+		all[i].session = session_new(hub, &f->client.request, &f->client.options, &all[i], &f->err);
+		assert_non_null(all[i].session);
+		all[i].wakes = 1;
+	}
+	run_woken(f, all);
+}
+
+static void expect_work(struct session_hub *hub, struct hub_stats *before, uint64_t wakes, uint64_t most_steps)
+{
+	struct hub_stats now;
+	session_hub_stats(hub, &now);
+	assert_int_equal(now.wakes - before->wakes, wakes);
+	assert_in_range(now.steps - before->steps, wakes, most_steps);
+	assert_int_equal(now.lookups_read - before->lookups_read, 0);
+	*before = now;
+}
+
+static void test_a_request_costs_only_its_users_streams(void **state)
+{
+	struct fixture *f = *state;
+	struct session_hub *hub = session_hub_new(f->s, idle_wake, NULL);
+	struct idle *all = xcalloc(IDLE_STREAMS, sizeof(*all));
+	struct hub_stats before;
+	storage_subscribe(f->s, session_hub_news, hub);
+	write_row(f, NOTES, "n1", "x");
+	write_row(f, LISTS, "l1", "u7");
+	commit(f);
+	open_idle(f, hub, all);
+	session_hub_stats(hub, &before);
+	assert_int_equal(before.lookups_read, IDLE_STREAMS);
+	uint64_t lines = all[14].lines;
+
+	/* Passed already when it is stored; then one that a later position passes. */
+	struct checkpoint_request r = {.user = {SLICE("u7"), SLICE("c")}, .id = 5};
+	OK(storage_request_checkpoints(f->s, &r, 1, true, (struct position){0, f->lsn}, &f->err));
+	run_woken(f, all);
+	expect_work(hub, &before, 2, 2);
+	r.id = 6;
+	OK(storage_request_checkpoints(f->s, &r, 1, true, (struct position){0, f->lsn + 10}, &f->err));
+	expect_work(hub, &before, 0, 0);
+	commit(f);
+	run_woken(f, all);
+	expect_work(hub, &before, 2, 2);
+	assert_int_equal(all[14].lines, lines + 4); /* twice a diff and its end */
+	assert_int_equal(all[15].lines, lines + 4);
+	/* A repeated, a stale and a foreign one wake nobody. */
+	OK(storage_request_checkpoints(f->s, &r, 1, true, (struct position){0, f->lsn}, &f->err));
+	r.id = 2;
+	OK(storage_request_checkpoints(f->s, &r, 1, true, (struct position){0, f->lsn}, &f->err));
+	r = (struct checkpoint_request){.user = {SLICE("u7"), SLICE("another")}, .id = 9};
+	OK(storage_request_checkpoints(f->s, &r, 1, true, (struct position){0, f->lsn}, &f->err));
+	run_woken(f, all);
+	expect_work(hub, &before, 0, 0);
+
+	for (int i = 0; i < IDLE_STREAMS; i++)
+		session_free(all[i].session);
+	storage_subscribe(f->s, NULL, NULL);
+	session_hub_free(hub);
+	free(all);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        TEST(test_rows_to_lines), TEST(test_acknowledged_request), TEST(test_deploys), TEST(test_deploy_in_a_download),
-	        TEST(test_bulk),
+	        TEST(test_rows_to_lines), TEST(test_acknowledged_request),
+	        TEST(test_deploys),       TEST(test_deploy_in_a_download),
+	        TEST(test_bulk),          TEST(test_a_request_costs_only_its_users_streams),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
