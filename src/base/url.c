@@ -22,8 +22,10 @@ struct slice url_credentials(struct slice url)
 		return slice_make(url.p, 0);
 	for (end = from; end < url.n && !strchr("/?#", url.p[end]); end++)
 		;
+	if (is_host(slice_make(url.p + from, end - from)))
+		url.n = end;
 	for (size_t i = from; i < url.n; i++)
-		if (url.p[i] == '@' && (i < end || !is_host(slice_make(url.p + from, end - from))))
+		if (url.p[i] == '@')
 			last = i;
 	return slice_make(url.p + from, last > from ? last - from : 0);
 }

@@ -6,13 +6,12 @@
  */
 #include "rules/bind.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "rules/match.h"
+#include "rules/repeats.h"
 
-/* More assignments than this for one row and query is an error: ANDs of ORs multiply. */
-#define MAX_ASSIGNMENTS 100000
 /* Texts whose bound is below this are written in the arena at once; larger ones go through a buffer of their own. */
 #define MAX_IN_PLACE ((size_t)256 << 10)
 
@@ -88,11 +87,6 @@ static inline bool is_left_out(const struct value *v)
 	return v->kind == VALUE_ABSENT || v->kind == VALUE_BLOB || v->kind == VALUE_UNKNOWN;
 }
 
-static bool is_unusable(const struct value *v)
-{
-	return v->kind <= VALUE_NULL || v->kind == VALUE_BLOB;
-}
-
 /* Values of a member: the last explicit one counts; '*' fills in where nothing but NULL stands (14.4), in edition 3 it overwrites. */
 bool output_member_value(const struct output_member *m, enum dialect dialect, struct eval_env *env, struct value *out)
 {
@@ -160,185 +154,6 @@ static struct output_state *row_output(struct row_run *r, uint32_t index)
 		state->failed = !write_output(r, &r->b->outputs[index], NULL, state);
 	}
 	return state;
-}
-
-/* ---- matches ---------------------------------------------------------------------------------------------------------- */
-
-enum key_state { KEY_UNSET, KEY_VALUE, KEY_JSON };
-
-/* What a parameter is assigned. KEY_JSON: v.s is JSON text that goes into the name or lookup as it is. */
-struct key_value {
-	enum key_state state;
-	struct value v;
-};
-
-struct assignments {
-	struct key_value *items; /* count times parameter_count */
-	size_t count;
-};
-
-struct match_run {
-	struct eval_env *env;
-	size_t parameters;
-	bool lookup; /* JSON elements are written for a lookup, not for a bucket name */
-};
-
-static bool too_many(struct match_run *m)
-{
-	return error_set(m->env->err, "", "the query gives more than %d combinations for one row", MAX_ASSIGNMENTS);
-}
-
-static struct assignments make_assignments(struct match_run *m, size_t count)
-{
-	return (struct assignments){arena_calloc(m->env->arena, sizeof(struct key_value) * (count * m->parameters + 1)), count};
-}
-
-static struct assignments one_value(struct match_run *m, uint32_t parameter, struct value v)
-{
-	struct assignments out = make_assignments(m, 1);
-	out.items[parameter] = (struct key_value){KEY_VALUE, v};
-	return out;
-}
-
-static struct key_value element_value(struct match_run *m, const struct json_node *n)
-{
-	struct key_value out = {.state = KEY_VALUE};
-	switch (n->kind) {
-	case JSON_KIND_STRING:
-		out.v = value_text(n->s);
-		break;
-	case JSON_KIND_INTEGER:
-		out.v = value_integer(n->i);
-		break;
-	case JSON_KIND_REAL:
-		/* Whole doubles are integers here (13). */
-		if (n->r == floor(n->r) && fabs(n->r) < 9007199254740992.0 * 1024)
-			out.v = value_integer((int64_t)n->r);
-		else
-			out.v = value_real(n->r);
-		break;
-	default:
-		out.state = KEY_JSON;
-		out.v = value_text(json_to_text(n, m->lookup ? JSON_STYLE_PLAIN : JSON_STYLE_SHORT_NUMBERS, m->env->arena));
-	}
-	return out;
-}
-
-static bool match_contains(struct match_run *m, const struct match *node, struct assignments *out)
-{
-	struct value v;
-	struct json_node array;
-	if (!expr_eval(node->row, m->env, &v))
-		return false;
-	*out = (struct assignments){0};
-	if (value_is_null(&v))
-		return true;
-	if (v.kind != VALUE_TEXT || !json_read(v.s, JSON_DOUBLES, m->env->arena, &array, m->env->err) ||
-	    array.kind != JSON_KIND_ARRAY)
-		return error_set(m->env->err, "", "the value is not a JSON array");
-	if (array.array.count > MAX_ASSIGNMENTS)
-		return too_many(m);
-	*out = make_assignments(m, array.array.count);
-	for (size_t i = 0; i < array.array.count; i++)
-		out->items[i * m->parameters + node->parameter] = element_value(m, &array.array.items[i]);
-	return true;
-}
-
-static bool match_each(struct match_run *m, const struct match *node, struct assignments *out)
-{
-	struct value v;
-	struct json_each_row *rows;
-	size_t count;
-	if (!expr_eval(node->row, m->env, &v))
-		return false;
-	*out = (struct assignments){0};
-	if (value_is_null(&v))
-		return true;
-	if (!json_each(&v, m->env->fixed_json_extract, m->env->arena, &rows, &count, m->env->err))
-		return false;
-	if (count > MAX_ASSIGNMENTS)
-		return too_many(m);
-	*out = make_assignments(m, count);
-	out->count = 0;
-	for (size_t i = 0; i < count; i++)
-		if (!is_unusable(&rows[i].value))
-			out->items[out->count++ * m->parameters + node->parameter] = (struct key_value){KEY_VALUE, rows[i].value};
-	return true;
-}
-
-static bool match_eval(struct match_run *m, const struct match *node, struct assignments *out);
-
-static bool match_and(struct match_run *m, const struct match *node, struct assignments *out)
-{
-	struct assignments a, b;
-	if (!match_eval(m, node->left, &a) || !match_eval(m, node->right, &b))
-		return false;
-	if (b.count && a.count > MAX_ASSIGNMENTS / b.count)
-		return too_many(m);
-	*out = make_assignments(m, a.count * b.count);
-	struct key_value *to = out->items;
-	for (size_t i = 0; i < a.count; i++)
-		for (size_t j = 0; j < b.count; j++)
-			for (size_t k = 0; k < m->parameters; k++, to++) {
-				const struct key_value *left = &a.items[i * m->parameters + k];
-				*to = left->state != KEY_UNSET ? *left
-				                               : b.items[j * m->parameters + k]; /* the left one wins (13) */
-			}
-	return true;
-}
-
-static bool match_or(struct match_run *m, const struct match *node, struct assignments *out)
-{
-	struct assignments a, b;
-	if (!match_eval(m, node->left, &a) || !match_eval(m, node->right, &b))
-		return false;
-	if (a.count + b.count > MAX_ASSIGNMENTS)
-		return too_many(m);
-	*out = make_assignments(m, a.count + b.count);
-	if (a.count)
-		memcpy(out->items, a.items, sizeof(*a.items) * a.count * m->parameters);
-	if (b.count)
-		memcpy(out->items + a.count * m->parameters, b.items, sizeof(*b.items) * b.count * m->parameters);
-	return true;
-}
-
-static bool match_eval(struct match_run *m, const struct match *node, struct assignments *out)
-{
-	struct value v;
-	bool truth;
-	*out = (struct assignments){0};
-	switch (node->kind) {
-	case MATCH_ALWAYS:
-		*out = make_assignments(m, 1);
-		return true;
-	case MATCH_CONDITION:
-		if (!expr_truth(node->row, m->env, &truth))
-			return false;
-		if (truth)
-			*out = make_assignments(m, 1);
-		return true;
-	case MATCH_EQUAL:
-	case MATCH_INSIDE:
-		if (!expr_eval(node->row, m->env, &v))
-			return false;
-		if (v.kind == VALUE_ABSENT)
-			v.kind = VALUE_NULL;
-		if (v.kind != VALUE_BLOB && (v.kind != VALUE_NULL || node->kind == MATCH_INSIDE))
-			*out = one_value(m, node->parameter, v);
-		return true;
-	case MATCH_CONTAINS:
-		return match_contains(m, node, out);
-	case MATCH_EACH:
-		return match_each(m, node, out);
-	case MATCH_BARE:
-		*out = one_value(m, node->parameter, value_integer(1));
-		return true;
-	case MATCH_AND:
-		return match_and(m, node, out);
-	case MATCH_OR:
-		return match_or(m, node, out);
-	}
-	return error_set(m->env->err, "", "unknown kind of match");
 }
 
 /* ---- keys ------------------------------------------------------------------------------------------------------------- */
@@ -579,124 +394,6 @@ static bool run_filter_source(struct row_run *r, const struct bound_source *s, b
 	return expand_functions(&c) && run_functions(&c, 0);
 }
 
-/* ---- repeats ---------------------------------------------------------------------------------------------------------- */
-
-static uint64_t hash_bytes(uint64_t h, struct slice s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		h = (h ^ (unsigned char)s.p[i]) * 1099511628211u;
-	return (h ^ 0xff) * 1099511628211u;
-}
-
-static bool same_slot(struct slice a, struct slice b)
-{
-	return (a.p == b.p && a.n == b.n) || slice_eq(a, b);
-}
-
-static bool same_entry(const struct row_entry *a, const struct row_entry *b)
-{
-	return same_slot(a->keys, b->keys) && same_slot(a->object_type, b->object_type) && same_slot(a->object_id, b->object_id);
-}
-
-/* Hash set over indexes; slot 0 means free. */
-struct seen {
-	uint32_t *slots;
-	size_t mask;
-};
-
-static struct seen seen_new(struct arena *arena, size_t count)
-{
-	size_t size = 16;
-	while (size < count * 2)
-		size *= 2;
-	return (struct seen){arena_calloc(arena, sizeof(uint32_t) * size), size - 1};
-}
-
-/* The entries from first on are of one definition; of equal ones the last one's data stays, in the place of the first. */
-static void merge_entries(struct row_run *r, size_t first)
-{
-	struct evaluation *out = r->out;
-	size_t count = out->entry_count - first, kept = 0;
-	if (count < 2)
-		return;
-	struct row_entry *e = out->entries + first;
-	struct seen seen = {0};
-	if (count > 8)
-		seen = seen_new(r->arena, count);
-	for (size_t i = 0; i < count; i++) {
-		size_t found = kept;
-		if (seen.slots) {
-			size_t at = hash_bytes(hash_bytes(14695981039346656037u, e[i].keys), e[i].object_id) & seen.mask;
-			while (seen.slots[at] && !same_entry(&e[seen.slots[at] - 1], &e[i]))
-				at = (at + 1) & seen.mask;
-			if (seen.slots[at])
-				found = seen.slots[at] - 1;
-			else
-				seen.slots[at] = (uint32_t)kept + 1;
-		} else {
-			for (found = 0; found < kept && !same_entry(&e[found], &e[i]);)
-				found++;
-		}
-		e[found] = e[i];
-		kept += found == kept;
-	}
-	out->entry_count = first + kept;
-}
-
-/* The objects of a chain of lookups as one array. */
-static struct slice join_results(struct arena *arena, const struct row_lookup *l, const uint32_t *next, size_t head)
-{
-	size_t total = l[head].results.n, i = head;
-	while (next[i])
-		total += l[i = next[i]].results.n;
-	char *p = arena_bytes(arena, total), *to = p;
-	for (i = head;; i = next[i]) {
-		*to++ = i == head ? '[' : ',';
-		memcpy(to, l[i].results.p + 1, l[i].results.n - 2);
-		to += l[i].results.n - 2;
-		if (!next[i])
-			break;
-	}
-	*to++ = ']';
-	return slice_make(p, (size_t)(to - p));
-}
-
-/* Lookups from first on are of one source. Equal keys: in edition 3 their objects come together, before that they are the same. */
-static void merge_lookups(struct row_run *r, const struct bound_source *s, size_t first)
-{
-	struct evaluation *out = r->out;
-	size_t count = out->lookup_count - first, kept = 0;
-	if (count < 2)
-		return;
-	struct row_lookup *l = out->lookups + first;
-	struct seen seen = seen_new(r->arena, count);
-	/* Lookups of one key form a chain from its first one; last[head] is the end of it. */
-	uint32_t *next = arena_calloc(r->arena, sizeof(*next) * count), *last = arena_array(r->arena, uint32_t, count);
-	bool *head = arena_calloc(r->arena, count);
-	for (size_t i = 0; i < count; i++) {
-		size_t at = hash_bytes(14695981039346656037u, l[i].key) & seen.mask;
-		while (seen.slots[at] && !same_slot(l[seen.slots[at] - 1].key, l[i].key))
-			at = (at + 1) & seen.mask;
-		if (!seen.slots[at]) {
-			seen.slots[at] = (uint32_t)i + 1;
-			head[i] = true;
-			last[i] = (uint32_t)i;
-		} else {
-			size_t first_of_key = seen.slots[at] - 1;
-			next[last[first_of_key]] = (uint32_t)i;
-			last[first_of_key] = (uint32_t)i;
-		}
-	}
-	for (size_t i = 0; i < count; i++)
-		if (head[i]) {
-			struct row_lookup merged = l[i];
-			if (next[i] && s->source->dialect == DIALECT_STREAMS_3)
-				merged.results = join_results(r->arena, l, next, i);
-			l[kept++] = merged;
-		}
-	out->lookup_count = first + kept;
-}
-
 /* ---- the whole -------------------------------------------------------------------------------------------------------- */
 
 static void run_source(struct row_run *r, const struct bound_source *s, bool lookup)
@@ -740,16 +437,16 @@ void bound_evaluate(const struct bound_table *b, const struct value *row, struct
 	size_t first = 0;
 	for (size_t i = 0; i < b->bucket_count; i++) {
 		if (i && b->buckets[i].source->definition != b->buckets[i - 1].source->definition) {
-			merge_entries(&r, first);
+			merge_entries(out, first, arena);
 			first = out->entry_count;
 		}
 		run_source(&r, &b->buckets[i], false);
 	}
-	merge_entries(&r, first);
+	merge_entries(out, first, arena);
 	for (size_t i = 0; i < b->lookup_count; i++) {
 		size_t before = out->lookup_count;
 		run_source(&r, &b->lookups[i], true);
-		merge_lookups(&r, &b->lookups[i], before);
+		merge_lookups(out, before, b->lookups[i].source->dialect == DIALECT_STREAMS_3, arena);
 	}
 }
 
