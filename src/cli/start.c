@@ -60,7 +60,7 @@ static int run(const struct config_arguments *arguments)
 {
 	struct error err = {.code = ""};
 	sigset_t signals;
-	struct service s = {.log = {.level = LOG_INFO, .fd = STDOUT_FILENO}};
+	struct service s = {.log = {.level = LOG_INFO, .json = config_log_is_json(NULL), .fd = STDOUT_FILENO}};
 	tune_malloc();
 	block_signals(&signals);
 	log_info(&s.log, "Syncline %s, unified", SYNCLINE_VERSION);

@@ -159,6 +159,9 @@ void config_free(struct config *c);
  * too; the command line calls it earlier, since PS_RUNNER_TYPE may stand there. Only while the process has one thread. */
 void config_read_dotenv(const char *directory);
 
+/* Is the log JSON (2.11)? configured: system.logging.format, NULL: none, or not known yet. The environment has its say. */
+bool config_log_is_json(const char *configured);
+
 /* The effective configuration for people (YAML) or programs (JSON), with every secret as "***". */
 void config_print(const struct config *c, bool json, struct buf *out);
 

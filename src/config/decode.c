@@ -157,15 +157,20 @@ static int decode_port(const struct node *n, int otherwise)
 	return node_int(&number, otherwise);
 }
 
+bool config_log_is_json(const char *configured)
+{
+	const char *environment = getenv("NODE_ENV"), *format = getenv("PS_LOG_FORMAT");
+	if (format && *format)
+		return strcmp(format, "json") == 0;
+	return configured ? strcmp(configured, "json") == 0 : environment && strcmp(environment, "production") == 0;
+}
+
 /* 2.11 and the variables of 1.5. */
 static void decode_logging(struct config_load *l, const struct node *section)
 {
 	struct config *c = l->config;
-	const char *environment = getenv("NODE_ENV"), *level = getenv("PS_LOG_LEVEL"), *format = getenv("PS_LOG_FORMAT");
-	c->logging.json = environment && strcmp(environment, "production") == 0;
-	c->logging.json = strcmp(node_text(node_get(section, "format"), c->logging.json ? "json" : "text"), "json") == 0;
-	if (format && *format)
-		c->logging.json = strcmp(format, "json") == 0;
+	const char *level = getenv("PS_LOG_LEVEL");
+	c->logging.json = config_log_is_json(node_text(node_get(section, "format"), NULL));
 	log_level_parse(slice_cstr(node_text(node_get(section, "level"), "info")), &c->logging.level);
 	if (level && *level && !log_level_parse(slice_cstr(level), &c->logging.level))
 		findings_warn(&l->findings, 0, 0, "PS_LOG_LEVEL is not a log level and is ignored");

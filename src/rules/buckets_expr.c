@@ -1,256 +1,17 @@
-/* buckets_expr.c: the composition rules of sync-config 13. */
+/* buckets_expr.c: the composition rules of sync-config 13: values, names and calls. */
 #include "rules/buckets_expr.h"
 
 #include <stdlib.h>
 
 #include "base/alloc.h"
-
-/* A match with more parameters or a larger tree is refused; real ones have a handful. */
-#define MAX_PARAMETERS 100
+#include "rules/buckets_match.h"
 
 static const struct operand error_operand = {.kind = OPERAND_ERROR};
 
-static struct operand refuse(struct buckets_scope *s, const char *class_name, struct sql_range range, const char *message)
+struct operand buckets_refuse(struct buckets_scope *s, const char *class_name, struct sql_range range, const char *message)
 {
 	query_report(s->q, DIAGNOSTIC_FATAL, class_name, range, "%s", message);
 	return error_operand;
-}
-
-/* ---- spelling --------------------------------------------------------------------------------------------------------- */
-
-static void spell(struct buckets_scope *s, struct buf *out, const struct sql_expr *e)
-{
-	switch (e->kind) {
-	case SQL_LITERAL:
-		expr_print(out, &(struct expr){.kind = EXPR_LITERAL, .literal.value = e->literal.value});
-		break;
-	case SQL_NAME: {
-		struct slice table = e->name.table.name;
-		if (!table.p)
-			table = s->bare_table.p ? s->bare_table : s->row_name;
-		json_append_string(out, table.p ? table : SLICE(""));
-		buf_putc(out, '.');
-		json_append_string(out, e->name.column.name);
-		break;
-	}
-	case SQL_CALL:
-		if (e->call.schema.name.p) {
-			buf_slice_append(out, e->call.schema.name);
-			buf_putc(out, '.');
-		}
-		buf_slice_append(out, e->call.function.name);
-		buf_putc(out, '(');
-		for (size_t i = 0; i < e->call.arg_count; i++) {
-			if (i)
-				buf_putc(out, ',');
-			spell(s, out, e->call.args[i]);
-		}
-		buf_putc(out, ')');
-		break;
-	case SQL_BINARY:
-		buf_putc(out, '(');
-		spell(s, out, e->binary.left);
-		buf_printf(out, " op%d ", (int)e->binary.op);
-		spell(s, out, e->binary.right);
-		buf_putc(out, ')');
-		break;
-	case SQL_UNARY:
-		buf_lit(out, "(not ");
-		spell(s, out, e->unary.operand);
-		buf_putc(out, ')');
-		break;
-	case SQL_IS:
-		buf_printf(out, "(null %d ", e->is.negated);
-		spell(s, out, e->is.operand);
-		buf_putc(out, ')');
-		break;
-	case SQL_MEMBER:
-		buf_putc(out, '(');
-		spell(s, out, e->member.operand);
-		buf_printf(out, "%s", e->member.as_json ? "->" : "->>");
-		spell(s, out, e->member.key);
-		buf_putc(out, ')');
-		break;
-	case SQL_CAST:
-		buf_printf(out, "(%.*s::", SLICE_ARG(e->cast.type));
-		spell(s, out, e->cast.operand);
-		buf_putc(out, ')');
-		break;
-	default:
-		buf_lit(out, "?");
-	}
-}
-
-static struct slice parameter_key(struct buckets_scope *s, const struct sql_expr *e, bool expanding)
-{
-	if (s->mode == MODE_DATA && e->kind == SQL_NAME)
-		return e->name.column.name;
-	struct buf out = {0};
-	if (expanding)
-		buf_lit(&out, "IN ");
-	spell(s, &out, e);
-	struct slice key = arena_copy(s->q->c->arena, buf_slice(&out));
-	buf_free(&out);
-	return key;
-}
-
-/* ---- matches ---------------------------------------------------------------------------------------------------------- */
-
-static struct match *new_match(struct buckets_scope *s, enum match_kind kind)
-{
-	struct match *m = arena_calloc(s->q->c->arena, sizeof(*m));
-	m->kind = kind;
-	return m;
-}
-
-static struct operand_match *new_operand_match(struct buckets_scope *s, enum match_kind kind)
-{
-	struct operand_match *m = arena_calloc(s->q->c->arena, sizeof(*m));
-	m->tree = new_match(s, kind);
-	return m;
-}
-
-static bool same_truth(const struct match_use *u, bool truth)
-{
-	return u->parameter.truth == truth;
-}
-
-/* The parameter of that spelling. The tree holds its place in s->uses until buckets_number_parameters. */
-static uint32_t use_parameter(struct buckets_scope *s, const struct operand *o, bool expanding, bool truth)
-{
-	struct slice key = parameter_key(s, o->node, expanding);
-	for (size_t i = 0; i < s->use_count; i++)
-		if (slice_eq(s->uses[i]->parameter.key, key) && (same_truth(s->uses[i], truth) || s->mode == MODE_DATA))
-			return (uint32_t)i;
-	if (s->use_count >= MAX_PARAMETERS)
-		query_abandon(s->q, "sql_syntax", NULL, "too many parameters in one query");
-	struct match_use *u = arena_calloc(s->q->c->arena, sizeof(*u));
-	u->parameter = (struct match_parameter){.key = key, .value = o->expr, .truth = truth, .expanding = expanding};
-	s->uses = xgrow(s->uses, s->use_count, &s->use_cap, sizeof(*s->uses));
-	s->uses[s->use_count] = u;
-	return (uint32_t)s->use_count++;
-}
-
-static struct operand_match *leaf(struct buckets_scope *s, enum match_kind kind, const struct operand *parameter,
-                                  const struct operand *row)
-{
-	struct operand_match *m = new_operand_match(s, kind);
-	m->tree->parameter = use_parameter(s, parameter, kind == MATCH_INSIDE, kind == MATCH_BARE);
-	m->tree->row = row ? row->expr : NULL;
-	m->uses = arena_array(s->q->c->arena, struct match_use *, 1);
-	m->uses[0] = s->uses[m->tree->parameter];
-	m->use_count = 1;
-	m->arrays = kind == MATCH_CONTAINS;
-	m->expanding = kind == MATCH_INSIDE;
-	m->auth = parameter->auth;
-	m->client = parameter->client;
-	return m;
-}
-
-struct operand_match *buckets_match_always(struct buckets_scope *s)
-{
-	return new_operand_match(s, MATCH_ALWAYS);
-}
-
-struct operand_match *buckets_as_match(struct buckets_scope *s, const struct operand *o)
-{
-	if (o->kind == OPERAND_MATCH)
-		return o->match;
-	if (o->kind == OPERAND_PARAMETER)
-		return leaf(s, MATCH_BARE, o, NULL);
-	struct operand_match *m = new_operand_match(s, MATCH_CONDITION);
-	m->tree->row = o->expr;
-	return m;
-}
-
-static struct operand match_operand(struct operand_match *m, const struct sql_expr *node)
-{
-	return (struct operand){.kind = OPERAND_MATCH, .match = m, .node = node, .auth = m->auth, .client = m->client};
-}
-
-static bool has_use(const struct operand_match *m, const struct match_use *u)
-{
-	for (size_t i = 0; i < m->use_count; i++)
-		if (m->uses[i] == u)
-			return true;
-	return false;
-}
-
-/* What a uses and then what only b does; a's list itself if that is nothing, so that long chains stay small. */
-static void unite_uses(struct buckets_scope *s, struct operand_match *out, const struct operand_match *a,
-                       const struct operand_match *b)
-{
-	size_t more = 0;
-	for (size_t i = 0; i < b->use_count; i++)
-		more += !has_use(a, b->uses[i]);
-	out->uses = a->uses;
-	out->use_count = a->use_count;
-	if (!more)
-		return;
-	out->uses = arena_array(s->q->c->arena, struct match_use *, a->use_count + more);
-	for (size_t i = 0; i < a->use_count; i++)
-		out->uses[i] = a->uses[i];
-	for (size_t i = 0; i < b->use_count; i++)
-		if (!has_use(a, b->uses[i]))
-			out->uses[out->use_count++] = b->uses[i];
-}
-
-static bool same_uses(const struct operand_match *a, const struct operand_match *b)
-{
-	if (a->use_count != b->use_count)
-		return false;
-	for (size_t i = 0; i < b->use_count; i++)
-		if (!has_use(a, b->uses[i]))
-			return false;
-	return true;
-}
-
-static struct operand join_matches(struct buckets_scope *s, const struct sql_expr *e, struct operand_match *a,
-                                   struct operand_match *b)
-{
-	bool and = e->binary.op == SQL_OP_AND;
-	if (and&&a->arrays && b->arrays)
-		return refuse(s, "multiple_array_matches", e->range, "only one array can be matched");
-	if (!and&&!same_uses(a, b))
-		return refuse(s, "or_parameters_differ", e->range, "both sides of OR must use the same parameters");
-	struct operand_match *m = new_operand_match(s, and? MATCH_AND : MATCH_OR);
-	m->tree->left = a->tree;
-	m->tree->right = b->tree;
-	unite_uses(s, m, a, b);
-	m->expanding = a->expanding + b->expanding;
-	m->client = a->client || b->client;
-	if (and) {
-		m->arrays = a->arrays + b->arrays;
-		m->auth = b->auth || (a->auth && !b->cancels);
-		m->cancels = a->cancels || b->cancels;
-	} else {
-		m->arrays = a->arrays > b->arrays ? a->arrays : b->arrays;
-		m->cancels = true;
-	}
-	return match_operand(m, e);
-}
-
-static void number_tree(struct match *m, struct match_use *const *uses, size_t use_count, const struct buckets_scope *s)
-{
-	if (m->kind == MATCH_AND || m->kind == MATCH_OR) {
-		number_tree((struct match *)m->left, uses, use_count, s);
-		number_tree((struct match *)m->right, uses, use_count, s);
-	} else if (m->kind == MATCH_EQUAL || m->kind == MATCH_CONTAINS || m->kind == MATCH_INSIDE || m->kind == MATCH_BARE) {
-		m->parameter = s->uses[m->parameter]->number;
-	}
-}
-
-void buckets_number_parameters(struct buckets_scope *s, struct operand_match *m)
-{
-	for (size_t i = 0; i < m->use_count; i++)
-		m->uses[i]->number = (uint32_t)i;
-	number_tree(m->tree, m->uses, m->use_count, s);
-}
-
-void buckets_scope_free(struct buckets_scope *s)
-{
-	free(s->uses);
-	s->uses = NULL;
 }
 
 /* ---- values ----------------------------------------------------------------------------------------------------------- */
@@ -269,12 +30,13 @@ static bool check_operands(struct buckets_scope *s, const struct operand *operan
 			return false;
 	for (size_t i = 0; i < count; i++) {
 		if (operands[i].kind == OPERAND_MATCH) {
-			refuse(s, "match_in_expression", operands[i].node->range,
-			       "a comparison with a parameter is not allowed here");
+			buckets_refuse(s, "match_in_expression", operands[i].node->range,
+			               "a comparison with a parameter is not allowed here");
 			return false;
 		}
 		if (s->mode == MODE_DATA && operands[i].kind == OPERAND_PARAMETER) {
-			refuse(s, "parameter_in_expression", operands[i].node->range, "bucket parameters are not allowed here");
+			buckets_refuse(s, "parameter_in_expression", operands[i].node->range,
+			               "bucket parameters are not allowed here");
 			return false;
 		}
 	}
@@ -283,7 +45,8 @@ static bool check_operands(struct buckets_scope *s, const struct operand *operan
 		row |= operands[i].kind == OPERAND_ROW;
 		parameter |= operands[i].kind == OPERAND_PARAMETER;
 		if (row && parameter) {
-			refuse(s, "row_and_parameter_mixed", operands[i].node->range, "row and request values cannot be mixed");
+			buckets_refuse(s, "row_and_parameter_mixed", operands[i].node->range,
+			               "row and request values cannot be mixed");
 			return false;
 		}
 	}
@@ -374,12 +137,12 @@ static struct operand compile_equality(struct buckets_scope *s, const struct sql
 	bool both = (a->kind == OPERAND_MATCH || a->kind == OPERAND_PARAMETER) &&
 	            (b->kind == OPERAND_MATCH || b->kind == OPERAND_PARAMETER);
 	if (equal && matches && both)
-		return refuse(s, data ? "parameters_both_sides" : "match_in_expression", e->range,
-		              "parameters on both sides of =");
+		return buckets_refuse(s, data ? "parameters_both_sides" : "match_in_expression", e->range,
+		                      "parameters on both sides of =");
 	for (size_t i = 0; i < 2; i++)
 		if (ab[i].kind == OPERAND_MATCH)
-			return refuse(s, "match_in_expression", equal ? e->range : ab[i].node->range,
-			              "a comparison with a parameter is not allowed here");
+			return buckets_refuse(s, "match_in_expression", equal ? e->range : ab[i].node->range,
+			                      "a comparison with a parameter is not allowed here");
 	bool pa = a->kind == OPERAND_PARAMETER, pb = b->kind == OPERAND_PARAMETER;
 	bool row = a->kind == OPERAND_ROW || b->kind == OPERAND_ROW;
 	if ((!pa && !pb) || (!data && !row)) {
@@ -390,15 +153,15 @@ static struct operand compile_equality(struct buckets_scope *s, const struct sql
 	}
 	if (equal) {
 		if (pa && pb)
-			return refuse(s, "parameters_both_sides", e->range, "parameters on both sides of =");
-		return match_operand(leaf(s, MATCH_EQUAL, pa ? a : b, pa ? b : a), e);
+			return buckets_refuse(s, "parameters_both_sides", e->range, "parameters on both sides of =");
+		return buckets_match_operand(buckets_match_leaf(s, MATCH_EQUAL, pa ? a : b, pa ? b : a), e);
 	}
 	if (pa && !pb)
-		return match_operand(leaf(s, MATCH_CONTAINS, a, b), e);
+		return buckets_match_operand(buckets_match_leaf(s, MATCH_CONTAINS, a, b), e);
 	if (data)
-		return refuse(s, "parameter_right_of_in", pa ? a->node->range : b->node->range,
-		              "bucket parameters cannot stand right of IN");
-	return match_operand(leaf(s, MATCH_INSIDE, b, a), e);
+		return buckets_refuse(s, "parameter_right_of_in", pa ? a->node->range : b->node->range,
+		                      "bucket parameters cannot stand right of IN");
+	return buckets_match_operand(buckets_match_leaf(s, MATCH_INSIDE, b, a), e);
 }
 
 static struct operand compile_logic(struct buckets_scope *s, const struct sql_expr *e)
@@ -422,7 +185,7 @@ static struct operand compile_logic(struct buckets_scope *s, const struct sql_ex
 	}
 	struct operand_match *left = buckets_as_match(s, a);
 	struct operand_match *right = buckets_as_match(s, b);
-	return join_matches(s, e, left, right);
+	return buckets_join_matches(s, e, left, right);
 }
 
 static struct operand compile_binary(struct buckets_scope *s, const struct sql_expr *e)
@@ -441,7 +204,7 @@ static struct operand compile_binary(struct buckets_scope *s, const struct sql_e
 	if (e->binary.op > SQL_OP_IN) {
 		if (ab[0].kind == OPERAND_ERROR || ab[1].kind == OPERAND_ERROR)
 			return error_operand;
-		return refuse(s, "operator_unsupported", e->range, "the operator is not supported");
+		return buckets_refuse(s, "operator_unsupported", e->range, "the operator is not supported");
 	}
 	return combine(s, e, value_operator(s, e->binary.op), ab, 2);
 }
@@ -487,14 +250,14 @@ static struct operand row_column(struct buckets_scope *s, const struct sql_expr 
 static struct operand compile_name(struct buckets_scope *s, const struct sql_expr *e)
 {
 	if (sql_ident_given(&e->name.schema))
-		return refuse(s, "schema_in_column_reference", e->range, "a schema is not allowed in a column reference");
+		return buckets_refuse(s, "schema_in_column_reference", e->range, "a schema is not allowed in a column reference");
 	query_check_case(s->q, &e->name.column);
 	query_check_case(s->q, &e->name.table);
 	struct slice table = e->name.table.name, column = e->name.column.name;
 	if (!table.p)
 		table = s->bare_table.p ? s->bare_table : s->row_name;
 	if (!table.p)
-		return refuse(s, "undefined_reference", e->range, "there is no table to take the column from");
+		return buckets_refuse(s, "undefined_reference", e->range, "there is no table to take the column from");
 	if (s->mode == MODE_DATA && slice_eq(table, SLICE("bucket")))
 		return (struct operand){.kind = OPERAND_PARAMETER, .node = e};
 	if (s->mode == MODE_PARAMETER && slice_eq(table, SLICE("token_parameters")))
@@ -503,7 +266,7 @@ static struct operand compile_name(struct buckets_scope *s, const struct sql_exp
 		return request_operand(s, e, REQUEST_CLIENT_MEMBER, column, false);
 	if (s->row_name.p && slice_eq(table, s->row_name))
 		return row_column(s, e);
-	return refuse(s, "undefined_reference", e->range, "no such table in this query");
+	return buckets_refuse(s, "undefined_reference", e->range, "no such table in this query");
 }
 
 static struct operand compile_request_call(struct buckets_scope *s, const struct sql_expr *e)
@@ -511,15 +274,15 @@ static struct operand compile_request_call(struct buckets_scope *s, const struct
 	struct slice schema = e->call.schema.name, name = e->call.function.name;
 	bool request = slice_eq(schema, SLICE("request"));
 	if (request && s->mode == MODE_DATA)
-		return refuse(s, "request_function_in_data_query", e->range,
-		              "request functions are not available in data queries");
+		return buckets_refuse(s, "request_function_in_data_query", e->range,
+		                      "request functions are not available in data queries");
 	bool parameter = slice_eq(name, SLICE("parameter"));
 	bool known = parameter || slice_eq(name, SLICE("user_id")) || slice_eq(name, SLICE("jwt")) ||
 	             slice_eq(name, SLICE("parameters"));
 	if (!request || !known || e->call.star || e->call.select)
-		return refuse(s, "function_undefined", e->range, "no such function");
+		return buckets_refuse(s, "function_undefined", e->range, "no such function");
 	if (e->call.arg_count != (parameter ? 1 : 0))
-		return refuse(s, "function_arity", e->range, "wrong number of arguments");
+		return buckets_refuse(s, "function_arity", e->range, "wrong number of arguments");
 	if (slice_eq(name, SLICE("user_id")))
 		return request_operand(s, e, REQUEST_USER_ID, (struct slice){0}, true);
 	if (slice_eq(name, SLICE("jwt")))
@@ -528,7 +291,7 @@ static struct operand compile_request_call(struct buckets_scope *s, const struct
 		return request_operand(s, e, REQUEST_CLIENT, (struct slice){0}, false);
 	const struct sql_expr *arg = e->call.args[0];
 	if (arg->kind != SQL_LITERAL)
-		return refuse(s, "request_argument", e->range, "the argument must be a literal");
+		return buckets_refuse(s, "request_argument", e->range, "the argument must be a literal");
 	struct slice path = {0};
 	if (arg->literal.kind != SQL_LITERAL_NULL)
 		path = value_text_form(&arg->literal.value, s->q->c->arena);
@@ -558,9 +321,9 @@ static struct operand compile_stream_call(struct buckets_scope *s, const struct 
 	bool user = auth && slice_eq(name, SLICE("user_id"));
 	if ((!auth && !subscription && !slice_eq(schema, SLICE("connection"))) || (!parameter && !parameters && !user) ||
 	    e->call.star || e->call.select)
-		return refuse(s, "unknown-request-function", e->range, "no such function");
+		return buckets_refuse(s, "unknown-request-function", e->range, "no such function");
 	if (e->call.arg_count != (parameter ? 1 : 0))
-		return refuse(s, "wrong-argument-count", e->range, "wrong number of arguments");
+		return buckets_refuse(s, "wrong-argument-count", e->range, "wrong number of arguments");
 	s->subscription |= subscription;
 	enum request_source source = auth ? REQUEST_JWT : subscription ? REQUEST_SUBSCRIPTION : REQUEST_CLIENT;
 	if (parameter)
@@ -576,9 +339,10 @@ static struct operand compile_call(struct buckets_scope *s, const struct sql_exp
 		return s->mode == MODE_STREAM ? compile_stream_call(s, e) : compile_request_call(s, e);
 	const struct sql_function *f = sql_function_find(e->call.function.name);
 	if (!f || e->call.select || e->call.star)
-		return refuse(s, "function_undefined", e->range, "no such function");
+		return buckets_refuse(s, "function_undefined", e->range, "no such function");
 	if (e->call.decorated)
-		return refuse(s, "expression_unsupported", e->range, "DISTINCT, ORDER BY, FILTER and OVER are not supported");
+		return buckets_refuse(s, "expression_unsupported", e->range,
+		                      "DISTINCT, ORDER BY, FILTER and OVER are not supported");
 	size_t n = e->call.arg_count;
 	struct operand *args = xcalloc(n + 1, sizeof(*args));
 	size_t faulty = n;
@@ -605,7 +369,7 @@ static struct operand compile_member(struct buckets_scope *s, const struct sql_e
 	struct operand ab[2] = {buckets_compile_expr(s, e->member.operand), {.kind = OPERAND_STATIC, .node = e->member.key}};
 	const struct sql_expr *key = e->member.key;
 	if (key->kind != SQL_LITERAL || key->literal.kind != SQL_LITERAL_STRING)
-		return refuse(s, "member_unsupported", e->range, "the member must be given as text");
+		return buckets_refuse(s, "member_unsupported", e->range, "the member must be given as text");
 	ab[1].expr = expr_literal(s->q->c->arena, key->literal.value);
 	struct expr *x = expr_new(s->q->c->arena, EXPR_ARROW, 0);
 	x->as_json = e->member.as_json;
@@ -617,7 +381,7 @@ static struct operand compile_cast(struct buckets_scope *s, const struct sql_exp
 	struct operand a = buckets_compile_expr(s, e->cast.operand);
 	enum cast_type type;
 	if (!cast_type_find(e->cast.type, &type))
-		return refuse(s, "cast_unsupported", e->range, "casts go to text, integer, real, numeric and blob only");
+		return buckets_refuse(s, "cast_unsupported", e->range, "casts go to text, integer, real, numeric and blob only");
 	struct expr *x = expr_new(s->q->c->arena, EXPR_CAST, 0);
 	x->cast = type;
 	return combine(s, e, x, &a, 1);
@@ -653,21 +417,21 @@ struct operand buckets_compile_expr(struct buckets_scope *s, const struct sql_ex
 		return compile_cast(s, e);
 	case SQL_UNARY:
 		if (e->unary.op != '!')
-			return refuse(s, "operator_unsupported", e->range, "the operator is not supported");
+			return buckets_refuse(s, "operator_unsupported", e->range, "the operator is not supported");
 		a = buckets_compile_expr(s, e->unary.operand);
 		return combine(s, e, expr_new(s->q->c->arena, EXPR_NOT, 0), &a, 1);
 	case SQL_IS:
 		if (e->is.what != SQL_IS_NULL)
-			return refuse(s, "operator_unsupported", e->range, "IS TRUE and IS FALSE are not supported");
+			return buckets_refuse(s, "operator_unsupported", e->range, "IS TRUE and IS FALSE are not supported");
 		a = buckets_compile_expr(s, e->is.operand);
 		x = expr_new(s->q->c->arena, EXPR_IS_NULL, 0);
 		x->negated = e->is.negated;
 		return combine(s, e, x, &a, 1);
 	case SQL_BETWEEN:
-		return refuse(s, "expression_unsupported", e->range, "BETWEEN is not supported");
+		return buckets_refuse(s, "expression_unsupported", e->range, "BETWEEN is not supported");
 	case SQL_STAR:
-		return refuse(s, "star_not_allowed", e->range, "* is not allowed here");
+		return buckets_refuse(s, "star_not_allowed", e->range, "* is not allowed here");
 	default:
-		return refuse(s, "expression_unsupported", e->range, "the expression is not supported");
+		return buckets_refuse(s, "expression_unsupported", e->range, "the expression is not supported");
 	}
 }

@@ -99,6 +99,18 @@ describe('a running service', () => {
   });
 });
 
+test('every line is JSON from the first on when the environment says so', () => {
+  const dir = temporaryFolder('boot');
+  fs.writeFileSync(path.join(dir, 'powersync.yaml'), 'port: []\n');
+  for (const env of [{ NODE_ENV: 'production' }, { PS_LOG_FORMAT: 'json' }]) {
+    const r = spawnSync(BINARY, ['start', '-c', 'powersync.yaml'], { cwd: dir, encoding: 'utf8', env: { ...process.env, ...env } });
+    assert.equal(r.status, 150);
+    const lines = r.stdout.trim().split('\n').map((l) => JSON.parse(l).message);
+    assert.match(lines[0], /^Syncline /);
+    assert.match(lines.at(-1), /port must be a port number/);
+  }
+});
+
 describe('a shutdown', () => {
   const big = `create table lists(id text primary key, name text); insert into lists select 'l' || i, repeat('x', 4000) from generate_series(1, 5000) i`;
   let w;
