@@ -53,8 +53,8 @@ export async function until(stream, id, timeout = 20000) {
   return stream.applied;
 }
 
-/** A started world whose service reaches the source through `relay`. */
-export async function relayed(options) {
+/** A started world whose service reaches the source through `relay`. `firstDeploy`: called once it listens, when no sync config is configured. */
+export async function relayed({ firstDeploy, ...options }) {
   const w = await World.create(options);
   try {
     w.relay = await SourceRelay.before(w.sourceUri);
@@ -65,6 +65,10 @@ export async function relayed(options) {
       await w.relay.close();
     };
     await w.service.start();
+    if (firstDeploy) {
+      await w.service.listening();
+      await firstDeploy(w);
+    }
     await w.service.ready();
   } catch (e) {
     await w.destroy();
