@@ -61,7 +61,8 @@ conformance: all ## a conformance harness against the service: CONFORMANCE=folde
 	@scripts/conformance.sh "$(CONFORMANCE)" $(SUITES)
 
 install: all ## install program, man page, completion, systemd unit and documents under PREFIX=/usr/local
-	@cmake --install $(BUILD) --prefix $(PREFIX)
+	@cmake --install $(BUILD) --prefix $(PREFIX) >/dev/null
+	@echo "installed under $(DESTDIR)$(PREFIX)"
 
 clean: ## remove the build folders
 	@rm -rf build build-asan build-tsan build-fuzz

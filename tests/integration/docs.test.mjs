@@ -71,6 +71,15 @@ describe('YAML in the documents', () => {
   test('there are some', () => assert.ok(shown >= 6, String(shown)));
 });
 
+test('what is installed is in its place', () => {
+  const prefix = temporaryFolder('install');
+  execFileSync('cmake', ['--install', path.dirname(BINARY), '--prefix', prefix], { stdio: 'ignore' });
+  for (const f of ['bin/syncline', 'share/man/man1/syncline.1', 'share/bash-completion/completions/syncline', 'share/doc/syncline/operations.md', 'share/doc/syncline/powersync-config.schema.json'])
+    assert.ok(fs.statSync(path.join(prefix, f)).size > 100, f);
+  const unit = fs.readFileSync(path.join(prefix, 'lib/systemd/system/syncline.service'), 'utf8');
+  assert.match(unit, new RegExp(`^ExecStart=${prefix}/bin/syncline start -c /etc/syncline/powersync.yaml$`, 'm'));
+});
+
 const onDebian = fs.existsSync('/usr/bin/dpkg-query') && fs.existsSync('/usr/bin/readelf');
 test('the container file installs every library that the program is linked with', { skip: !onDebian && 'not Debian' }, () => {
   const file = fs.readFileSync(path.join(top, 'packaging/Containerfile'), 'utf8');
