@@ -3,7 +3,8 @@
  * for, ids only grow, nothing that was answered is lost, at most 64 are pending, and whoever's acknowledged id grows is told.
  *
  * The world: a source whose position grows; batches whose head was read before other things happened; an outage (head unknown); filling
- * in of heads in two halves; commits of positions, some durable, most not; crashes that fall back to the durable position; retention.
+ * in of heads in two halves; commits of positions, some durable, most not; crashes that fall back to the durable position; retention
+ * beside open streams; a source that is restored, so that positions begin again below and replication notices only later.
  */
 #include "storage/fixture.h"
 
@@ -17,7 +18,8 @@ static int64_t test_clock(void)
 }
 
 struct target {
-	uint64_t id, written; /* the write that it stands for */
+	uint64_t id;
+	struct position written; /* the write that it stands for */
 	bool posted;
 };
 
@@ -34,22 +36,23 @@ struct owner {
 
 struct open_batch {
 	bool used, known;
-	uint64_t head;
+	struct position head;
 	struct checkpoint_request requests[8];
 	int owner[8];
-	uint64_t written[8];
+	struct position written[8];
 	size_t count;
 };
 
 struct world {
 	struct fixture *f;
-	uint64_t seed, lsn, step;
+	uint64_t seed, step;
+	struct position source; /* where it is now */
 	bool up;
 	struct owner owners[USERS];
 	struct open_batch batches[BATCHES];
 	struct waiting_heads *waiting;
-	uint64_t waiting_head;
-	uint64_t lines, requests;
+	struct position waiting_head;
+	uint64_t lines, requests, restores, expired;
 };
 
 static uint64_t rnd(struct world *w, uint64_t n)
@@ -109,9 +112,10 @@ static void check_owner(struct world *w, struct owner *o)
 	uint64_t unacked = 0;
 	for (size_t i = 0; i < o->count;) {
 		struct target *t = &o->targets[i];
-		if (t->posted && t->id <= acked && t->written > c.position.lsn)
+		if (t->posted && t->id <= acked && position_cmp(t->written, c.position) > 0)
 			fail_msg("step %llu: %llu acknowledged at %llu, its write is at %llu", (unsigned long long)w->step,
-			         (unsigned long long)acked, (unsigned long long)c.position.lsn, (unsigned long long)t->written);
+			         (unsigned long long)acked, (unsigned long long)c.position.lsn,
+			         (unsigned long long)t->written.lsn);
 		if (t->posted && t->id <= acked) {
 			*t = o->targets[--o->count];
 			continue;
@@ -126,7 +130,7 @@ static void check_owner(struct world *w, struct owner *o)
 		return;
 	size_t pending = 0;
 	for (size_t i = 0; i < u.count; i++) {
-		pending += u.entries[i].head.lsn > c.position.lsn;
+		pending += position_cmp(u.entries[i].head, c.position) > 0;
 		if (i)
 			assert_true(u.entries[i].id > u.entries[i - 1].id &&
 			            position_cmp(u.entries[i].head, u.entries[i - 1].head) > 0);
@@ -134,7 +138,7 @@ static void check_owner(struct world *w, struct owner *o)
 	assert_true(pending <= QUEUE_PENDING_MAX);
 }
 
-static void add_target(struct owner *o, uint64_t id, uint64_t written)
+static void add_target(struct owner *o, uint64_t id, struct position written)
 {
 	if (o->count < TARGETS)
 		o->targets[o->count++] = (struct target){id, written, true};
@@ -144,7 +148,7 @@ static void new_request(struct world *w)
 {
 	struct open_batch *b = NULL;
 	for (size_t i = 0; i < BATCHES; i++)
-		if (!w->batches[i].used || (w->batches[i].head == 0 && w->batches[i].count < 8))
+		if (!w->batches[i].used || (w->batches[i].head.lsn == 0 && w->batches[i].count < 8))
 			b = &w->batches[i];
 	if (!b)
 		return;
@@ -164,9 +168,15 @@ static void new_request(struct world *w)
 			return;
 	}
 	b->owner[b->count] = index;
-	b->written[b->count] = w->lsn;
+	b->written[b->count] = w->source;
 	b->requests[b->count++] = r;
 	w->requests++;
+}
+
+/* No head is taken from a source that replication does not know yet. */
+static bool source_is_known(const struct world *w)
+{
+	return w->source.era == w->f->s->state.applied.era;
 }
 
 /* Reads the head, or, in a later step, stores the batch. */
@@ -176,15 +186,15 @@ static void advance_batch(struct world *w)
 	struct open_batch *b = &w->batches[rnd(w, BATCHES)];
 	if (!b->used)
 		return;
-	if (!b->head) {
-		b->head = w->lsn;
-		b->known = w->up;
+	if (!b->head.lsn) {
+		b->head = w->source;
+		b->known = w->up && source_is_known(w);
 		return;
 	}
 	uint64_t before[8];
 	for (size_t i = 0; i < b->count; i++)
 		before[i] = w->owners[b->owner[i]].greatest;
-	OK(storage_request_checkpoints(f->s, b->requests, b->count, b->known, (struct position){0, b->head}, &f->err));
+	OK(storage_request_checkpoints(f->s, b->requests, b->count, b->known, b->head, &f->err));
 	for (size_t i = 0; i < b->count; i++) {
 		struct owner *o = &w->owners[b->owner[i]];
 		struct checkpoint_request *r = &b->requests[i];
@@ -209,29 +219,41 @@ static void fill_heads(struct world *w)
 	size_t count;
 	if (!w->waiting) {
 		w->waiting = storage_waiting_heads(f->s, &count, &f->err);
-		w->waiting_head = 0;
-	} else if (!w->waiting_head) {
-		w->waiting_head = w->up ? w->lsn : 0;
+		w->waiting_head = (struct position){0};
+	} else if (!w->waiting_head.lsn) {
+		if (w->up && source_is_known(w))
+			w->waiting_head = w->source;
 	} else {
-		OK(storage_fill_heads(f->s, w->waiting, (struct position){0, w->waiting_head}, &f->err));
+		OK(storage_fill_heads(f->s, w->waiting, w->waiting_head, &f->err));
 		waiting_heads_free(w->waiting);
 		w->waiting = NULL;
 	}
 }
 
+static void check_all(struct world *w)
+{
+	for (size_t i = 0; i < USERS; i++)
+		check_owner(w, &w->owners[i]);
+}
+
 static void replicate(struct world *w)
 {
 	struct fixture *f = w->f;
-	uint64_t p = f->s->state.applied.lsn;
+	struct position p = f->s->state.applied;
 	bool durable;
-	if (p >= w->lsn)
+	if (position_cmp(p, w->source) >= 0)
 		return;
-	p += 1 + rnd(w, rnd(w, 4) ? 3 : w->lsn - p);
-	if (p > w->lsn)
-		p = w->lsn;
+	if (!source_is_known(w)) { /* it notices: everything was read and compared up to here */
+		p = w->source;
+		check_all(w);
+	} else {
+		p.lsn += 1 + rnd(w, rnd(w, 4) ? 3 : w->source.lsn - p.lsn);
+		if (p.lsn > w->source.lsn)
+			p.lsn = w->source.lsn;
+	}
 	if (rnd(w, 2)) /* the position is shown even if it acknowledges nothing */
-		storage_want_position(f->s, (struct position){0, p});
-	OK(storage_commit(f->s, (struct position){0, p}, true, &durable, &f->err));
+		storage_want_position(f->s, p);
+	OK(storage_commit(f->s, p, true, &durable, &f->err));
 	if (rnd(w, 10) == 0)
 		OK(storage_sync_position(f->s, &f->err));
 }
@@ -256,18 +278,41 @@ static void restart(struct world *w, bool crash)
 	}
 }
 
-/* Removing a record takes its acknowledged id along; ids still never go back for generated ones. */
+/* Another server behind the address, or the same from a backup: it stands at an older place. */
+static void restore(struct world *w)
+{
+	w->source = (struct position){w->source.era + 1, 1 + rnd(w, w->source.lsn)};
+	w->restores++;
+}
+
+/* Hours pass in which nobody asks and some have open streams. Removing a record takes its acknowledged id along; ids still never go
+ * back for generated ones. */
 static void expire(struct world *w)
 {
 	struct fixture *f = w->f;
+	struct user_key live[USERS];
+	bool open[USERS];
+	size_t count = 0;
+	check_all(w);
 	for (size_t i = 0; i < USERS; i++)
-		check_owner(w, &w->owners[i]);
-	clock_now += 3600000;
+		if ((open[i] = rnd(w, 2)))
+			live[count++] = w->owners[i].key;
+	for (int k = 0; k < 3; k++) {
+		clock_now += 1900000;
+		OK(storage_touch_requests(f->s, live, count, &f->err));
+	}
 	OK(storage_expire_requests(f->s, &f->err));
+	struct position p = storage_checkpoint(f->s).position;
 	for (size_t i = 0; i < USERS; i++) {
+		struct owner *o = &w->owners[i];
 		struct user_record u;
-		if (!record_of(w, &w->owners[i], &u))
-			w->owners[i].shown = 0;
+		bool found = record_of(w, o, &u);
+		if (open[i] && storage_write_checkpoint(f->s, &o->key, p) < o->shown)
+			fail_msg("step %llu: the record of an open stream was removed", (unsigned long long)w->step);
+		if (!found && o->shown) {
+			w->expired++;
+			o->shown = 0;
+		}
 	}
 }
 
@@ -282,7 +327,7 @@ static void random_step(struct world *w)
 	else if (x < 750)
 		replicate(w);
 	else if (x < 900)
-		w->lsn += 1 + rnd(w, 4);
+		w->source.lsn += 1 + rnd(w, 4);
 	else if (x < 960)
 		fill_heads(w);
 	else if (x < 985)
@@ -291,6 +336,8 @@ static void random_step(struct world *w)
 		expire(w);
 	else if (x < 997)
 		restart(w, rnd(w, 2));
+	else if (x < 998)
+		restore(w);
 	struct owner *o = &w->owners[rnd(w, USERS)];
 	check_owner(w, o);
 }
@@ -305,7 +352,7 @@ static void run(void **state, uint64_t seed, uint64_t steps)
 	w->f = f;
 	w->seed = seed;
 	w->up = true;
-	w->lsn = 1000;
+	w->source.lsn = 1000;
 	for (size_t i = 0; i < USERS; i++) {
 		w->owners[i].key = keys[i];
 		w->owners[i].legacy = i == 2 || i == 4;
@@ -318,12 +365,13 @@ static void run(void **state, uint64_t seed, uint64_t steps)
 		random_step(w);
 	/* Everything is repaired: all that was answered is acknowledged, and told. */
 	w->up = true;
+	replicate(w); /* takes note of the source */
 	for (int i = 0; i < 100; i++) {
 		advance_batch(w);
 		fill_heads(w);
 	}
-	w->lsn += 10;
-	while (f->s->state.applied.lsn < w->lsn)
+	w->source.lsn += 10;
+	while (position_cmp(f->s->state.applied, w->source) < 0)
 		replicate(w);
 	for (size_t i = 0; i < USERS; i++) {
 		check_owner(w, &w->owners[i]);
@@ -331,7 +379,10 @@ static void run(void **state, uint64_t seed, uint64_t steps)
 	}
 	int64_t oldest;
 	assert_int_equal(storage_pending_requests(f->s, &oldest), 0);
-	print_message("%llu requests, %llu acknowledging lines\n", (unsigned long long)w->requests, (unsigned long long)w->lines);
+	print_message("%llu requests, %llu acknowledging lines, %llu records removed, %llu restores\n",
+	              (unsigned long long)w->requests, (unsigned long long)w->lines, (unsigned long long)w->expired,
+	              (unsigned long long)w->restores);
+	assert_true(w->lines && w->expired && w->restores);
 	waiting_heads_free(w->waiting);
 	free(w);
 }
