@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/compact_order.h"
 #include "cli/control.h"
@@ -175,19 +177,35 @@ static json_t *compact_here(const struct config *config, const json_t *order, co
 
 /* ---- the command ---- */
 
+/* A service that is about to listen, or to end, holds the store without answering. */
+#define BETWEEN_MS 10000
+
+static json_t *compact(const struct config *config, json_t *order, const struct log *log, bool *bar, struct error *err)
+{
+	const struct timespec pause = {.tv_nsec = 50000000};
+	int64_t until = clock_mono_ms() + BETWEEN_MS;
+	for (;;) {
+		json_t *done = NULL;
+		err->code = "";
+		if (control_call(config->storage.path, json_incref(order), on_progress, bar, &done, err) != CONTROL_ABSENT)
+			return done;
+		done = compact_here(config, order, log, bar, err);
+		if (done || strcmp(err->code, "PSYNC_S1003") != 0 || clock_mono_ms() > until)
+			return done;
+		nanosleep(&pause, NULL);
+	}
+}
+
 static int run(const struct config *config, const struct request *r, json_t *order)
 {
 	struct error err = {.code = ""};
 	struct log log = {.level = LOG_WARN, .json = config->logging.json, .fd = STDERR_FILENO};
 	bool bar = isatty(STDERR_FILENO);
-	json_t *done = NULL;
 	if (strcmp(config->storage.type, "lmdb") != 0) {
 		error_set(&err, "", "storage.type '%s' is not supported by this version", config->storage.type);
 		return cli_fail("compact", r->json, EXIT_BAD_CONFIG, &err);
 	}
-	enum control_outcome outcome = control_call(config->storage.path, json_incref(order), on_progress, &bar, &done, &err);
-	if (outcome == CONTROL_ABSENT)
-		done = compact_here(config, order, &log, &bar, &err);
+	json_t *done = compact(config, order, &log, &bar, &err);
 	if (bar)
 		fputs("\r\033[K", stderr);
 	if (!done)

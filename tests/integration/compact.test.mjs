@@ -146,6 +146,7 @@ describe('compaction', { timeout: 120000 }, () => {
     await w.service.kill9();
     assert.ok(fs.existsSync(socket));
     await w.service.start();
+    await compact(w); // also while it starts, when it holds the store and does not listen yet
     await w.service.ready();
     await churn();
     await w.client().caughtUp();
