@@ -36,6 +36,18 @@ static bool add_sync_config(struct exchange *x, struct admin_source *a, json_t *
 	return true;
 }
 
+/* NULL if it cannot be told; it is not what was asked for first. */
+static json_t *storage_object(struct storage *storage)
+{
+	struct storage_sizes s;
+	struct error ignored;
+	if (!storage_sizes(storage, &s, &ignored))
+		return NULL;
+	return json_pack("{s:I,s:I,s:I,s:I,s:I}", "operation_bytes", (json_int_t)s.operations, "parameter_bytes",
+	                 (json_int_t)s.lookups, "row_bytes", (json_int_t)s.rows, "used_bytes", (json_int_t)s.used, "file_bytes",
+	                 (json_int_t)s.file);
+}
+
 static void run_diagnostics(struct exchange *x)
 {
 	struct arena arena = {0};
@@ -51,6 +63,7 @@ static void run_diagnostics(struct exchange *x)
 	if (add_sync_config(x, &a, data, "active_sync_rules", admin_stored_text(storage, true, &arena), REPORT_ACTIVE, &err) &&
 	    add_sync_config(x, &a, data, "deploying_sync_rules", admin_stored_text(storage, false, &arena), REPORT_DEPLOYING,
 	                    &err)) {
+		json_object_set_new(data, "storage", storage_object(storage));
 		admin_answer(x, data);
 	} else {
 		json_decref(data);

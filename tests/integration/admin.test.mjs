@@ -60,6 +60,9 @@ describe('with a sync config in the configuration', () => {
 
   test('diagnostics of a healthy service', async () => {
     const r = await post(w, '/api/admin/v1/diagnostics', { sync_rules_content: true });
+    const { storage } = r.json.data;
+    assert.ok(storage.operation_bytes > 0 && storage.row_bytes > 0 && storage.file_bytes > storage.used_bytes, JSON.stringify(storage));
+    assert.equal(storage.used_bytes, storage.operation_bytes + storage.parameter_bytes + storage.row_bytes);
     assert.equal(r.status, 200, r.text);
     assert.equal(r.type, 'application/json; charset=utf-8');
     const { connections, active_sync_rules: active, deploying_sync_rules: deploying } = r.json.data;
@@ -235,7 +238,7 @@ describe('without one: deployed over HTTP', () => {
   test('nothing is active at first', async () => {
     const r = await call(w, 'GET', '/api/sync-rules/v1/current');
     assert.deepEqual([r.status, r.json.error.code], [422, 'PSYNC_S4104']);
-    assert.deepEqual(Object.keys((await post(w, '/api/admin/v1/diagnostics')).json.data), ['connections']);
+    assert.deepEqual(Object.keys((await post(w, '/api/admin/v1/diagnostics')).json.data), ['connections', 'storage']);
     assert.equal((await w.request('POST', '/sync/stream', { body: {} })).status, 500);
   });
 
