@@ -2,6 +2,7 @@
 # conformance.sh HARNESS [SUITE ...]: runs a conformance harness (a folder with run.mjs) against build/syncline and a throw-away
 # Postgres. Suites and skipped scenarios: tests/conformance/target.template.json; recorded values that differ on purpose:
 # differences.json. Ends with the harness's "N passed, N failed, N skipped".
+# The suite "web" (the web SDK in headless Chromium) is run when it is named: scripts/conformance.sh HARNESS web
 # ONLY='regular expression' picks scenarios; KEEP=1 keeps the work folder.
 set -euo pipefail
 harness=$(cd "${1:?folder of the harness}" && pwd)
@@ -26,6 +27,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 scripts/install-packages.sh run test
+case " $* " in *" web "*) scripts/install-packages.sh browser ;; esac # 220 MB, so only when it is asked for
 prefix=$(scripts/find-node.sh --install)
 export PATH="$prefix/bin:$PATH"
 # The harness's folder may not be writable: packages are installed beside a copy.

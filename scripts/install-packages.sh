@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs what is missing on a Debian machine, and nothing else: install-packages.sh [build] [run] [test] [lint] [node] [proxy]
+# Installs what is missing on a Debian machine, and nothing else: install-packages.sh [build] [run] [test] [lint] [node] [proxy] [browser]
 #
 #   build  compilers and libraries       run   a Postgres server and tools for the demo, the tests and the benchmark
 #   test   cmocka, valgrind, clang       lint  cppcheck, clang-tidy, clang-format
 #   proxy  nginx, for the test of packaging/nginx.conf (without it that test is skipped: the package may start a server on port 80)
+#   browser  headless Chromium, for the web suite of a conformance harness
 #   node   Debian's Node and npm, only to fetch a newer Node where there is none (scripts/find-node.sh)
 #
 # Packages that are installed already are never upgraded, so a running Postgres server is left alone.
@@ -18,6 +19,7 @@ test='libcmocka-dev libwslay-dev valgrind clang libclang-rt-14-dev|libclang-rt-d
 lint='cppcheck clang-tidy clang-format'
 node='nodejs npm'
 proxy='nginx-light'
+browser='chromium-headless-shell|chromium'
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 known() { [ -n "$(apt-cache madison "$1" 2>/dev/null)" ]; }
@@ -33,7 +35,7 @@ missing() {
 wanted=()
 for group in ${*:-build run test lint}; do
 	case $group in
-	build | run | test | lint | node | proxy) read -r -d '' -a names <<<"${!group}" || true; wanted+=("${names[@]}") ;;
+	build | run | test | lint | node | proxy | browser) read -r -d '' -a names <<<"${!group}" || true; wanted+=("${names[@]}") ;;
 	*) echo "unknown group: $group" >&2; exit 2 ;;
 	esac
 done

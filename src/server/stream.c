@@ -179,6 +179,17 @@ void stream_log_start(struct stream *s, struct slice fields)
 	log_fields(log, LOG_INFO, fields, "Sync stream started");
 }
 
+static void log_counts(struct buf *fields, const uint64_t kinds[OP_KINDS])
+{
+	static const char *const names[OP_KINDS] = {"put", "remove", "move", "clear"};
+	struct buf counts = {0};
+	for (size_t i = 0; i < OP_KINDS; i++)
+		buf_printf(&counts, "%c\"%s\":%llu", i ? ',' : '{', names[i], (unsigned long long)kinds[i]);
+	buf_putc(&counts, '}');
+	log_field_json(fields, "operation_counts", buf_slice(&counts));
+	buf_free(&counts);
+}
+
 static void log_end(struct stream *s)
 {
 	const struct log *log = s->server->options.log;
@@ -198,6 +209,7 @@ static void log_end(struct stream *s)
 		log_field_number(&f, "data_sent_bytes", (int64_t)s->sent_bytes);
 		log_field_number(&f, "data_synced_bytes", (int64_t)s->stats.bytes_sent);
 		log_field_number(&f, "operations_synced", (int64_t)s->stats.operations_sent);
+		log_counts(&f, s->stats.kinds_sent);
 		log_field_number(&f, "stream_ms", clock_mono_ms() - s->opened_ms);
 		if (coding)
 			log_field_text(&f, "encoding", slice_cstr(coding));

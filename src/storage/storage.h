@@ -293,6 +293,7 @@ struct bucket_checksum {
 bool reader_checksum(struct storage_reader *r, uint32_t bucket, uint64_t c, struct bucket_checksum *out, struct error *err);
 
 enum op_kind { OP_PUT, OP_REMOVE, OP_MOVE, OP_CLEAR };
+#define OP_KINDS 4
 struct op_view {
 	uint64_t op_id;
 	enum op_kind kind;

@@ -21,6 +21,7 @@ struct operations {
 	struct block *block; /* the bytes, with line_count 0; NULL: they are in a buffer of the step */
 	struct slice bytes;
 	uint32_t count;
+	uint16_t kinds[OP_KINDS]; /* how many of each kind; a line has 1,000 operations at most */
 	uint64_t last_op;
 	uint64_t target_op; /* greatest of them; 0: none */
 	bool closed;        /* by a limit: more may follow */

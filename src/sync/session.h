@@ -130,6 +130,7 @@ enum session_status session_step(struct session *s, int64_t now_ms, size_t max_b
 /* Counters for tests, metrics and `syncline requests`. */
 struct session_stats {
 	uint64_t operations_sent, bytes_sent, lines_sent;
+	uint64_t kinds_sent[OP_KINDS]; /* of the operations, by enum op_kind */
 	uint64_t last_op_id, write_checkpoint;
 	size_t bucket_count;
 };

@@ -26,6 +26,7 @@ static bool encode_list(struct step *t, struct op_cursor *cursor, struct op_view
 		}
 		encode_operation(t->s->form, bytes, out->count, op);
 		out->count++;
+		out->kinds[op->kind]++;
 		out->last_op = op->op_id;
 		data_bytes += size;
 		if (op->target_op > out->target_op)
@@ -162,6 +163,8 @@ static enum outcome send_bucket(struct step *t, struct session_bucket *b)
 	b->after = list.last_op;
 	s->operations_for_line += list.count;
 	s->stats.operations_sent += list.count;
+	for (size_t i = 0; i < OP_KINDS; i++)
+		s->stats.kinds_sent[i] += list.kinds[i];
 	if (list.target_op > s->op_id)
 		s->invalidated = true;
 	return OUTCOME_LINE;

@@ -81,6 +81,7 @@ describe('the log as JSON', () => {
     c.close();
     const complete = await find((x) => x.message === 'Sync stream complete' && x.rid === started.rid, 'the end');
     assert.equal(complete.operations_synced, 5);
+    assert.deepEqual(complete.operation_counts, { put: 5, remove: 0, move: 0, clear: 0 });
     assert.ok(complete.data_synced_bytes > 100 && complete.stream_ms >= 0);
     assert.equal(complete.close_reason, 'client closing stream');
   });
