@@ -10,6 +10,7 @@
 #include "cli/probe_files.h"
 #include "cli/sync_config.h"
 #include "cli/wiring.h"
+#include "storage/preview.h"
 
 /* SIGTERM to exit within 5 s: streams get most of it to drain. */
 #define DRAIN_MS 2500
@@ -50,7 +51,7 @@ static bool is_live(void *ctx, int64_t *touched_at_ms)
 {
 	struct service *s = ctx;
 	struct replicator_status status = {.touched_at_ms = clock_wall_ms()};
-	/* While a deploy replaces the replicator there is nobody to ask, which is no death. */
+	/* While the first deploy starts the replicator there is nobody to ask, which is no death. */
 	if (pthread_mutex_trylock(&s->replication_lock) == 0) {
 		if (s->replicator)
 			replicator_status(s->replicator, &status);
@@ -67,6 +68,8 @@ static void tell_replication(void *ctx, struct server_replication *out)
 	pthread_mutex_lock(&s->replication_lock);
 	if (s->replicator)
 		replicator_status(s->replicator, &status);
+	snprintf(out->config_problem, sizeof(out->config_problem), "%s",
+	         s->config_problem[0] ? s->config_problem : status.deploy_error);
 	pthread_mutex_unlock(&s->replication_lock);
 	out->connected = status.connected;
 	out->reading = status.snapshotting;
@@ -137,20 +140,52 @@ static void stop_replication(struct service *s)
 	s->replication_source = NULL;
 }
 
-/* The store takes a new plan only from the thread that writes, so the replicator is replaced by one with the plan; the stored data and
- * the slot stay. */
-static bool deploy(void *ctx, struct plan *plan, struct error *err)
+/* How long a deploy waits for the replicator to take it, which it does between two transactions. */
+#define DEPLOY_PATIENCE_MS 2000
+
+/* Active, nothing pending, and nothing else asked for since: the stream need not be opened anew. */
+static bool is_what_runs(struct service *s, const struct plan *plan)
 {
-	struct service *s = ctx;
+	struct plan_preview p;
+	storage_preview(s->storage, plan, &p);
+	bool unchanged = p.unchanged;
+	plan_preview_free(&p);
+	return unchanged && slice_eq(plan_text(s->plan), plan_text(plan));
+}
+
+bool service_deploy(struct service *s, struct plan *plan, struct error *err)
+{
 	if (!s->source)
 		return error_set(err, "", "No source connection is configured");
 	pthread_mutex_lock(&s->replication_lock);
-	stop_replication(s);
+	struct replicator *running = s->replicator;
+	if (running && is_what_runs(s, plan)) {
+		pthread_mutex_unlock(&s->replication_lock);
+		log_info(&s->log, "Sync config unchanged");
+		return true;
+	}
 	plan_unref(s->plan);
 	s->plan = plan_ref(plan);
-	bool ok = start_replication(s, err);
+	bool ok = running || start_replication(s, err);
+	if (running)
+		replicator_deploy(running, plan);
+	else if (!ok)
+		stop_replication(s);
 	pthread_mutex_unlock(&s->replication_lock);
-	return ok;
+	/* A replicator that runs does so until the service stops, which waits for those who deploy. */
+	return ok && (!running || replicator_deploy_wait(running, DEPLOY_PATIENCE_MS, err) != DEPLOY_FAILED);
+}
+
+static bool deploy(void *ctx, struct plan *plan, struct error *err)
+{
+	return service_deploy(ctx, plan, err);
+}
+
+void service_config_problem(struct service *s, const char *text)
+{
+	pthread_mutex_lock(&s->replication_lock);
+	snprintf(s->config_problem, sizeof(s->config_problem), "%s", text);
+	pthread_mutex_unlock(&s->replication_lock);
 }
 
 static void fill_admin(struct service *s)
@@ -187,6 +222,8 @@ static int load_plan(struct service *s)
 	free(text);
 	if (s->plan)
 		return 0;
+	if (named)
+		service_config_problem(s, err.message[0] ? err.message : "The sync config is not usable: the log has its faults");
 	if (named && s->config->sync_config.exit_on_error) {
 		log_error(&s->log, "The sync config is not usable (sync_config.exit_on_error is true): exiting with code 1");
 		sleep(1);

@@ -23,12 +23,13 @@ struct service {
 	struct log log;
 	struct source_config source_config;
 	struct source *source;             /* checkpoint requests */
-	struct source *replication_source; /* the replicator's: interrupted when one is replaced */
+	struct source *replication_source; /* the replicator's: interrupted when it does not stop */
 	struct source *admin_source;       /* the admin routes' */
 	struct storage *storage;
 	struct key_store *keys;
-	struct plan *plan;                /* the sync config to be replicated; NULL without one */
-	pthread_mutex_t replication_lock; /* replicator and replication_source: replaced by a deploy over HTTP */
+	pthread_mutex_t replication_lock; /* the four below: a deploy over HTTP may be the first to set them */
+	struct plan *plan;                /* the newest sync config that was to be replicated; NULL without one */
+	char config_problem[512];         /* why the configured sync config is not usable; "" */
 	struct replicator *replicator;
 	struct server_admin admin;
 	char source_uri[512]; /* for the admin routes: without user and password */
@@ -44,6 +45,11 @@ struct service {
 /* Starts everything that the configuration asks for; s->config and s->log are set. Answers 0, or the exit code after logging why;
  * service_stop must be called in either case. */
 int service_start(struct service *s);
+/* The plan becomes the one to replicate: a difference of definitions (incremental-deploy 4). It is stored when this returns, or will be
+ * within moments (in the middle of a large transaction). Any thread. */
+bool service_deploy(struct service *s, struct plan *plan, struct error *err);
+/* For the admin API: why the configured sync config is not what runs; "": it is. */
+void service_config_problem(struct service *s, const char *text);
 /* Streams end cleanly, what is complete is committed, everything is freed. */
 void service_stop(struct service *s);
 

@@ -7,13 +7,15 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/reload.h"
 #include "cli/service.h"
 #include "cli/shutdown_guard.h"
 
 static const char help[] =
         "Usage: syncline start [-r unified] [OPTIONS]\n\n"
         "Runs the service in the foreground. SIGTERM, SIGINT or SIGUSR2 stops it: streams end cleanly, everything is durable,\n"
-        "exit code 0. A second SIGINT ends it at once, as 30 s do: exit code 1.\n"
+        "exit code 0. A second SIGINT ends it at once, as 30 s do: exit code 1. SIGHUP reads the sync config again and deploys\n"
+        "what has changed; streams go on.\n"
         "Exit code 150: the configuration is bad, or something that it names cannot be used (store, port).\n"
         "Exit code 1: the sync config is not usable (sync_config.exit_on_error), 1 s after the line about it.\n\n"
         "  -r, --runner-type ROLE     unified (default; PS_RUNNER_TYPE). With the embedded store there is no other role\n";
@@ -44,16 +46,16 @@ static void block_signals(sigset_t *set)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-static void wait_for_stop(const sigset_t *set, const struct log *log)
+static void wait_for_stop(struct service *s, const sigset_t *set, const struct config_arguments *arguments)
 {
 	int sig;
 	do {
 		if (sigwait(set, &sig) != 0)
 			continue;
 		if (sig == SIGHUP)
-			log_info(log, "SIGHUP is ignored: restart the service to deploy another sync config");
+			service_reload(s, arguments);
 	} while (sig != SIGTERM && sig != SIGINT && sig != SIGUSR2);
-	log_info(log, "Stopping on %s", sig == SIGTERM ? "SIGTERM" : sig == SIGINT ? "SIGINT" : "SIGUSR2");
+	log_info(&s->log, "Stopping on %s", sig == SIGTERM ? "SIGTERM" : sig == SIGINT ? "SIGINT" : "SIGUSR2");
 }
 
 static int run(const struct config_arguments *arguments)
@@ -78,7 +80,7 @@ static int run(const struct config_arguments *arguments)
 		log_warn(&s.log, "%s", s.config->warnings[i].message);
 	int code = service_start(&s);
 	if (code == 0)
-		wait_for_stop(&signals, &s.log);
+		wait_for_stop(&s, &signals, arguments);
 	struct shutdown_guard guard = {0};
 	shutdown_guard_start(&guard, &signals, &s.log);
 	service_stop(&s);

@@ -148,6 +148,7 @@ struct config_arguments {
 	const char *config_path, *config_base64; /* -c, -c64; NULL if not given */
 	const char *sync_base64;                 /* -sync64 */
 	const char *working_directory;           /* NULL: the process's */
+	bool keep_environment;                   /* .env is not looked at: needed once there are threads */
 };
 
 /* Finds, parses, decodes and resolves (configuration 1 to 3), reading the environment and a .env file. NULL: exit code 150; the message
@@ -161,6 +162,9 @@ void config_read_dotenv(const char *directory);
 
 /* Is the log JSON (2.11)? configured: system.logging.format, NULL: none, or not known yet. The environment has its say. */
 bool config_log_is_json(const char *configured);
+
+/* Are they the same but for the sync config? */
+bool config_same_but_sync_config(const struct config *a, const struct config *b);
 
 /* The effective configuration for people (YAML) or programs (JSON), with every secret as "***". */
 void config_print(const struct config *c, bool json, struct buf *out);

@@ -75,7 +75,8 @@ struct config *config_read(const struct config_arguments *arguments, enum config
 	struct config *c = xcalloc(1, sizeof(*c));
 	struct config_load l = {
 	        .config = c, .arguments = arguments, .err = err ? err : &ignored, .findings = {.arena = &c->arena}};
-	config_read_dotenv(arguments->working_directory);
+	if (!arguments->keep_environment)
+		config_read_dotenv(arguments->working_directory);
 	bool ok = read_config(&l);
 	c->warnings = l.findings.warnings;
 	c->warning_count = l.findings.warning_count;

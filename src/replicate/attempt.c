@@ -246,6 +246,9 @@ static void wait_for_something(struct attempt *a)
 	        {.fd = reader_pool_fd(a->readers), .events = POLLIN},
 	        {.fd = a->r->wake_fd, .events = POLLIN},
 	};
+	/* A deploy waits for the end of the transaction; its wake-up stays until it is taken. */
+	if (a->in_xact && atomic_load(&a->r->deploy_wanted))
+		fds[2].fd = -1;
 	poll(fds, 3, wait_time(a));
 }
 

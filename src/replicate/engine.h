@@ -26,10 +26,12 @@ struct replicator {
 	struct plan *plan;      /* the configured one */
 	struct plan *next_plan; /* under status_lock: to be deployed at the next boundary; NULL */
 	_Atomic bool deploy_wanted;
-	bool slot_unusable;        /* the stream said so, whatever the catalogue says */
-	uint64_t attempt_position; /* where the last attempt ended */
-	uint64_t failed_at;        /* where the last failed one did */
-	int64_t restarted_at_ms;   /* the last attempt that ended to look at the catalogue anew */
+	pthread_cond_t deploy_taken; /* with status_lock, signalled when next_plan was taken and stored */
+	bool deploying;              /* under status_lock: it is being stored */
+	bool slot_unusable;          /* the stream said so, whatever the catalogue says */
+	uint64_t attempt_position;   /* where the last attempt ended */
+	uint64_t failed_at;          /* where the last failed one did */
+	int64_t restarted_at_ms;     /* the last attempt that ended to look at the catalogue anew */
 	pthread_t thread;
 	bool thread_started;
 	_Atomic bool stopping;

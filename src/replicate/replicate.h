@@ -37,6 +37,9 @@ struct replicator *replicator_start(const struct replicator_options *options, st
  * be reached: a difference of definitions (incremental-deploy 4). The active one serves until the new one is complete. Any thread; does
  * not wait. A deploy that fails is logged and told in the status; what ran before goes on. */
 void replicator_deploy(struct replicator *r, struct plan *plan);
+/* Waits until the last one asked for was taken: what it says is durable from then on. DEPLOY_WAITING: not within the time. */
+enum deploy_outcome { DEPLOY_TAKEN, DEPLOY_FAILED, DEPLOY_WAITING };
+enum deploy_outcome replicator_deploy_wait(struct replicator *r, int timeout_ms, struct error *err);
 /* Commits what is complete and stops the threads; leaves the slot. */
 void replicator_stop(struct replicator *r);
 void replicator_free(struct replicator *r);

@@ -67,11 +67,12 @@ static void take_deploy(struct replicator *r)
 	bool unchanged;
 	if (!atomic_load(&r->deploy_wanted))
 		return;
+	pthread_mutex_lock(&r->status_lock);
 	ssize_t ignored = read(r->wake_fd, &count, sizeof(count));
 	(void)ignored;
-	pthread_mutex_lock(&r->status_lock);
 	struct plan *plan = r->next_plan;
 	r->next_plan = NULL;
+	r->deploying = plan != NULL;
 	atomic_store(&r->deploy_wanted, false);
 	pthread_mutex_unlock(&r->status_lock);
 	if (!plan)
@@ -83,6 +84,8 @@ static void take_deploy(struct replicator *r)
 		log_error(r->options.log, "The sync config could not be deployed; the one before stays: %s", err.message);
 	pthread_mutex_lock(&r->status_lock);
 	snprintf(r->status.deploy_error, sizeof(r->status.deploy_error), "%s", ok ? "" : err.message);
+	r->deploying = false;
+	pthread_cond_broadcast(&r->deploy_taken);
 	pthread_mutex_unlock(&r->status_lock);
 	plan_unref(plan);
 }
@@ -117,9 +120,33 @@ void replicator_deploy(struct replicator *r, struct plan *plan)
 	plan_unref(r->next_plan);
 	r->next_plan = plan_ref(plan);
 	atomic_store(&r->deploy_wanted, true);
-	pthread_mutex_unlock(&r->status_lock);
+	/* Under the lock, so that whoever takes the plan takes this, too, and nobody is woken for nothing for ever. */
 	ssize_t ignored = write(r->wake_fd, &one, sizeof(one));
 	(void)ignored;
+	pthread_mutex_unlock(&r->status_lock);
+}
+
+enum deploy_outcome replicator_deploy_wait(struct replicator *r, int timeout_ms, struct error *err)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += timeout_ms / 1000;
+	until.tv_nsec += timeout_ms % 1000 * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000L;
+	}
+	pthread_mutex_lock(&r->status_lock);
+	int waited = 0;
+	while ((r->next_plan || r->deploying) && waited == 0)
+		waited = pthread_cond_timedwait(&r->deploy_taken, &r->status_lock, &until);
+	enum deploy_outcome outcome = r->next_plan || r->deploying ? DEPLOY_WAITING
+	                              : r->status.deploy_error[0]  ? DEPLOY_FAILED
+	                                                           : DEPLOY_TAKEN;
+	if (outcome == DEPLOY_FAILED)
+		error_set(err, "PSYNC_S1101", "%s", r->status.deploy_error);
+	pthread_mutex_unlock(&r->status_lock);
+	return outcome;
 }
 
 /* The stored plans come back to life, then the configured one is deployed; equal texts change nothing. */
@@ -161,6 +188,11 @@ struct replicator *replicator_start(const struct replicator_options *options, st
 	r->status.rows_estimated = r->status.eta_s = -1;
 	r->plan = plan_ref(plan);
 	pthread_mutex_init(&r->status_lock, NULL);
+	pthread_condattr_t monotonic;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&r->deploy_taken, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	r->status.touched_at_ms = clock_wall_ms();
 	r->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	bool ok = r->wake_fd >= 0 || error_set(err, "", "cannot make an eventfd");
@@ -204,6 +236,7 @@ void replicator_free(struct replicator *r)
 	plan_unref(r->plan);
 	plan_unref(r->next_plan);
 	arena_free(&r->tables_arena);
+	pthread_cond_destroy(&r->deploy_taken);
 	pthread_mutex_destroy(&r->status_lock);
 	free(r);
 }

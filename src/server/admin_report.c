@@ -273,6 +273,8 @@ bool admin_report(struct server *s, struct admin_source *a, struct slice text, e
 		json_array_append_new(connections, stream);
 		if (stage != REPORT_PROPOSED && r.last_error[0])
 			add_error(errors, error_object(true, slice_cstr(r.last_error)));
+		if (stage == REPORT_ACTIVE && r.config_problem[0])
+			add_error(errors, error_object(true, slice_cstr(r.config_problem)));
 		add_diagnostics(errors, &d);
 	} else if (ok) {
 		size_t i = 0;

@@ -24,11 +24,12 @@ struct server;
 struct server_replication {
 	int64_t keepalive_at_ms; /* wall clock when the source was last heard of; 0: never */
 	bool connected;
-	bool reading;         /* tables are being read */
-	uint64_t position;    /* LSN that the stream has reached */
-	uint64_t lag_bytes;   /* WAL that is not served yet, as of the last look at the source's head */
-	double lag_s;         /* age of the oldest transaction that was delivered and is not served yet; 0: none */
-	char last_error[512]; /* "" while all is well */
+	bool reading;             /* tables are being read */
+	uint64_t position;        /* LSN that the stream has reached */
+	uint64_t lag_bytes;       /* WAL that is not served yet, as of the last look at the source's head */
+	double lag_s;             /* age of the oldest transaction that was delivered and is not served yet; 0: none */
+	char last_error[512];     /* "" while all is well */
+	char config_problem[512]; /* why the sync config that should run does not; "" */
 };
 
 /* What the admin routes need beside the rest (http-api-and-operations 4); lives as long as the server. */
@@ -40,7 +41,7 @@ struct server_admin {
 	bool sync_config_configured; /* deploying over HTTP is refused (PSYNC_S4105) */
 	/* Called on admin threads. */
 	void (*replication)(void *ctx, struct server_replication *out);
-	/* Stores the plan as the one to deploy and replicates it; durable when it returns. */
+	/* Makes the plan the one to deploy; stored when it returns, or as soon as a large transaction is over. */
 	bool (*deploy)(void *ctx, struct plan *plan, struct error *err);
 	void *ctx;
 };
