@@ -32,6 +32,7 @@ static bool open_storage(struct service *s, struct error *err)
 		                 "storage.type: '%s' is not supported by this version; it supports 'lmdb', the embedded store",
 		                 c->storage.type);
 	struct storage_options options = wiring_storage_options(c, &s->log);
+	options.metrics = s->metrics;
 	s->storage = storage_open_lmdb(&options, err);
 	if (s->storage)
 		log_info(&s->log, "Embedded store in %s%s", c->storage.path,
@@ -47,16 +48,22 @@ static bool open_keys(struct service *s, struct error *err)
 	return s->keys != NULL;
 }
 
+bool service_replicator_status(struct service *s, struct replicator_status *out)
+{
+	if (pthread_mutex_trylock(&s->replication_lock) != 0)
+		return false;
+	bool there = s->replicator != NULL;
+	if (there)
+		replicator_status(s->replicator, out);
+	pthread_mutex_unlock(&s->replication_lock);
+	return there;
+}
+
 static bool is_live(void *ctx, int64_t *touched_at_ms)
 {
 	struct service *s = ctx;
 	struct replicator_status status = {.touched_at_ms = clock_wall_ms()};
-	/* While the first deploy starts the replicator there is nobody to ask, which is no death. */
-	if (pthread_mutex_trylock(&s->replication_lock) == 0) {
-		if (s->replicator)
-			replicator_status(s->replicator, &status);
-		pthread_mutex_unlock(&s->replication_lock);
-	}
+	service_replicator_status(s, &status); /* with nobody to ask nobody is dead */
 	*touched_at_ms = status.touched_at_ms;
 	return clock_wall_ms() - status.touched_at_ms < LIVENESS_MS;
 }
@@ -105,6 +112,7 @@ static bool start_server(struct service *s, struct error *err)
 	        .storage = s->storage,
 	        .source = s->source,
 	        .log = &s->log,
+	        .metrics = s->metrics,
 	        .is_live = is_live,
 	        .probe_ctx = s,
 	};
@@ -247,6 +255,7 @@ int service_start(struct service *s)
 {
 	pthread_mutex_init(&s->replication_lock, NULL);
 	struct error err = {.code = ""};
+	service_init_metrics(s);
 	if (s->config->has_source) {
 		s->source_config = wiring_source_config(s->config);
 		s->source = source_new(&s->source_config, &s->log);
@@ -258,7 +267,8 @@ int service_start(struct service *s)
 	if (code)
 		return code;
 	fill_admin(s);
-	if (!start_server(s, &err) || !start_replication(s, &err) || !service_start_jobs(s, &err))
+	if (!start_server(s, &err) || !start_replication(s, &err) || !service_start_jobs(s, &err) ||
+	    !service_publish_metrics(s, &err))
 		return fail(s, EXIT_BAD_CONFIG, &err);
 	server_set_ready(s->server, true, true);
 	if (s->config->probes.use_filesystem || s->config->probes.use_legacy)
@@ -269,6 +279,7 @@ int service_start(struct service *s)
 
 void service_stop(struct service *s)
 {
+	metrics_listener_stop(s->metrics_listener);
 	probe_files_stop(s->probe_files);
 	control_stop(s->control);
 	maintenance_stop(s->maintenance);
@@ -284,5 +295,6 @@ void service_stop(struct service *s)
 	if (s->keys)
 		key_store_free(s->keys);
 	plan_unref(s->plan);
+	metrics_free(s->metrics);
 	config_free(s->config);
 }

@@ -14,6 +14,7 @@
 #include "jobs/maintenance.h"
 #include "jobs/retention.h"
 #include "replicate/replicate.h"
+#include "server/metrics_listener.h"
 #include "server/server.h"
 #include "source/source.h"
 #include "storage/storage.h"
@@ -21,6 +22,8 @@
 struct service {
 	struct config *config;
 	struct log log;
+	struct metrics *metrics; /* every layer's series */
+	struct metrics_listener *metrics_listener; /* NULL: no port is configured */
 	struct source_config source_config;
 	struct source *source;             /* checkpoint requests */
 	struct source *replication_source; /* the replicator's: interrupted when it does not stop */
@@ -52,6 +55,13 @@ bool service_deploy(struct service *s, struct plan *plan, struct error *err);
 void service_config_problem(struct service *s, const char *text);
 /* Streams end cleanly, what is complete is committed, everything is freed. */
 void service_stop(struct service *s);
+
+/* False: there is no replicator now (none is needed, or it is just being started). Any thread; does not wait. */
+bool service_replicator_status(struct service *s, struct replicator_status *out);
+
+/* service_metrics.c: the registry, before everything else; and its port, after everything else. */
+void service_init_metrics(struct service *s);
+bool service_publish_metrics(struct service *s, struct error *err);
 
 /* service_jobs.c: what is done now and then, from here on. */
 bool service_start_jobs(struct service *s, struct error *err);

@@ -314,7 +314,7 @@ static bool must_restart(const struct attempt *a)
 static bool stream_loop(struct attempt *a, struct error *err)
 {
 	struct stream_event e;
-	uint64_t changes = 0, transactions = 0;
+	uint64_t changes = 0; /* since the last commit */
 	a->discovery_due_ms = clock_mono_ms() + (int64_t)(a->r->options.discovery_interval_s * 1000);
 	while (!atomic_load(&a->r->stopping) && !must_restart(a)) {
 		if (!source_stream_next(a->stream, 0, &e, err))
@@ -333,9 +333,10 @@ static bool stream_loop(struct attempt *a, struct error *err)
 		if (e.kind != STREAM_COMMIT)
 			continue;
 		pthread_mutex_lock(&a->r->status_lock);
-		a->r->status.transactions = ++transactions;
-		a->r->status.changes = changes;
+		a->r->status.transactions++;
+		a->r->status.changes += changes;
 		pthread_mutex_unlock(&a->r->status_lock);
+		changes = 0;
 		if (!busy_boundary(a, err))
 			return false;
 	}

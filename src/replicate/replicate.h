@@ -53,7 +53,7 @@ struct replicator_status {
 	char last_error[512];
 	char deploy_error[512]; /* of the last deploy, if it failed */
 	uint64_t failures;      /* attempts that failed one after another at the same position */
-	uint64_t rows_read, transactions, changes;
+	uint64_t rows_read, transactions, changes; /* since the start */
 	double rows_estimated; /* of the tables that are being read; below 0: not known */
 	double eta_s;          /* until they are read; below 0: not known */
 	size_t tables_reading, tables;

@@ -80,7 +80,9 @@ bool admin_begin(struct exchange *x, void (*run)(struct exchange *x))
 
 json_t *admin_parameters(struct exchange *x)
 {
-	json_t *body = body_json_object(&x->request, &x->response), *all;
+	/* text/plain is accepted and ignored here (2.4) */
+	bool ignored = body_has_type(&x->request, SLICE("text/plain"));
+	json_t *body = ignored ? json_object() : body_json_object(&x->request, &x->response), *all;
 	if (!body || !x->request.query.n)
 		return body;
 	all = json_object();

@@ -24,7 +24,7 @@ bool body_has_type(const struct http_request *q, struct slice type)
 bool body_json_text(const struct http_request *q, struct slice *text, struct response *r)
 {
 	*text = (struct slice){0};
-	if ((!http_header(q, SLICE("content-type")).p && q->body.n == 0) || body_has_type(q, SLICE("text/plain")))
+	if (!http_header(q, SLICE("content-type")).p && q->body.n == 0)
 		return true;
 	if (!body_has_type(q, SLICE("application/json"))) {
 		response_framework(r, 415, "FST_ERR_CTP_INVALID_MEDIA_TYPE", "Unsupported Media Type");

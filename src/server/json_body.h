@@ -11,8 +11,8 @@
 
 /* Is the content type this one, whatever its parameters? type: lower case. */
 bool body_has_type(const struct http_request *q, struct slice type);
-/* Checks content type and emptiness. True: *text is JSON to be parsed, or p == NULL when there is no body, or one of text/plain, which is
- * ignored ({}). False: *r is the answer (400 or 415). */
+/* Checks content type and emptiness. True: *text is JSON to be parsed, or p == NULL when there is no body ({}). False: *r is the
+ * answer (400 or 415; the latter also for text/plain, whose body would be lost silently: sync-protocol 2, checkpoint-requests 1). */
 bool body_json_text(const struct http_request *q, struct slice *text, struct response *r);
 void response_bad_json(struct response *r);
 

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "server/admin_queue.h"
 #include "server/connection.h"
+#include "server/meter.h"
 #include "server/request_metrics.h"
 #include "server/state.h"
 #include "server/stream.h"
@@ -129,6 +130,7 @@ struct server *server_start(const struct server_options *options, struct error *
 		server_free(s);
 		return NULL;
 	}
+	server_meter_init(s);
 	log_info(s->options.log, "Running on port %d", s->port);
 	return s;
 }
@@ -154,6 +156,7 @@ void server_get_stats(struct server *s, struct server_stats *out)
 	struct requests_stats r;
 	requests_get_stats(s->requests, &r);
 	*out = (struct server_stats){
+	        .streams_opened = atomic_load(&s->streams_opened),
 	        .streams = atomic_load(&s->open_streams),
 	        .sockets = atomic_load(&s->socket_count),
 	        .operations_synced = atomic_load(&s->totals.operations),

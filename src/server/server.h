@@ -86,6 +86,7 @@ void server_free(struct server *s);
 
 /* For metrics (http-api-and-operations 10) and tests. Any thread. */
 struct server_stats {
+	uint64_t streams_opened;                                        /* since the start */
 	size_t streams;                                                 /* open now, of both transports */
 	size_t sockets;                                                 /* open WebSockets, with or without streams */
 	uint64_t operations_synced, data_synced_bytes, data_sent_bytes; /* since the start; sent: after compression */

@@ -33,6 +33,7 @@ struct server {
 	_Atomic size_t stream_count; /* HTTP streams, against max_connections */
 	_Atomic size_t socket_count; /* WebSocket connections, counted apart */
 	_Atomic size_t open_streams; /* sessions of both kinds, for metrics */
+	_Atomic uint64_t streams_opened;
 	struct stream_totals totals;
 };
 

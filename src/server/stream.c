@@ -356,5 +356,6 @@ struct stream *stream_new(struct server *server, struct net_thread *n, const str
 		return NULL;
 	}
 	atomic_fetch_add(&server->open_streams, 1);
+	atomic_fetch_add(&server->streams_opened, 1);
 	return s;
 }

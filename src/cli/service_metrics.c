@@ -1,0 +1,68 @@
+/* service_metrics.c: the registry of one service, what replication adds to it, and the port that prints it. */
+#include <math.h>
+
+#include "cli/service.h"
+
+static void tell_source_facts(struct service *s)
+{
+	struct buf labels = {0};
+	metric_label(&labels, "service", SLICE("PowerSync"));
+	metric_label(&labels, "service_version", SLICE(SYNCLINE_VERSION));
+	metric_label(&labels, "source_type", s->config->has_source ? SLICE("postgresql") : SLICE("unknown"));
+	metric_label(&labels, "storage_type", slice_cstr(s->config->storage.type));
+	buf_putc(&labels, 0);
+	gauge_set(metrics_gauge(s->metrics, "target_info", labels.p, "Target metadata."), 1);
+	buf_free(&labels);
+}
+
+static void set_known(struct gauge *g, bool known, double v)
+{
+	if (known)
+		gauge_set(g, v);
+	else
+		gauge_forget(g);
+}
+
+/* On the thread that prints. */
+static void collect_replication(void *ctx)
+{
+	struct service *s = ctx;
+	struct metrics *m = s->metrics;
+	struct replicator_status r = {.rows_estimated = -1, .eta_s = -1};
+	bool running = service_replicator_status(s, &r);
+	counter_set(metrics_counter(m, "powersync_rows_replicated_total", "", "Rows from snapshots and the stream."),
+	            r.rows_read + r.changes);
+	counter_set(metrics_counter(m, "powersync_transactions_replicated_total", "", "Transactions from the stream."),
+	            r.transactions);
+	set_known(metrics_gauge(m, "powersync_replication_lag_seconds", "", "Age of the oldest change that is not served yet."),
+	          running && r.connected && storage_checkpoint(s->storage).valid, round(r.lag_s));
+	set_known(metrics_gauge(m, "syncline_replication_lag_bytes", "", "WAL of the source that is not served yet."),
+	          running && r.connected, (double)r.lag_bytes);
+	gauge_set(metrics_gauge(m, "syncline_source_connected", "", "1 while the source delivers its changes, else 0."),
+	          r.connected);
+	gauge_set(metrics_gauge(m, "syncline_replication_failures", "", "Attempts that failed in a row at one position."),
+	          (double)r.failures);
+	gauge_set(metrics_gauge(m, "syncline_snapshot_tables", "", "Tables that are being read."), (double)r.tables_reading);
+	set_known(metrics_gauge(m, "syncline_snapshot_rows_estimated", "", "Estimated rows of the tables that are being read."),
+	          r.tables_reading && r.rows_estimated >= 0, r.rows_estimated);
+	set_known(metrics_gauge(m, "syncline_snapshot_eta_seconds", "", "Estimated seconds until these tables are read."),
+	          r.tables_reading && r.eta_s >= 0, r.eta_s);
+}
+
+void service_init_metrics(struct service *s)
+{
+	s->metrics = metrics_new();
+	tell_source_facts(s);
+	metrics_on_print(s->metrics, collect_replication, s);
+}
+
+bool service_publish_metrics(struct service *s, struct error *err)
+{
+	int port = s->config->prometheus_port;
+	if (!port)
+		return true;
+	s->metrics_listener = metrics_listener_start(s->metrics, port, err);
+	if (s->metrics_listener)
+		log_info(&s->log, "Metrics on port %d", metrics_listener_port(s->metrics_listener));
+	return s->metrics_listener != NULL;
+}
