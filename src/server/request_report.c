@@ -110,6 +110,18 @@ static void look_at_service(struct report *r)
 	r->facts.source_error = r->replication.last_error;
 }
 
+/* Since the start of the service: a request should cost the streams of its own user alone. */
+static json_t *work(struct server *s)
+{
+	struct server_stats t;
+	server_get_stats(s, &t);
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "streams", (json_int_t)t.streams, "requests",
+	                 (json_int_t)t.checkpoint_requests, "batches", (json_int_t)t.request_batches, "heads_read",
+	                 (json_int_t)t.heads_read, "markers_made", (json_int_t)t.markers_made, "session_steps",
+	                 (json_int_t)t.session_steps, "lookups_read", (json_int_t)t.lookups_read, "session_wakes",
+	                 (json_int_t)t.session_wakes);
+}
+
 static json_t *summary(const struct report *r, const struct request_counts *c)
 {
 	json_t *o = json_pack("{s:b,s:b,s:b,s:I,s:I}", "running", r->facts.service != SERVICE_ABSENT, "active", r->facts.active,
@@ -124,6 +136,7 @@ static json_t *summary(const struct report *r, const struct request_counts *c)
 	if (*r->facts.source_error)
 		json_object_set_new(source, "error", json_text(slice_cstr(r->facts.source_error)));
 	json_object_set_new(o, "source", source);
+	json_object_set_new(o, "work", work(r->server));
 	return o;
 }
 

@@ -154,7 +154,9 @@ void server_live_users(struct server *s, struct arena *arena, struct user_key **
 void server_get_stats(struct server *s, struct server_stats *out)
 {
 	struct requests_stats r;
+	struct hub_stats h;
 	requests_get_stats(s->requests, &r);
+	session_hub_stats(s->hub, &h);
 	*out = (struct server_stats){
 	        .streams_opened = atomic_load(&s->streams_opened),
 	        .streams = atomic_load(&s->open_streams),
@@ -167,6 +169,9 @@ void server_get_stats(struct server *s, struct server_stats *out)
 	        .heads_read = r.heads,
 	        .markers_made = r.markers,
 	        .source_connects = r.reconnects,
+	        .session_steps = h.steps,
+	        .lookups_read = h.lookups_read,
+	        .session_wakes = h.wakes,
 	};
 }
 

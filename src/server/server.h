@@ -91,6 +91,7 @@ struct server_stats {
 	size_t sockets;                                                 /* open WebSockets, with or without streams */
 	uint64_t operations_synced, data_synced_bytes, data_sent_bytes; /* since the start; sent: after compression */
 	uint64_t checkpoint_requests, request_batches, heads_read, markers_made, source_connects;
+	uint64_t session_steps, lookups_read, session_wakes;
 };
 void server_get_stats(struct server *s, struct server_stats *out);
 
