@@ -3,9 +3,8 @@
 
 #include <string.h>
 
-struct source_config wiring_source_config(const struct config *c)
+static struct source_config postgres_config(const struct config_postgres *p, const char *application_name)
 {
-	const struct config_postgres *p = &c->source;
 	return (struct source_config){
 	        .type = p->type,
 	        .id = p->id,
@@ -22,7 +21,7 @@ struct source_config wiring_source_config(const struct config *c)
 	        .client_certificate = p->client_certificate,
 	        .client_private_key = p->client_private_key,
 	        .tls_servername = p->tls_servername,
-	        .application_name = "syncline/" SYNCLINE_VERSION,
+	        .application_name = application_name,
 	        .reject_ip_ranges = p->reject_ip_ranges,
 	        .reject_ip_range_count = p->reject_ip_range_count,
 	        .slot_name_prefix = p->slot_name_prefix,
@@ -31,6 +30,11 @@ struct source_config wiring_source_config(const struct config *c)
 	        .heartbeat_interval_s = p->heartbeat_interval_s,
 	        .discovery_interval_s = p->discovery_interval_s,
 	};
+}
+
+struct source_config wiring_source_config(const struct config *c)
+{
+	return postgres_config(&c->source, "syncline/" SYNCLINE_VERSION);
 }
 
 struct auth_config wiring_auth_config(const struct config *c)
@@ -66,4 +70,28 @@ size_t wiring_limit(double value)
 {
 	const double most = 4503599627370496.0; /* far beyond anything reachable, and exact as a double */
 	return value > most ? (size_t)most : value >= 1 ? (size_t)value : 0;
+}
+
+static void *connect_storage(void *ctx, struct error *err)
+{
+	struct storage_database *d = ctx;
+	return source_connect_bare(d->source, err);
+}
+
+void storage_database_open(struct storage_database *d, const struct config *c, const struct log *log,
+                           struct storage_options *options)
+{
+	d->config = postgres_config(&c->storage.postgres, "syncline-storage/" SYNCLINE_VERSION);
+	d->source = source_new(&d->config, log);
+	options->postgres = (struct storage_postgres){
+	        .connect = connect_storage,
+	        .connect_ctx = d,
+	        .max_connections = (size_t)c->storage.postgres.max_pool_size,
+	};
+}
+
+void storage_database_close(struct storage_database *d)
+{
+	source_free(d->source);
+	d->source = NULL;
 }

@@ -15,6 +15,14 @@
 struct source_config wiring_source_config(const struct config *c);
 struct auth_config wiring_auth_config(const struct config *c);
 struct storage_options wiring_storage_options(const struct config *c, const struct log *log);
+/* The database of a storage of type postgresql. Outlives what was opened with its options. */
+struct storage_database {
+	struct source_config config;
+	struct source *source;
+};
+void storage_database_open(struct storage_database *d, const struct config *c, const struct log *log,
+                           struct storage_options *options);
+void storage_database_close(struct storage_database *d);
 /* api.parameters: any finite number is allowed there; negative ones mean none at all (configuration 1.6, 2.7). */
 size_t wiring_limit(double value);
 

@@ -54,6 +54,10 @@ enum source_failure source_classify(const struct error *err);
 
 /* ---- ordinary connection: checks, catalogue, head, marker ---------------------------------------------------------------- */
 
+/* A bare connection for somebody who brings his own statements: the storage on a database of the same kind (Postgres: a PGconn, non-
+ * blocking, to be ended by PQfinish). */
+void *source_connect_bare(struct source *s, struct error *err);
+
 struct source_connection;
 struct source_connection *source_connect(struct source *s, struct error *err);
 void source_disconnect(struct source_connection *c);

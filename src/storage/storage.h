@@ -27,9 +27,18 @@
 
 struct storage;
 
+/* storage: {type: postgresql}: how to reach the database. */
+struct storage_postgres {
+	/* Opens a connection to it, a PGconn of libpq; NULL: *err says why. Any thread. */
+	void *(*connect)(void *ctx, struct error *err);
+	void *connect_ctx;
+	size_t max_connections; /* for single statements; one more listens */
+};
+
 struct storage_options {
-	struct slice path;            /* lmdb: folder of the store, made if missing */
-	uint64_t map_size;            /* lmdb: 0 = default (1 TiB) */
+	struct slice path; /* lmdb: folder of the store, made if missing */
+	uint64_t map_size; /* lmdb: 0 = default (1 TiB) */
+	struct storage_postgres postgres;
 	int64_t request_retention_ms; /* api.parameters.checkpoint_request_retention_minutes */
 	bool keep_format;        /* a store of an older format is refused, not migrated (migrations.disable_auto_migration) */
 	const struct log *log;   /* outlives the storage */
@@ -42,6 +51,12 @@ struct storage *storage_open_lmdb(const struct storage_options *options, struct 
  * storage_source_state and everything of request_list.h; nothing else may be called but storage_close. What it answers of the data side
  * is as of the opening; the checkpoint that clients are served is always on disk. */
 struct storage *storage_open_lmdb_readonly(const struct storage_options *options, struct error *err);
+/*
+ * The tables of the shared layout in a Postgres database (storage-postgres.md): brings them to the newest form that the reference has
+ * (up), or undoes that as far as it goes (down). Safe from several processes at once: the others wait. Unknown migrations are refused.
+ */
+bool storage_postgres_migrate(const struct storage_options *options, bool up, struct error *err);
+
 /* Flushes and closes; no reader or writer may be in use. */
 void storage_close(struct storage *s);
 

@@ -206,6 +206,17 @@ bool link_open(struct link *l, struct source *s, enum link_kind kind, struct err
 	return ok;
 }
 
+void *source_connect_bare(struct source *s, struct error *err)
+{
+	struct link l;
+	if (!link_open(&l, s, LINK_ORDINARY, err))
+		return NULL;
+	PGconn *pg = l.pg;
+	l.pg = NULL;
+	link_close(&l);
+	return pg;
+}
+
 void link_close(struct link *l)
 {
 	PQfinish(l->pg);
