@@ -7,6 +7,7 @@
  */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/url.h"
 #include "config/load.h"
@@ -93,8 +94,13 @@ static void measured(struct printer *p, const char *name, struct slice value)
 
 static void number(struct printer *p, const char *name, double v)
 {
+	char text[40];
 	key(p, name);
-	buf_printf(p->out, v == floor(v) && fabs(v) < 1e15 ? "%.0f" : "%.17g", v);
+	/* As short as it was written: 0.2, not 0.20000000000000001. */
+	snprintf(text, sizeof(text), v == floor(v) && fabs(v) < 1e15 ? "%.0f" : "%.15g", v);
+	if (strtod(text, NULL) != v)
+		snprintf(text, sizeof(text), "%.17g", v);
+	buf_printf(p->out, "%s", text);
 }
 
 static void flag(struct printer *p, const char *name, bool v)

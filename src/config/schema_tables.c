@@ -21,20 +21,24 @@
 	{.name = "client_private_key", .type = FIELD_STRING}, \
 	{.name = "tls_servername", .type = FIELD_STRING}, \
 	{.name = "reject_ip_ranges", .type = FIELD_STRINGS}, \
-	{.name = "slot_name_prefix", .type = FIELD_STRING}, \
-	{.name = "connect_timeout", .type = FIELD_NUMBER}, \
-	{.name = "snapshot_socket_timeout", .type = FIELD_NUMBER}, \
-	{.name = "heartbeat_interval_seconds", .type = FIELD_NUMBER, .flags = FIELD_NULLABLE}
+	{.name = "connect_timeout", .type = FIELD_NUMBER}
 
-#define CONNECTION_MEMBERS \
-	{.name = "id", .type = FIELD_STRING}, \
-	{.name = "tag", .type = FIELD_STRING}, \
-	{.name = "debug_api", .type = FIELD_BOOLEAN}
+/* A storage takes them, too; there they have no effect. */
+#define SOURCE_MEMBERS(FLAGS) \
+	{.name = "slot_name_prefix", .type = FIELD_STRING, .flags = (FLAGS)}, \
+	{.name = "snapshot_socket_timeout", .type = FIELD_NUMBER, .flags = (FLAGS)}, \
+	{.name = "heartbeat_interval_seconds", .type = FIELD_NUMBER, .flags = FIELD_NULLABLE | (FLAGS)}
+
+#define CONNECTION_MEMBERS(FLAGS) \
+	{.name = "id", .type = FIELD_STRING, .flags = (FLAGS)}, \
+	{.name = "tag", .type = FIELD_STRING, .flags = (FLAGS)}, \
+	{.name = "debug_api", .type = FIELD_BOOLEAN, .flags = (FLAGS)}
 /* clang-format on */
 
 static const struct field source_fields[] = {
         POSTGRES_MEMBERS,
-        CONNECTION_MEMBERS,
+        SOURCE_MEMBERS(0),
+        CONNECTION_MEMBERS(0),
         {.name = "max_pool_size", .type = FIELD_NUMBER, .flags = FIELD_UNUSED},
         {.name = "discovery_interval_seconds", .type = FIELD_NUMBER},
         END,
@@ -42,7 +46,7 @@ static const struct field source_fields[] = {
 
 /* Of a type that is not supported: refused when the connection is resolved, so other members do not matter. */
 static const struct field other_source_fields[] = {
-        {.name = "type", .type = FIELD_STRING, .flags = FIELD_REQUIRED}, CONNECTION_MEMBERS, END};
+        {.name = "type", .type = FIELD_STRING, .flags = FIELD_REQUIRED}, CONNECTION_MEMBERS(0), END};
 
 static const struct field *source_members(const struct node *map)
 {
@@ -66,7 +70,8 @@ static const struct field batch_limit_fields[] = {
 
 static const struct field storage_postgres_fields[] = {
         POSTGRES_MEMBERS,
-        CONNECTION_MEMBERS,
+        SOURCE_MEMBERS(FIELD_UNUSED),
+        CONNECTION_MEMBERS(FIELD_UNUSED),
         STORAGE_MEMBER,
         {.name = "max_pool_size", .type = FIELD_NUMBER},
         {.name = "batch_limits", .type = FIELD_MAP, .members = batch_limit_fields},

@@ -3,6 +3,8 @@
 
 #include <jansson.h>
 
+#include "config/schema.h"
+
 #define SECRET "s3cr3t"
 
 static const char everything[] =
@@ -106,12 +108,90 @@ static void the_effective_connection_is_shown(void **state)
 	print_both(everything, check_connection);
 }
 
+/* Keys that are another key's other name, whose parts are shown instead, or that have no effect. */
+static bool is_shown_otherwise(const struct field *f)
+{
+	static const char *const names[] = {"uri",
+	                                    "sync_rules",
+	                                    "jwks",
+	                                    "client_certificate",
+	                                    "client_private_key",
+	                                    "cacert",
+	                                    "tls_servername",
+	                                    "supabase_jwt_secret",
+	                                    "map_size",
+	                                    "tls",
+	                                    "path",
+	                                    "content",
+	                                    "bulk_read_preference"};
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (strcmp(f->name, names[i]) == 0)
+			return true;
+	return (f->flags & FIELD_UNUSED) != 0;
+}
+
+static void expect_fields(const struct field *fields, json_t *shown, const char *path)
+{
+	for (const struct field *f = fields; f->name; f++) {
+		char below[200];
+		json_t *value = json_object_get(shown, f->name);
+		snprintf(below, sizeof(below), "%s.%s", path, f->name);
+		if (!value && !is_shown_otherwise(f))
+			fail_msg("%s is not shown", below);
+		if (json_is_array(value) && f->type == FIELD_MAPS)
+			value = json_array_get(value, 0);
+		if (!json_is_object(value) || (!f->members && !f->members_of) || is_shown_otherwise(f))
+			continue;
+		struct arena arena = {0};
+		struct findings findings = {.arena = &arena};
+		char map[100];
+		snprintf(map, sizeof(map), "{type: %s}", json_string_value(json_object_get(value, "type")));
+		expect_fields(f->members ? f->members : f->members_of(node_from_yaml(slice_cstr(map), &arena, &findings)), value,
+		              below);
+		findings_free(&findings);
+		arena_free(&arena);
+	}
+}
+
+static void check_fields(const char *yaml, const char *json)
+{
+	(void)yaml;
+	json_t *shown = json_loads(json, 0, NULL);
+	expect_fields(config_fields, shown, "");
+	json_decref(shown);
+}
+
+static void every_key_that_has_an_effect_is_shown(void **state)
+{
+	(void)state;
+	print_both(everything, check_fields);
+	print_both("replication: {connections: [{type: postgresql, uri: 'postgres://u:p@h/d'}]}\n", check_fields);
+	print_both("replication: {connections: [{type: postgresql, uri: 'postgres://u:p@h/d'}]}\n"
+	           "storage: {type: mongodb, uri: 'mongodb://h/d', username: u, password: p}\n",
+	           check_fields);
+}
+
+static void check_short_numbers(const char *yaml, const char *json)
+{
+	(void)json;
+	assert_non_null(strstr(yaml, "\"connect_timeout\": 0.2,"));
+}
+
+static void numbers_are_shown_as_short_as_they_were_written(void **state)
+{
+	(void)state;
+	print_both("replication: {connections: [{type: postgresql, uri: 'postgres://u:p@h/d', connect_timeout: 0.2}]}\n",
+	           check_short_numbers);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(no_secret_is_printed),
 	        cmocka_unit_test(both_forms_can_be_read),
 	        cmocka_unit_test(the_effective_connection_is_shown),
+	        cmocka_unit_test(every_key_that_has_an_effect_is_shown),
+	        cmocka_unit_test(numbers_are_shown_as_short_as_they_were_written),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
