@@ -28,11 +28,14 @@ struct position attempt_position(const struct attempt *a)
 
 /* ---- commits and confirmation ---- */
 
-static void committed(struct attempt *a)
+static void committed(struct attempt *a, bool shown)
 {
 	a->announced = a->at;
 	a->dirty = a->commit_wanted = a->bulk = false;
-	a->oldest_change_ms = 0;
+	if (shown) {
+		a->shown = a->at;
+		a->oldest_change_ms = 0;
+	}
 	a->last_commit_us = clock_mono_us();
 }
 
@@ -41,9 +44,10 @@ bool attempt_commit(struct attempt *a, struct error *err)
 	bool durable;
 	if (!a->dirty && !a->commit_wanted && a->at <= a->announced)
 		return true;
-	if (!storage_commit(a->storage, attempt_position(a), !tables_withhold_checkpoints(a), &durable, err))
+	bool shown = !tables_withhold_checkpoints(a);
+	if (!storage_commit(a->storage, attempt_position(a), shown, &durable, err))
 		return false;
-	committed(a);
+	committed(a, shown);
 	return true;
 }
 
@@ -148,7 +152,7 @@ static bool make_slot(struct attempt *a, const struct source_identity *identity,
 	if (!storage_set_source(a->storage, name, identity->system_id, err) || !create_slot(a, name + 1, err) ||
 	    !storage_set_source(a->storage, name + 1, identity->system_id, err))
 		return false;
-	a->skip_below = a->announced = a->at;
+	a->skip_below = a->announced = a->shown = a->at;
 	a->slot_is_new = true;
 	return true;
 }
@@ -174,7 +178,7 @@ static bool ensure_slot(struct attempt *a, struct error *err)
 	if (!source_identify(a->connection, &identity, err) || !storage_source_state(a->storage, &state, err))
 		return false;
 	a->era = state.applied.era;
-	a->at = a->skip_below = a->announced = state.applied.lsn;
+	a->at = a->skip_below = a->announced = a->shown = state.applied.lsn;
 	bool fresh = state.applied.lsn == 0, unfinished = state.slot_name[0] == SLOT_UNFINISHED;
 	const char *slot = state.slot_name + unfinished;
 	bool other_source =
@@ -205,8 +209,8 @@ static void update_status(struct attempt *a)
 	pthread_mutex_lock(&r->status_lock);
 	r->status.connected = true;
 	r->status.position = a->at;
-	r->status.lag_bytes = a->head_lsn > a->announced ? a->head_lsn - a->announced : 0;
-	r->status.lag_s = a->oldest_change_ms ? (double)(clock_wall_ms() - a->oldest_change_ms) / 1000 : 0;
+	r->status.lag_bytes = a->head_lsn > a->shown ? a->head_lsn - a->shown : 0;
+	r->oldest_change_ms = a->oldest_change_ms;
 	r->status.touched_at_ms = clock_wall_ms();
 	pthread_mutex_unlock(&r->status_lock);
 }
@@ -357,6 +361,7 @@ static bool prepare(struct attempt *a, struct error *err)
 	a->stream = source_stream_open(a->r->options.source, state.slot_name, err);
 	if (!a->stream)
 		return false;
+	a->r->stream_opened = true;
 	struct reader_options readers = {
 	        .source = a->r->options.source,
 	        .log = a->log,
@@ -383,7 +388,8 @@ static void attempt_end(struct attempt *a)
 		source_stream_close(a->stream);
 	if (a->connection)
 		source_disconnect(a->connection);
-	a->r->attempt_position = a->announced;
+	if (a->announced) /* else it did not get as far as to know */
+		a->r->attempt_position = a->announced;
 	if (a->restart_wanted)
 		a->r->restarted_at_ms = clock_mono_ms();
 	tables_free(a);
@@ -395,6 +401,7 @@ static void attempt_end(struct attempt *a)
 
 bool attempt_run(struct replicator *r, struct error *err)
 {
+	r->stream_opened = false;
 	struct attempt a = {.r = r, .storage = r->options.storage, .log = r->options.log};
 	bool ok = prepare(&a, err);
 	if (ok) {

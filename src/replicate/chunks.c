@@ -373,6 +373,8 @@ static bool admit(struct attempt *a, struct table_state *t, const struct xid_sna
 			t->waiting_since_ms = now;
 		if (!t->waiting_logged && now - t->waiting_since_ms > 1000) {
 			t->waiting_logged = true;
+			snprintf(t->error, sizeof(t->error),
+			         "reading waits for transactions that are open on the source, or whose commit it withholds");
 			log_warn(a->log,
 			         "Reading %.*s waits for transactions that are still open on the source, or whose commit it "
 			         "withholds from other sessions (usually for a standby)",

@@ -31,7 +31,10 @@ struct replicator {
 	bool slot_unusable;          /* the stream said so, whatever the catalogue says */
 	uint64_t attempt_position;   /* where the last attempt ended */
 	uint64_t failed_at;          /* where the last failed one did */
-	int64_t restarted_at_ms;     /* the last attempt that ended to look at the catalogue anew */
+	char failed_with[512];       /* the error that was logged last, and when */
+	int64_t failure_logged_ms;
+	bool stream_opened;      /* by the last attempt */
+	int64_t restarted_at_ms; /* the last attempt that ended to look at the catalogue anew */
 	pthread_t thread;
 	bool thread_started;
 	_Atomic bool stopping;
@@ -40,6 +43,7 @@ struct replicator {
 
 	pthread_mutex_t status_lock;
 	struct replicator_status status;
+	int64_t oldest_change_ms;  /* under status_lock: as in the attempt */
 	struct arena tables_arena; /* under status_lock, as the two below */
 	struct replicator_table *tables;
 	size_t table_count;
@@ -112,6 +116,7 @@ struct attempt {
 	uint64_t at;         /* everything up to here was delivered and applied: the boundary */
 	uint64_t skip_below; /* transactions whose commit record lies below are in the store already */
 	uint64_t announced;  /* position of the last commit */
+	uint64_t shown;      /* and of the last one that became a checkpoint */
 	uint64_t newest_xid; /* xmax of the newest snapshot, for extending xids */
 	struct unsettled unsettled;
 

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -12,13 +13,18 @@
 #include "replicate/engine.h"
 
 #define FIRST_BACKOFF_MS 100
-#define LONGEST_BACKOFF_MS 5000
+#define LONGEST_BACKOFF_MS 800
+#define LONGEST_BACKOFF_STUCK_MS 5000
 #define LATE_BACKOFF_MS (15 * 60 * 1000)
 /* An attempt that lasted this long was a success: its failure is a new one. */
 #define GOOD_ATTEMPT_MS 10000
 #define STOP_GRACE_S 1
 /* From here on a failure at the same position is called repeated. */
 #define REPEATED 3
+/* And from here on it is tried less often. */
+#define STUCK 6
+/* The same error is then logged this often only. */
+#define REPEATED_LOG_MS 60000
 
 void replicator_touch(struct replicator *r)
 {
@@ -27,25 +33,50 @@ void replicator_touch(struct replicator *r)
 	pthread_mutex_unlock(&r->status_lock);
 }
 
+/* A call waits for the source: no hang. If it is known for what, that is what the status tells until the stream is open. */
+static void source_waits(void *ctx, const char *what)
+{
+	struct replicator *r = ctx;
+	pthread_mutex_lock(&r->status_lock);
+	r->status.touched_at_ms = clock_wall_ms();
+	if (what) {
+		r->status.connected = false;
+		snprintf(r->status.last_error, sizeof(r->status.last_error), "%s", what);
+	}
+	pthread_mutex_unlock(&r->status_lock);
+}
+
 /* Errors that come again and again at one position do not heal by themselves: that is said. */
+static void describe_failure(const struct replicator *r, const struct error *err, uint64_t failures, char *out, size_t size)
+{
+	char lsn[LSN_TEXT_SIZE], repeated[96] = "";
+	lsn_format(r->failed_at, lsn);
+	if (failures >= REPEATED)
+		snprintf(repeated, sizeof(repeated),
+		         r->failed_at ? " (failed %llu times in a row at %s)" : " (failed %llu times in a row)",
+		         (unsigned long long)failures, lsn);
+	snprintf(out, size, "%s%s%s%s%s", *err->code ? "[" : "", err->code, *err->code ? "] " : "", err->message, repeated);
+}
+
 static void note_failure(struct replicator *r, const struct error *err)
 {
+	char text[sizeof(r->status.last_error)];
 	bool same_place = r->failed_at == r->attempt_position;
 	r->failed_at = r->attempt_position;
-	char lsn[LSN_TEXT_SIZE];
-	lsn_format(r->failed_at, lsn);
 	pthread_mutex_lock(&r->status_lock);
+	uint64_t failures = r->status.failures = same_place ? r->status.failures + 1 : 1;
 	r->status.connected = false;
-	r->status.failures = same_place ? r->status.failures + 1 : 1;
-	uint64_t failures = r->status.failures;
-	snprintf(r->status.last_error, sizeof(r->status.last_error), "%s", err->message);
+	describe_failure(r, err, failures, text, sizeof(text));
+	memcpy(r->status.last_error, text, sizeof(text));
 	pthread_mutex_unlock(&r->status_lock);
-	if (failures >= REPEATED)
-		log_error(r->options.log, "Replication error %s%s%s%s (failed %llu times in a row at %s)", *err->code ? "[" : "",
-		          err->code, *err->code ? "] " : "", err->message, (unsigned long long)failures, lsn);
-	else
-		log_error(r->options.log, "Replication error %s%s%s%s", *err->code ? "[" : "", err->code, *err->code ? "] " : "",
-		          err->message);
+	/* A source that is away for hours fails every second. */
+	bool same_error = strcmp(r->failed_with, err->message) == 0;
+	int64_t now = clock_mono_ms();
+	if (same_error && failures > REPEATED && now - r->failure_logged_ms < REPEATED_LOG_MS)
+		return;
+	r->failure_logged_ms = now;
+	snprintf(r->failed_with, sizeof(r->failed_with), "%s", err->message);
+	log_error(r->options.log, "Replication error %s", text);
 }
 
 /* Waits, with a sign of life twice a second, until the time is over, or a stop or a deploy is asked for. */
@@ -90,6 +121,19 @@ static void take_deploy(struct replicator *r)
 	plan_unref(plan);
 }
 
+/*
+ * Milliseconds until the next attempt. A connection that was cut is made again at once; a source that is away is asked about every second. Only
+ * what fails again and again at one place of an open stream, which costs the source the decoding each time, is tried less often.
+ */
+static int64_t next_delay(const struct replicator *r, int64_t last, int64_t lasted_ms)
+{
+	bool stuck = r->stream_opened && r->status.failures > STUCK;
+	int64_t longest = stuck ? LONGEST_BACKOFF_STUCK_MS : LONGEST_BACKOFF_MS;
+	if (r->status.failures <= 1 || lasted_ms > GOOD_ATTEMPT_MS || !last)
+		return FIRST_BACKOFF_MS;
+	return last * 2 > longest ? longest : last * 2;
+}
+
 static void *replicator_main(void *arg)
 {
 	struct replicator *r = arg;
@@ -104,10 +148,7 @@ static void *replicator_main(void *arg)
 		note_failure(r, &err);
 		enum source_failure kind = source_classify(&err);
 		r->slot_unusable |= kind == SOURCE_SLOT_LOST;
-		if (clock_mono_ms() - began > GOOD_ATTEMPT_MS || !delay)
-			delay = FIRST_BACKOFF_MS;
-		else
-			delay = delay * 2 > LONGEST_BACKOFF_MS ? LONGEST_BACKOFF_MS : delay * 2;
+		delay = next_delay(r, delay, clock_mono_ms() - began);
 		back_off(r, kind == SOURCE_RETRY_LATE ? LATE_BACKOFF_MS : delay);
 	}
 	return NULL;
@@ -186,6 +227,7 @@ struct replicator *replicator_start(const struct replicator_options *options, st
 	if (r->options.discovery_interval_s <= 0)
 		r->options.discovery_interval_s = 10;
 	r->status.rows_estimated = r->status.eta_s = -1;
+	source_on_wait(options->source, source_waits, r);
 	r->plan = plan_ref(plan);
 	pthread_mutex_init(&r->status_lock, NULL);
 	pthread_condattr_t monotonic;
@@ -245,6 +287,8 @@ void replicator_status(struct replicator *r, struct replicator_status *out)
 {
 	pthread_mutex_lock(&r->status_lock);
 	*out = r->status;
+	int64_t age_ms = clock_wall_ms() - r->oldest_change_ms;
+	out->lag_s = r->oldest_change_ms && age_ms > 0 ? (double)age_ms / 1000 : 0;
 	pthread_mutex_unlock(&r->status_lock);
 }
 

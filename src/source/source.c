@@ -37,6 +37,12 @@ void source_free(struct source *s)
 	free(s);
 }
 
+void source_on_wait(struct source *s, void (*fn)(void *ctx, const char *what), void *ctx)
+{
+	s->waiting = fn;
+	s->waiting_ctx = ctx;
+}
+
 void source_interrupt(struct source *s)
 {
 	uint64_t one = 1;

@@ -41,6 +41,9 @@ struct source; /* configuration and caches; no connection of its own. Thread-saf
 /* log and config outlive it. Does not connect. */
 struct source *source_new(const struct source_config *config, const struct log *log);
 void source_free(struct source *s);
+/* Called about once a second on any thread that waits for the source in a call, so that a long wait is not taken for a hang. what: the
+ * reason, where one is known, else NULL. Set before the source is used; fn must be quick. */
+void source_on_wait(struct source *s, void (*fn)(void *ctx, const char *what), void *ctx);
 /* For stopping: every connect, call and stream of this source that is waiting now or later fails at once. Any thread; final. */
 void source_interrupt(struct source *s);
 

@@ -3,7 +3,7 @@
 #
 #   postgres.sh start [setting=value ...]   makes and starts one; prints its folder and its URI
 #   postgres.sh stop FOLDER                 stops it and removes the folder
-#   postgres.sh restart FOLDER [immediate]  (immediate: as after a crash)
+#   postgres.sh restart FOLDER [immediate]  (immediate: as after a crash); down FOLDER [immediate] and up FOLDER are its halves
 #
 # It listens on 127.0.0.1 on a free port, has wal_level=logical, keeps fsync on, and runs as user postgres when the caller is root.
 set -euo pipefail
@@ -75,11 +75,17 @@ postgres_stop() {
 	rm -rf "$folder"
 }
 
+postgres_down() {
+	pg_as "$(pg_bin)/pg_ctl" -D "$1/data" -m "${2:-fast}" -w -t 30 -s stop >/dev/null 2>&1 || true
+}
+
+postgres_up() {
+	pg_as "$(pg_bin)/pg_ctl" -D "$1/data" -l "$1/log" -o "-p $(cat "$1/port")" -w -t 60 -s start >/dev/null </dev/null
+}
+
 postgres_restart() {
-	local folder=$1 mode=${2:-fast} bin
-	bin=$(pg_bin)
-	pg_as "$bin/pg_ctl" -D "$folder/data" -m "$mode" -w -t 30 -s stop >/dev/null 2>&1 || true
-	pg_as "$bin/pg_ctl" -D "$folder/data" -l "$folder/log" -o "-p $(cat "$folder/port")" -w -t 60 -s start >/dev/null </dev/null
+	postgres_down "$1" "${2:-fast}"
+	postgres_up "$1"
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
@@ -89,6 +95,8 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
 	start) postgres_start "$@"; echo "$pg_folder $pg_uri" ;;
 	stop) postgres_stop "$@" ;;
 	restart) postgres_restart "$@" ;;
+	down) postgres_down "$@" ;;
+	up) postgres_up "$@" ;;
 	*) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;;
 	esac
 fi

@@ -31,13 +31,29 @@ export class SourceRelay {
         this.killed = (this.killed ?? 0) + 1;
         return this.drop(pair);
       }
+      if (this.spy?.(pair, false, d)) return this.cut(pair);
       for (const [text, n] of this.statements) if (d.includes(text)) this.statements.set(text, n + 1);
       upstream.write(d);
     });
     upstream.on('data', (d) => {
+      if (this.spy?.(pair, true, d)) return this.cut(pair);
       if (this.delay && pair.kind === 'replication') setTimeout(() => client.writable && client.write(d), this.delay);
       else client.write(d);
     });
+  }
+
+  /** Cuts the first connection for which `spy(pair, fromSource, bytes)` is true; what it saw does not get through any more. Answers
+   * a function that tells whether that has happened. */
+  cutWhen(spy) {
+    this.cuts = 0;
+    this.spy = spy;
+    return () => this.cuts > 0;
+  }
+
+  cut(pair) {
+    this.cuts++;
+    this.spy = undefined;
+    this.drop(pair);
   }
 
   drop(pair) {

@@ -30,6 +30,13 @@ export class Postgres {
   restart(mode = 'fast') {
     return run(script, ['restart', this.folder, mode]);
   }
+  /** Stops and starts the server on its folder, which can be exchanged in between. */
+  stopOnly(mode = 'fast') {
+    return run(script, ['down', this.folder, mode]);
+  }
+  startOnly() {
+    return run(script, ['up', this.folder]);
+  }
   async stop() {
     await run(script, ['stop', this.folder]);
     servers.delete(this.folder);

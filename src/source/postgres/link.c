@@ -13,6 +13,9 @@
 #include "base/clock.h"
 #include "source/postgres/conninfo.h"
 
+/* A wait longer than this is told (source_on_wait). */
+#define WAIT_SLICE_MS 1000
+
 /* ---- errors --------------------------------------------------------------------------------------------------------------- */
 
 /* Server texts are one line in logs: line ends become blanks, a last one goes. */
@@ -61,6 +64,12 @@ static bool timed_out(struct link *l, int timeout_ms, struct error *err)
 
 /* ---- waiting -------------------------------------------------------------------------------------------------------------- */
 
+void link_waits(struct link *l, const char *what)
+{
+	if (l->source->waiting)
+		l->source->waiting(l->source->waiting_ctx, what);
+}
+
 int link_poll(struct link *l, short what, int timeout_ms)
 {
 	struct pollfd fds[2] = {{.fd = PQsocket(l->pg), .events = what}, {.fd = l->source->stop_fd, .events = POLLIN}};
@@ -68,14 +77,16 @@ int link_poll(struct link *l, short what, int timeout_ms)
 	for (;;) {
 		if (atomic_load(&l->aborted))
 			return -1;
-		int64_t left = timeout_ms < 0 ? 1000 : deadline - clock_mono_ms();
-		int n = poll(fds, 2, left < 0 ? 0 : (int)left);
+		int64_t left = timeout_ms < 0 ? WAIT_SLICE_MS : deadline - clock_mono_ms();
+		int n = poll(fds, 2, left < 0 ? 0 : left < WAIT_SLICE_MS ? (int)left : WAIT_SLICE_MS);
 		if (n > 0 && fds[1].revents)
 			return -1;
 		if (n > 0)
 			return atomic_load(&l->aborted) ? -1 : 1;
 		if (timeout_ms >= 0 && clock_mono_ms() >= deadline)
 			return 0;
+		if (n == 0)
+			link_waits(l, NULL);
 	}
 }
 

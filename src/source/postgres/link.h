@@ -27,8 +27,10 @@ struct type_catalog;
 struct source {
 	const struct source_config *config;
 	const struct log *log;
-	int stop_fd;                  /* eventfd; readable after source_interrupt */
-	int ca_fd, cert_fd, key_fd;   /* PEM texts in anonymous memory files, -1 if not given */
+	int stop_fd;                                  /* eventfd; readable after source_interrupt */
+	int ca_fd, cert_fd, key_fd;                   /* PEM texts in anonymous memory files, -1 if not given */
+	void (*waiting)(void *ctx, const char *what); /* source_on_wait; NULL: nobody asked */
+	void *waiting_ctx;
 	pthread_mutex_t lock;         /* guards what follows */
 	struct type_catalog *builtin; /* types with fixed oids, loaded once; NULL before */
 	uint64_t discovery_logged;    /* hash of what the last discovery said in the log */
@@ -62,6 +64,8 @@ void link_abort(struct link *l);
 /* Waits until the socket is ready for what (POLLIN, POLLOUT) or timeout_ms passed: 1 ready, 0 time-out, -1 stopped or aborted. A
  * negative time-out waits for ever. */
 int link_poll(struct link *l, short what, int timeout_ms);
+/* Tells that this thread waits for the source, and why if that is known. */
+void link_waits(struct link *l, const char *what);
 /* Takes in what has arrived, without waiting. False: the connection is lost (the reason by link_error). */
 bool link_receive(struct link *l);
 /* Pushes out what is queued for sending. */

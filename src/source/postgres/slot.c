@@ -7,7 +7,8 @@
 #include "source/postgres/link.h"
 
 /* A slot waits for the transactions that run when it is made; that may be long, and is said in the log. */
-#define CREATE_LOG_MS 5000
+#define CREATE_LOG_MS 2000
+#define SLOT_WAITS "waits for transactions to end that are open on the source"
 /* The server needs a moment to notice that a slot's last reader is gone. */
 #define DROP_PATIENCE_MS 5000
 
@@ -109,8 +110,8 @@ static PGresult *create(struct link *l, const char *slot, struct error *err)
 		}
 		if (ready == 0 && !said) {
 			said = true;
-			log_info(l->source->log,
-			         "Creating replication slot %s waits for running transactions on the source to end", slot);
+			log_warn(l->source->log, "Creating replication slot %s " SLOT_WAITS, slot);
+			link_waits(l, "The replication slot that is being made " SLOT_WAITS);
 		}
 		if (ready > 0 && !link_receive(l)) {
 			link_error(l, NULL, "", err);
