@@ -40,6 +40,7 @@ struct requests {
 	uint64_t checked_generation;      /* connection whose identity was compared */
 	bool same_source;
 	int64_t look_ms; /* last time that heads were looked for */
+	bool headless; /* requests were stored without a head since: the source is away, or went back and replication has not noticed */
 };
 
 /* ---- the source --------------------------------------------------------------------------------------------------------------- */
@@ -173,6 +174,7 @@ static void run_batch(struct requests *r, struct checkpoint_job *jobs)
 	struct position head = {0};
 	bool known = read_head(r, &head);
 	struct checkpoint_job *after_marker = NULL;
+	r->headless |= !known && stores > 0;
 	bool pending = store_batch(r, store, stores, known, head, &after_marker);
 	pending |= begin_waiting(r, wait, known, head);
 	if (pending)
@@ -220,7 +222,9 @@ static void fill_heads(struct requests *r)
 		log_error(r->options.log, "Looking for waiting checkpoint requests failed [%s] %s", err.code, err.message);
 		return;
 	}
+	r->headless = count > 0;
 	if (count > 0 && read_head(r, &head)) {
+		r->headless = false;
 		if (storage_fill_heads(r->options.storage, w, head, &err))
 			marker_want(r->marker, NULL);
 		else
@@ -233,7 +237,7 @@ static void fill_heads(struct requests *r)
 static void upkeep(struct requests *r, bool connected)
 {
 	int64_t now = clock_mono_ms(), oldest_ms = 0;
-	if (connected || now - r->look_ms >= LOOK_FOR_WAITING_MS) {
+	if (connected || r->headless || now - r->look_ms >= LOOK_FOR_WAITING_MS) {
 		r->look_ms = now;
 		fill_heads(r);
 	}

@@ -10,7 +10,8 @@
 #include "base/clock.h"
 
 #define FIRST_DELAY_MS 100
-#define LONGEST_DELAY_MS 5000
+#define LONGEST_DELAY_MS 1000
+#define LATE_DELAY_MS (15 * 60 * 1000) /* a wrong password must not lock the role out (source-postgres 11.1) */
 #define LONGEST_CALL_MS 5000 /* head reads and markers take milliseconds; beyond this the source counts as unreachable */
 
 struct source_link {
@@ -69,7 +70,7 @@ static void connect_once(struct source_link *l, int64_t *delay_ms, bool *down)
 		pthread_mutex_lock(&l->lock);
 		return;
 	}
-	int64_t until = clock_mono_ms() + (source_classify(&err) == SOURCE_RETRY_LATE ? LONGEST_DELAY_MS : *delay_ms);
+	int64_t until = clock_mono_ms() + (source_classify(&err) == SOURCE_RETRY_LATE ? LATE_DELAY_MS : *delay_ms);
 	*delay_ms = *delay_ms * 2 > LONGEST_DELAY_MS ? LONGEST_DELAY_MS : *delay_ms * 2;
 	while (!l->stopping && clock_mono_ms() < until)
 		wait_ms(l, until - clock_mono_ms());

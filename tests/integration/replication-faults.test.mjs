@@ -2,6 +2,7 @@
 // clients equal SQL.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { SourceRelay } from '../lib/relay.mjs';
 import { eventually, sleep } from '../lib/util.mjs';
@@ -65,144 +66,101 @@ const told = (w, pattern) =>
     { what: () => `${pattern} in the diagnostics; the log ends:\n${w.service.tail(8)}` }
   );
 
-describe('the connection is cut', () => {
-  const isQuery = (text) => (pair, fromSource, d) => !fromSource && d.includes(text);
-  /** At the nth piece of an answer to a statement that holds `text`. */
-  const answering = (text, pieces = 1) => {
-    let asked, n = 0;
-    return (pair, fromSource, d) => {
-      if (!fromSource && d.includes(text)) asked = pair;
-      return fromSource && pair === asked && ++n >= pieces;
-    };
-  };
-  const first = {
-    'while connecting': (pair, fromSource) => fromSource,
-    'while the catalogue is read': answering('pg_publication_tables'),
-    'before the slot is made': isQuery('CREATE_REPLICATION_SLOT'),
-    'when the slot is made, but nobody has heard of it': answering('CREATE_REPLICATION_SLOT'),
-    'while the snapshot of the slot is read': isQuery('SET TRANSACTION SNAPSHOT'),
-    'before the stream starts': isQuery('START_REPLICATION'),
-    'when the stream starts': answering('START_REPLICATION'),
-    'before a chunk': isQuery('FROM ONLY'),
-    'in the middle of a chunk': answering('FROM ONLY', 5),
-    'behind the first chunks': (() => {
-      let chunks = 0;
-      return (pair, fromSource, d) => !fromSource && d.includes('FROM ONLY') && ++chunks > 2;
-    })()
-  };
-  for (const [phase, spy] of Object.entries(first))
-    test(`first start: ${phase}`, async () => {
-      const w = await relayed({ name: 'cut', schema: SCHEMA(25000) });
-      try {
-        const cut = w.relay.cutWhen(spy);
-        await w.service.start();
-        await w.service.ready();
-        await write(w);
-        const c = await w.client().synced();
-        await same(c);
-        assert.ok(cut(), 'the connection was cut');
-        assert.equal((await w.slots()).length, 1, 'no slot is left behind');
-      } finally {
-        await w.destroy();
-      }
-    });
+describe('the connection is cut in the stream', () => {
+  let w, c;
+  before(async () => {
+    w = await relayed({ name: 'stream_cut', schema: SCHEMA(5000) });
+    c = await ready(w);
+  });
+  after(() => w?.destroy());
+  const stream = (pred) => (pair, fromSource, d) => pair.kind === 'replication' && pred(fromSource, d);
 
-  describe('in the stream', () => {
-    let w, c;
-    before(async () => {
-      w = await relayed({ name: 'stream_cut', schema: SCHEMA(5000) });
-      c = await ready(w);
-    });
-    after(() => w?.destroy());
-    const stream = (pred) => (pair, fromSource, d) => pair.kind === 'replication' && pred(fromSource, d);
+  test('at a transaction', async () => {
+    const cut = w.relay.cutWhen(stream((from, d) => from && d.includes('remember me')));
+    await write(w, 'remember me');
+    await same(c);
+    assert.ok(cut());
+  });
 
-    test('at a transaction', async () => {
-      const cut = w.relay.cutWhen(stream((from, d) => from && d.includes('remember me')));
-      await write(w, 'remember me');
+  test('in the middle of a large transaction, three times: it shows as a whole, and once', async () => {
+    const seen = new Set();
+    const complete = c.fold.complete.bind(c.fold);
+    c.fold.complete = (l) => (complete(l), seen.add([...c.fold.rows('items').values()].filter((r) => r.body === 'large').length));
+    const op = c.fold.lastOp;
+    let cuts = 0, bytes = 0;
+    const spy = stream((from, d) => {
+      bytes += from ? d.length : 0;
+      if (bytes < 100000) return false;
+      bytes = 0;
+      if (++cuts < 3) setImmediate(() => (w.relay.spy = spy));
+      return true;
+    });
+    w.relay.cutWhen(spy);
+    await w.q(`update items set n = n + 1, body = 'large'`);
+    await eventually(() => cuts >= 3, { what: () => `three cuts, ${cuts} so far` });
+    await same(c);
+    delete c.fold.complete;
+    assert.deepEqual([...seen].filter((n) => n !== 0 && n !== 5000), []);
+    assert.ok(c.fold.lastOp - op < 4n * 5000n, `${c.fold.lastOp - op} operations`);
+  });
+
+  test('at a keepalive, and when the position is reported', async () => {
+    for (const pred of [(from, d) => from && d.length >= 23 && d[0] === 0x64 && d[5] === 0x6b, (from, d) => !from && d[0] === 0x64 && d[5] === 0x72]) {
+      const cut = w.relay.cutWhen(stream(pred));
+      await eventually(async () => (await write(w), cut()), { what: 'the cut' });
       await same(c);
-      assert.ok(cut());
-    });
+    }
+  });
 
-    test('in the middle of a large transaction, three times: it shows as a whole, and once', async () => {
-      const seen = new Set();
-      const complete = c.fold.complete.bind(c.fold);
-      c.fold.complete = (l) => (complete(l), seen.add([...c.fold.rows('items').values()].filter((r) => r.body === 'large').length));
-      const op = c.fold.lastOp;
-      let cuts = 0, bytes = 0;
-      const spy = stream((from, d) => {
-        bytes += from ? d.length : 0;
-        if (bytes < 100000) return false;
-        bytes = 0;
-        if (++cuts < 3) setImmediate(() => (w.relay.spy = spy));
-        return true;
-      });
-      w.relay.cutWhen(spy);
-      await w.q(`update items set n = n + 1, body = 'large'`);
-      await eventually(() => cuts >= 3, { what: () => `three cuts, ${cuts} so far` });
-      await same(c);
-      delete c.fold.complete;
-      assert.deepEqual([...seen].filter((n) => n !== 0 && n !== 5000), []);
-      assert.ok(c.fold.lastOp - op < 4n * 5000n, `${c.fold.lastOp - op} operations`);
-    });
-
-    test('at a keepalive, and when the position is reported', async () => {
-      for (const pred of [(from, d) => from && d.length >= 23 && d[0] === 0x64 && d[5] === 0x6b, (from, d) => !from && d[0] === 0x64 && d[5] === 0x72]) {
-        const cut = w.relay.cutWhen(stream(pred));
-        await eventually(async () => (await write(w), cut()), { what: 'the cut' });
-        await same(c);
-      }
-    });
-
-    test('again and again while rows are written', async () => {
-      const cutter = setInterval(() => [...w.relay.pairs].forEach((p, i) => i % 2 === lines % 2 && w.relay.drop(p)), 60);
-      for (let i = 0; i < 40; i++) {
-        await w.q(`update items set n = n + 1 where n % 40 = ${i}`);
-        await write(w);
-      }
-      clearInterval(cutter);
-      await same(c);
-    });
-
-    test('the source is away for a while: streams stay open, requests are taken, errors are told; then it goes on at once', async () => {
-      const held = c.stream;
-      w.relay.away();
-      for (let i = 0; i < 5; i++) await write(w);
-      await w.q('delete from items where n % 3 = 0');
-      await logs(w, /Replication error .*failed \d+ times in a row/);
-      await told(w, /failed \d+ times in a row/);
-      await served(w);
-      const asked = w.request('POST', '/sync/checkpoint-request', { body: { client_id: c.id, checkpoint_request_id: String(++c.requests) } });
-      assert.equal((await asked).status, 200);
-      w.relay.back();
-      await same(c);
-      assert.equal(c.stream, held, 'the stream stayed open');
-    });
-
-    test('the server ends each of the connections', async () => {
-      const kinds = `select pid, backend_type from pg_stat_activity where datname = current_database() and application_name like 'syncline%'`;
-      for (const filter of [`backend_type = 'walsender'`, `backend_type = 'client backend'`, 'true']) {
-        await eventually(async () => (await w.q(`${kinds} and ${filter}`)).length > 0, { what: `a connection with ${filter}` });
-        await w.q(`select pg_terminate_backend(pid) from (${kinds}) s where ${filter}`);
-        await write(w);
-        await same(c);
-      }
-    });
-
-    test('the slot is dropped while the service runs', async () => {
-      await eventually(
-        async () => {
-          await w.q('select pg_terminate_backend(active_pid) from pg_replication_slots where database = current_database() and active');
-          await w.q('select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = current_database() and not active');
-          return /missing or lost|does not exist/.test(w.service.freshLog);
-        },
-        { every: 2, what: 'the slot is dropped before the service is back at it' }
-      );
-      await w.q(`delete from items where n % 2 = 0`);
+  test('again and again while rows are written', async () => {
+    const cutter = setInterval(() => [...w.relay.pairs].forEach((p, i) => i % 2 === lines % 2 && w.relay.drop(p)), 60);
+    for (let i = 0; i < 40; i++) {
+      await w.q(`update items set n = n + 1 where n % 40 = ${i}`);
       await write(w);
-      await served(w);
+    }
+    clearInterval(cutter);
+    await same(c);
+  });
+
+  test('the source is away for a while: streams stay open, requests are taken, errors are told; then it goes on at once', async () => {
+    const held = c.stream;
+    w.relay.away();
+    for (let i = 0; i < 5; i++) await write(w);
+    await w.q('delete from items where n % 3 = 0');
+    await logs(w, /Replication error .*failed \d+ times in a row/);
+    await told(w, /failed \d+ times in a row/);
+    await served(w);
+    const asked = w.request('POST', '/sync/checkpoint-request', { body: { client_id: c.id, checkpoint_request_id: String(++c.requests) } });
+    assert.equal((await asked).status, 200);
+    w.relay.back();
+    await same(c);
+    assert.equal(c.stream, held, 'the stream stayed open');
+  });
+
+  test('the server ends each of the connections', async () => {
+    const kinds = `select pid, backend_type from pg_stat_activity where datname = current_database() and application_name like 'syncline%'`;
+    for (const filter of [`backend_type = 'walsender'`, `backend_type = 'client backend'`, 'true']) {
+      await eventually(async () => (await w.q(`${kinds} and ${filter}`)).length > 0, { what: `a connection with ${filter}` });
+      await w.q(`select pg_terminate_backend(pid) from (${kinds}) s where ${filter}`);
+      await write(w);
       await same(c);
-      assert.equal((await w.slots()).length, 1);
-    });
+    }
+  });
+
+  test('the slot is dropped while the service runs', async () => {
+    await eventually(
+      async () => {
+        await w.q('select pg_terminate_backend(active_pid) from pg_replication_slots where database = current_database() and active');
+        await w.q('select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = current_database() and not active');
+        return /missing or lost|does not exist/.test(w.service.freshLog);
+      },
+      { every: 2, what: 'the slot is dropped before the service is back at it' }
+    );
+    await w.q(`delete from items where n % 2 = 0`);
+    await write(w);
+    await served(w);
+    await same(c);
+    assert.equal((await w.slots()).length, 1);
   });
 });
 
@@ -368,6 +326,25 @@ describe('the server', () => {
     await same(c);
   });
 
+  test('the password is wrong: it is not tried again and again', async () => {
+    await w.q(`create role stranger login replication password 'right'`);
+    const hba = `${server.folder}/data/pg_hba.conf`;
+    fs.writeFileSync(hba, `host all stranger 127.0.0.1/32 scram-sha-256\n${fs.readFileSync(hba)}`);
+    await w.q('select pg_reload_conf()');
+    const other = await relayed({ name: 'stranger', postgres: server, role: 'stranger' });
+    try {
+      let connections = 0;
+      other.relay.server.on('connection', () => connections++);
+      await other.service.start();
+      await other.service.listening();
+      await eventually(() => /Replication error password authentication failed for user "stranger"/.test(other.service.freshLog), { what: () => `the error:\n${other.service.tail()}` });
+      await sleep(2000); // in which others try several times
+      assert.ok(connections <= 3, `${connections} connections`);
+    } finally {
+      await other.destroy();
+    }
+  });
+
   test('an earlier state of the server is put back: what was lost goes, what came instead comes', async () => {
     await same(c);
     w.relay.away();
@@ -393,8 +370,66 @@ describe('the server', () => {
   });
 });
 
-describe('a start', () => {
-  test('waits for a transaction that is open on the source, says so in log and diagnostics, and lives', async () => {
+describe('worlds of their own, beside each other', { concurrency: 3 }, () => {
+  test('an idle database lets go of WAL that other databases write', async () => {
+    const w = await relayed({ name: 'idle' });
+    try {
+      const c = await ready(w);
+      await same(c);
+      await w.admin.query('create table if not exists noise(x text); truncate noise');
+      await w.admin.query('insert into noise select md5(i::text) from generate_series(1, 20000) i');
+      const { rows } = await w.admin.query('select pg_current_wal_insert_lsn() as lsn');
+      await eventually(async () => (await w.q('select 1 from pg_replication_slots where database = current_database() and confirmed_flush_lsn >= $1', [rows[0].lsn])).length === 1, {
+        timeout: 30000,
+        what: 'the confirmed position passes what another database wrote'
+      });
+    } finally {
+      await w.destroy();
+    }
+  });
+
+  const isQuery = (text) => (pair, fromSource, d) => !fromSource && d.includes(text);
+  /** At the nth piece of an answer to a statement that holds `text`. */
+  const answering = (text, pieces = 1) => {
+    let asked, n = 0;
+    return (pair, fromSource, d) => {
+      if (!fromSource && d.includes(text)) asked = pair;
+      return fromSource && pair === asked && ++n >= pieces;
+    };
+  };
+  const first = {
+    'while connecting': (pair, fromSource) => fromSource,
+    'while the catalogue is read': answering('pg_publication_tables'),
+    'before the slot is made': isQuery('CREATE_REPLICATION_SLOT'),
+    'when the slot is made, but nobody has heard of it': answering('CREATE_REPLICATION_SLOT'),
+    'while the snapshot of the slot is read': isQuery('SET TRANSACTION SNAPSHOT'),
+    'before the stream starts': isQuery('START_REPLICATION'),
+    'when the stream starts': answering('START_REPLICATION'),
+    'before a chunk': isQuery('FROM ONLY'),
+    'in the middle of a chunk': answering('FROM ONLY', 5),
+    'behind the first chunks': (() => {
+      let chunks = 0;
+      return (pair, fromSource, d) => !fromSource && d.includes('FROM ONLY') && ++chunks > 2;
+    })()
+  };
+  for (const [phase, spy] of Object.entries(first))
+    test(`first start: ${phase}`, async () => {
+      const w = await relayed({ name: 'cut', schema: SCHEMA(25000) });
+      try {
+        const cut = w.relay.cutWhen(spy);
+        await w.service.start();
+        await w.service.ready();
+        await write(w);
+        const c = await w.client().synced();
+        await same(c);
+        assert.ok(cut(), 'the connection was cut');
+        assert.equal((await w.slots()).length, 1, 'no slot is left behind');
+      } finally {
+        await w.destroy();
+      }
+    });
+
+  test('a start waits for a transaction that is open on the source, says so in log and diagnostics, and lives', async () => {
     const w = await relayed({ name: 'waits' });
     const t = await w.pool.connect();
     try {
@@ -415,7 +450,7 @@ describe('a start', () => {
     }
   });
 
-  test('without a source: what is stored is served, and the source is taken when it comes', async () => {
+  test('a start without a source: what is stored is served, and the source is taken when it comes', async () => {
     const w = await relayed({ name: 'no_source' });
     try {
       const c = await ready(w);
@@ -434,21 +469,3 @@ describe('a start', () => {
   });
 });
 
-describe('an idle database', () => {
-  test('lets go of WAL that other databases write', async () => {
-    const w = await relayed({ name: 'idle' });
-    try {
-      const c = await ready(w);
-      await same(c);
-      await w.admin.query('create table if not exists noise(x text); truncate noise');
-      await w.admin.query('insert into noise select md5(i::text) from generate_series(1, 20000) i');
-      const { rows } = await w.admin.query('select pg_current_wal_insert_lsn() as lsn');
-      await eventually(async () => (await w.q('select 1 from pg_replication_slots where database = current_database() and confirmed_flush_lsn >= $1', [rows[0].lsn])).length === 1, {
-        timeout: 30000,
-        what: 'the confirmed position passes what another database wrote'
-      });
-    } finally {
-      await w.destroy();
-    }
-  });
-});
