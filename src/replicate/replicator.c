@@ -58,10 +58,10 @@ static void describe_failure(const struct replicator *r, const struct error *err
 	snprintf(out, size, "%s%s%s%s%s", *err->code ? "[" : "", err->code, *err->code ? "] " : "", err->message, repeated);
 }
 
-static void note_failure(struct replicator *r, const struct error *err)
+static void note_failure(struct replicator *r, const struct error *err, int64_t lasted_ms)
 {
 	char text[sizeof(r->status.last_error)];
-	bool same_place = r->failed_at == r->attempt_position;
+	bool same_place = r->failed_at == r->attempt_position && !(r->stream_opened && lasted_ms > GOOD_ATTEMPT_MS);
 	r->failed_at = r->attempt_position;
 	pthread_mutex_lock(&r->status_lock);
 	uint64_t failures = r->status.failures = same_place ? r->status.failures + 1 : 1;
@@ -125,11 +125,11 @@ static void take_deploy(struct replicator *r)
  * Milliseconds until the next attempt. A connection that was cut is made again at once; a source that is away is asked about every second. Only
  * what fails again and again at one place of an open stream, which costs the source the decoding each time, is tried less often.
  */
-static int64_t next_delay(const struct replicator *r, int64_t last, int64_t lasted_ms)
+static int64_t next_delay(const struct replicator *r, int64_t last)
 {
 	bool stuck = r->stream_opened && r->status.failures > STUCK;
 	int64_t longest = stuck ? LONGEST_BACKOFF_STUCK_MS : LONGEST_BACKOFF_MS;
-	if (r->status.failures <= 1 || lasted_ms > GOOD_ATTEMPT_MS || !last)
+	if (r->status.failures <= 1 || !last)
 		return FIRST_BACKOFF_MS;
 	return last * 2 > longest ? longest : last * 2;
 }
@@ -145,10 +145,11 @@ static void *replicator_main(void *arg)
 		take_deploy(r);
 		if (attempt_run(r, &err) || atomic_load(&r->stopping))
 			continue;
-		note_failure(r, &err);
+		int64_t lasted_ms = clock_mono_ms() - began;
+		note_failure(r, &err, lasted_ms);
 		enum source_failure kind = source_classify(&err);
 		r->slot_unusable |= kind == SOURCE_SLOT_LOST;
-		delay = next_delay(r, delay, clock_mono_ms() - began);
+		delay = next_delay(r, delay);
 		back_off(r, kind == SOURCE_RETRY_LATE ? LATE_BACKOFF_MS : delay);
 	}
 	return NULL;

@@ -186,7 +186,7 @@ describe('following a source', () => {
     const op = c.fold.lastOp;
     const [slot] = await w.slots();
     await w.service.stop();
-    assert.equal((await w.slots())[0].active, false);
+    await eventually(async () => (await w.slots())[0].active === false, { what: 'the server has noticed that the slot is free' });
     await w.q(`insert into lists values ('while down', 'down', 'user1')`);
     await w.service.start();
     await w.service.ready();
