@@ -3,6 +3,7 @@
  *
  * Each command takes the arguments behind its name and answers the exit code: 0 done, 1 failed or called wrongly, 150 the
  * configuration cannot be used (http-api-and-operations 6). A command called with --json prints one JSON object on standard output.
+ * Each has its options in its --help, in docs/syncline.1 and so in the shell completion, which tests/integration/manual.test.mjs compares.
  */
 #ifndef SYNCLINE_CLI_CLI_H
 #define SYNCLINE_CLI_CLI_H

@@ -1,7 +1,7 @@
 /*
  * explain.c: which buckets a user gets, through which stream, lookup and value; and where one row goes.
  *
- * The store is opened and answers as of its last checkpoint; so the service must not run on it at the same time.
+ * The store is only looked at, also beside the service that uses it, and answers as of its last checkpoint.
  */
 #include "cli/explain.h"
 

@@ -53,6 +53,25 @@ test('every command has a help text, and says nothing on standard error for it',
   }
 });
 
+test('every command tells a bad configuration in the same form, with its exit code', async () => {
+  const f = folder({ port: {} });
+  const commands = [...(await syncline(['--help'])).out.matchAll(/^ {2}([a-z-]+) +\S/gm)].map((m) => m[1]);
+  const words = { config: ['show'], 'auth-check': ['a.b.c'], token: ['--sub', 'u'], explain: ['--user', 'u'], migrate: ['up'], teardown: ['TEARDOWN'], pull: ['--sub', 'u'] };
+  // configuration 1.6: these two report it as any other failure of theirs.
+  const other = { teardown: 1, 'test-connection': 1 };
+  for (const c of commands) {
+    const json = (await syncline([c, '--help'])).out.includes('--json');
+    const r = await syncline([c, ...(words[c] ?? []), ...(json ? ['--json'] : [])], f);
+    assert.equal(r.code, other[c] ?? 150, `${c}: ${r.out}${r.err}`);
+    if (json) {
+      assert.equal(r.json.ok, false, c);
+      assert.match(r.json.error.message, /powersync\.yaml:\d+:\d+: port must be/, c);
+    } else {
+      assert.match(r.out + r.err, /powersync\.yaml:\d+:\d+: port must be/, c);
+    }
+  }
+});
+
 describe('config show', () => {
   const secret = 'S3cretS3cret';
   const config = {
