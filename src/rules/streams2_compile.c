@@ -7,8 +7,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "rules/buckets_expr.h"
-#include "rules/streams2.h"
+#include "rules/streams2_compile.h"
 
 #define MAX_TERMS 100
 #define MAX_ATOMS 100
@@ -37,23 +36,6 @@ struct terms {
 	bool failed;
 };
 
-struct stream2 {
-	struct compiler *c;
-	struct query q;
-	struct buckets_scope scope;
-	struct slice name;
-	struct arena terms; /* terms on the way: a long chain copies them at every step */
-	struct stream2_lookup *lookups;
-	size_t lookup_count, lookup_cap;
-	bool is_default;
-};
-
-static bool refuse(struct query *q, const char *kind, struct sql_range range, const char *message)
-{
-	query_report(q, DIAGNOSTIC_FATAL, kind, range, "%s", message);
-	return false;
-}
-
 static struct terms failed(void)
 {
 	return (struct terms){.failed = true};
@@ -78,141 +60,12 @@ static struct terms value_terms(struct stream2 *s, struct operand o)
 	return t;
 }
 
-/* ---- subqueries ------------------------------------------------------------------------------------------------------- */
-
-struct subquery {
-	struct query q;
-	struct buckets_scope scope;
-	const struct expr **keys; /* values of the request */
-	size_t key_count;
-	struct match *match;
-	size_t room;
-};
-
-static struct match *and_match(struct arena *arena, struct match *a, struct match *b)
-{
-	if (!a)
-		return b;
-	struct match *m = arena_calloc(arena, sizeof(*m));
-	*m = (struct match){.kind = MATCH_AND, .left = a, .right = b};
-	return m;
-}
-
-static struct match *leaf_match(struct arena *arena, enum match_kind kind, const struct expr *row, size_t parameter)
-{
-	struct match *m = arena_calloc(arena, sizeof(*m));
-	*m = (struct match){.kind = kind, .row = row, .parameter = (uint32_t)parameter};
-	return m;
-}
-
-static void add_subquery_key(struct subquery *sub, const struct expr *row, const struct expr *request)
-{
-	struct arena *arena = sub->q.c->arena;
-	sub->match = and_match(arena, sub->match, leaf_match(arena, MATCH_EQUAL, row, sub->key_count));
-	sub->keys[sub->key_count++] = request;
-}
-
-/* Row conditions and row = request conditions, joined by AND only. */
-static bool subquery_where(struct subquery *sub, const struct sql_expr *e)
-{
-	if (e->kind == SQL_BINARY && e->binary.op == SQL_OP_AND)
-		return subquery_where(sub, e->binary.left) && subquery_where(sub, e->binary.right);
-	sub->scope.use_count = 0;
-	if (e->kind == SQL_BINARY && (e->binary.right->kind == SQL_SUBSELECT || e->binary.op == SQL_OP_OVERLAP))
-		return refuse(&sub->q, "unsupported-subquery", e->range, "subqueries cannot be nested");
-	struct operand o = buckets_compile_expr(&sub->scope, e);
-	if (o.kind == OPERAND_ERROR)
-		return false;
-	if (o.kind == OPERAND_ROW || o.kind == OPERAND_STATIC) {
-		sub->match = and_match(sub->q.c->arena, sub->match, leaf_match(sub->q.c->arena, MATCH_CONDITION, o.expr, 0));
-		return true;
-	}
-	if (o.kind != OPERAND_MATCH || o.match->tree->kind != MATCH_EQUAL || sub->key_count >= sub->room)
-		return refuse(&sub->q, "unsupported-subquery", e->range,
-		              "only conditions on the row and comparisons with = are supported here");
-	add_subquery_key(sub, o.match->tree->row, o.match->uses[0]->parameter.value);
-	return true;
-}
-
-static bool subquery_from(struct subquery *sub, const struct sql_select *select)
-{
-	const struct sql_from *from = select->from;
-	if (select->from_count != 1 || from->kind != SQL_FROM_TABLE || select->clause_count || select->set_operation)
-		return refuse(&sub->q, "unsupported-subquery", select->range, "a subquery reads one table, with WHERE only");
-	if (select->column_count != 1 || select->columns[0].expr->kind == SQL_STAR)
-		return refuse(&sub->q, "unsupported-subquery", select->range, "a subquery must return exactly one column");
-	if (!query_set_table(&sub->q, from))
-		return false;
-	sub->scope = (struct buckets_scope){.q = &sub->q, .mode = MODE_STREAM};
-	sub->scope.row_name = sql_ident_given(&from->alias) ? from->alias.name : from->table.name;
-	sub->room = MAX_ATOMS;
-	sub->keys = arena_array(sub->q.c->arena, const struct expr *, MAX_ATOMS + 1);
-	return true;
-}
-
-static void add_lookup(struct stream2 *s, struct subquery *sub, const struct expr *result)
-{
-	struct arena *arena = s->c->arena;
-	struct row_source source = {.dialect = DIALECT_STREAMS_2, .pattern = sub->q.pattern};
-	source.match = sub->match ? sub->match : leaf_match(arena, MATCH_ALWAYS, NULL, 0);
-	source.parameter_count = source.key_count = sub->key_count;
-	struct output_column *column = arena_calloc(arena, sizeof(*column));
-	*column = (struct output_column){.name = SLICE("result"), .expr = result};
-	source.columns = column;
-	source.output_count = 1;
-	struct slice *names = arena_array(arena, struct slice, sub->q.column_count + 1);
-	for (size_t i = 0; i < sub->q.column_count; i++)
-		names[i] = sub->q.columns[i];
-	source.column_names = names;
-	source.column_count = sub->q.column_count;
-	row_source_finish(s->c, &source);
-	struct slice name = arena_printf(arena, "%.*s#%zu", SLICE_ARG(s->name), s->lookup_count);
-	s->lookups = xgrow(s->lookups, s->lookup_count, &s->lookup_cap, sizeof(*s->lookups));
-	s->lookups[s->lookup_count++] = (struct stream2_lookup){
-	        .definition = plan_add_definition(s->c, DEFINITION_LOOKUP, name, &source, 1),
-	        .keys = sub->keys,
-	        .key_count = sub->key_count,
-	};
-}
-
-/* existence: the request value that one result must equal, or NULL. */
-static bool compile_subquery(struct stream2 *s, const struct sql_select *select, const struct expr *existence)
-{
-	struct subquery sub = {0};
-	query_init(&sub.q, s->c, s->q.scalar);
-	sub.q.mark = s->q.mark;
-	size_t mark = s->c->d->count;
-	bool ok = subquery_from(&sub, select) && (!select->where || subquery_where(&sub, select->where));
-	for (size_t i = mark; i < s->c->d->count; i++)
-		if (strcmp(s->c->d->items[i].class_name, "or_parameters_differ") == 0)
-			s->c->d->items[i].class_name = "unsupported-subquery";
-	if (ok) {
-		sub.scope.use_count = 0;
-		struct operand o = buckets_compile_expr(&sub.scope, select->columns[0].expr);
-		if (o.kind == OPERAND_ERROR)
-			ok = false;
-		else if (o.kind != OPERAND_ROW)
-			ok = refuse(&sub.q, "unsupported-subquery", select->columns[0].range,
-			            "the column must come from the row");
-		else if (existence)
-			add_subquery_key(&sub, o.expr, existence);
-		if (ok && !sub.key_count)
-			ok = refuse(&sub.q, "unsupported-subquery", select->range,
-			            "the subquery has no condition on the request");
-		if (ok)
-			add_lookup(s, &sub, o.expr);
-	}
-	s->q.abandoned |= sub.q.abandoned;
-	s->scope.subscription |= sub.scope.subscription;
-	buckets_scope_free(&sub.scope);
-	query_free(&sub.q);
-	return ok;
-}
+/* ---- IN (SELECT ...) ------------------------------------------------------------------------------------------------------ */
 
 static struct terms compile_in_select(struct stream2 *s, const struct sql_expr *e)
 {
 	if (e->binary.op == SQL_OP_NOT_IN) {
-		refuse(&s->q, "unsupported-negation", e->range, "NOT IN (SELECT ...) is not supported");
+		stream2_refuse(&s->q, "unsupported-negation", e->range, "NOT IN (SELECT ...) is not supported");
 		return failed();
 	}
 	s->scope.use_count = 0;
@@ -220,11 +73,12 @@ static struct terms compile_in_select(struct stream2 *s, const struct sql_expr *
 	if (left.kind == OPERAND_ERROR)
 		return failed();
 	if (left.kind != OPERAND_ROW && left.kind != OPERAND_PARAMETER) {
-		refuse(&s->q, "unsupported-subquery", e->range, "a row or request value must stand left of IN (SELECT ...)");
+		stream2_refuse(&s->q, "unsupported-subquery", e->range,
+		               "a row or request value must stand left of IN (SELECT ...)");
 		return failed();
 	}
 	bool row = left.kind == OPERAND_ROW;
-	if (!compile_subquery(s, e->binary.right->subselect, row ? NULL : left.expr))
+	if (!stream2_subquery(s, e->binary.right->subselect, row ? NULL : left.expr))
 		return failed();
 	struct atom a = {.kind = ATOM_MATCH, .match = row ? MATCH_INSIDE : MATCH_ALWAYS, .row = row ? left.expr : NULL};
 	a.source = STREAM2_LOOKUP;
@@ -251,13 +105,13 @@ static struct terms compile_overlap(struct stream2 *s, const struct sql_expr *e)
 	struct atom a = {.kind = ATOM_MATCH, .match = MATCH_EACH, .row = operands[row].expr, .source = STREAM2_ELEMENTS};
 	bool fits = operands[row].kind == OPERAND_ROW && (select < 2 || operands[1 - row].kind == OPERAND_PARAMETER);
 	if (!fits) {
-		refuse(&s->q, "unsupported-expression", e->range,
-		       "&& needs an array of the row on one side, and of the request on the other");
+		stream2_refuse(&s->q, "unsupported-expression", e->range,
+		               "&& needs an array of the row on one side, and of the request on the other");
 		return failed();
 	}
 	a.value = select < 2 ? NULL : operands[1 - row].expr;
 	if (select < 2) {
-		if (!compile_subquery(s, sides[select]->subselect, NULL))
+		if (!stream2_subquery(s, sides[select]->subselect, NULL))
 			return failed();
 		a.source = STREAM2_LOOKUP;
 		a.lookup = (uint32_t)s->lookup_count - 1;
@@ -269,7 +123,7 @@ static struct terms compile_overlap(struct stream2 *s, const struct sql_expr *e)
 
 static bool too_many(struct stream2 *s, const struct sql_expr *e)
 {
-	return refuse(&s->q, "too-many-terms", e->range, "the condition has too many alternatives");
+	return stream2_refuse(&s->q, "too-many-terms", e->range, "the condition has too many alternatives");
 }
 
 static struct terms either(struct stream2 *s, const struct sql_expr *e, const struct terms *a, const struct terms *b)
@@ -336,7 +190,7 @@ static struct terms compile_plain(struct stream2 *s, const struct sql_expr *e)
 		a.match = MATCH_EACH;
 		break;
 	default:
-		refuse(&s->q, "mixed-row-and-request", e->range, "the condition mixes row and request");
+		stream2_refuse(&s->q, "mixed-row-and-request", e->range, "the condition mixes row and request");
 		return failed();
 	}
 	a.value = o.match->uses[0]->parameter.value;
@@ -368,7 +222,7 @@ static struct terms compile_condition(struct stream2 *s, const struct sql_expr *
 	    e->binary.right->kind == SQL_SUBSELECT)
 		return compile_in_select(s, e);
 	if (e->kind == SQL_UNARY && e->unary.op == '!' && holds_subquery(e)) {
-		refuse(&s->q, "unsupported-negation", e->range, "NOT around a subquery is not supported");
+		stream2_refuse(&s->q, "unsupported-negation", e->range, "NOT around a subquery is not supported");
 		return failed();
 	}
 	return compile_plain(s, e);
@@ -408,13 +262,13 @@ static void add_variant(struct stream2 *s, const struct term *t, struct row_sour
 		if (a->kind == ATOM_REQUEST) {
 			filters[out->filter_count++] = a->expr;
 		} else if (a->kind == ATOM_ROW) {
-			match = and_match(arena, match, leaf_match(arena, MATCH_CONDITION, a->expr, 0));
+			match = match_and_new(arena, match, match_leaf_new(arena, MATCH_CONDITION, a->expr, 0));
 		} else {
 			if (a->source == STREAM2_LOOKUP)
 				lookups[out->lookup_count++] = s->lookups[a->lookup];
 			if (a->match == MATCH_ALWAYS)
 				continue;
-			match = and_match(arena, match, leaf_match(arena, a->match, a->row, out->key_count));
+			match = match_and_new(arena, match, match_leaf_new(arena, a->match, a->row, out->key_count));
 			keys[out->key_count++] = (struct stream2_key){
 			        .source = a->source,
 			        .request = a->value,
@@ -425,7 +279,7 @@ static void add_variant(struct stream2 *s, const struct term *t, struct row_sour
 	uint32_t *order = arena_array(arena, uint32_t, out->key_count + 1);
 	for (size_t i = 0; i < out->key_count; i++)
 		order[i] = (uint32_t)i;
-	source.match = match ? match : leaf_match(arena, MATCH_ALWAYS, NULL, 0);
+	source.match = match ? match : match_leaf_new(arena, MATCH_ALWAYS, NULL, 0);
 	source.parameter_count = source.key_count = out->key_count;
 	source.key_parameters = order;
 	row_source_finish(s->c, &source);
@@ -439,17 +293,17 @@ static bool parse(struct stream2 *s)
 {
 	struct sql_fault fault;
 	if (!sql_parse(s->q.sql, &s->c->scratch, &s->q.st, &fault))
-		return refuse(&s->q, fault.kind == SQL_FAULT_NOT_SELECT ? "not-a-select" : "sql-syntax", fault.range,
-		              "the query cannot be read");
+		return stream2_refuse(&s->q, fault.kind == SQL_FAULT_NOT_SELECT ? "not-a-select" : "sql-syntax", fault.range,
+		                      "the query cannot be read");
 	const struct sql_select *select = s->q.st.select;
 	if (s->q.st.several)
-		return refuse(&s->q, "several-statements", s->q.st.second, "only one statement is allowed");
+		return stream2_refuse(&s->q, "several-statements", s->q.st.second, "only one statement is allowed");
 	if (select->set_operation)
-		return refuse(&s->q, "not-a-select", select->range, "UNION and the like are not supported");
+		return stream2_refuse(&s->q, "not-a-select", select->range, "UNION and the like are not supported");
 	if (select->clause_count)
-		return refuse(&s->q, "unsupported-clause", select->clauses[0].range, "the clause is not supported");
+		return stream2_refuse(&s->q, "unsupported-clause", select->clauses[0].range, "the clause is not supported");
 	if (select->from_count != 1 || select->from->kind != SQL_FROM_TABLE)
-		return refuse(&s->q, "single-table-only", select->range, "streams of edition 2 read exactly one table");
+		return stream2_refuse(&s->q, "single-table-only", select->range, "streams of edition 2 read exactly one table");
 	if (!query_set_table(&s->q, select->from))
 		return false;
 	const struct sql_from *from = select->from;
@@ -471,20 +325,20 @@ static bool columns(struct stream2 *s, struct output_column *out, size_t *count)
 			continue;
 		}
 		if (!alias && col->expr->kind != SQL_NAME)
-			return refuse(&s->q, "unsupported-expression", col->range, "the expression needs an alias");
+			return stream2_refuse(&s->q, "unsupported-expression", col->range, "the expression needs an alias");
 		s->scope.use_count = 0;
 		struct operand o = buckets_compile_expr(&s->scope, col->expr);
 		if (o.kind == OPERAND_ERROR)
 			return false;
 		if (o.kind != OPERAND_ROW && o.kind != OPERAND_STATIC)
-			return refuse(&s->q, "request-value-in-output", col->range, "request data cannot be selected");
+			return stream2_refuse(&s->q, "request-value-in-output", col->range, "request data cannot be selected");
 		struct slice name = arena_copy(s->c->arena, alias ? col->alias.name : col->expr->name.column.name);
 		out[(*count)++] = (struct output_column){.name = name, .expr = o.expr};
 		id |= slice_eq(name, SLICE("id"));
 	}
 	if (!id)
-		return refuse(&s->q, "no-id-column", select->column_count ? select->columns[0].range : select->range,
-		              "an id column is required");
+		return stream2_refuse(&s->q, "no-id-column", select->column_count ? select->columns[0].range : select->range,
+		                      "an id column is required");
 	return true;
 }
 
