@@ -223,6 +223,7 @@ describe('the server', () => {
     w.relay.back();
     await write(w);
     await same(c);
+    await logs(w, /PSYNC_S1146.*was invalidated/);
     await logs(w, /is missing or lost: comparing all tables/);
     const [{ n }] = await w.q('select count(*)::int as n from items');
     assert.ok(c.fold.lastOp - op < BigInt(n), `${c.fold.lastOp - op} operations for what changed of ${n} rows`);

@@ -17,6 +17,12 @@ static int column(const PGresult *r, const char *name)
 	return PQfnumber(r, name);
 }
 
+static void say_lost(struct source *s, const char *slot, const char *reason)
+{
+	log_error(s->log, "[PSYNC_S1146] Replication slot %s was invalidated (reason: %s). Increase %s on the source database.",
+	          slot, reason, strcmp(reason, "idle_timeout") == 0 ? "idle_replication_slot_timeout" : "max_slot_wal_keep_size");
+}
+
 bool source_slot_status(struct source_connection *c, const char *slot, enum slot_status *out, uint64_t *confirmed_lsn,
                         struct error *err)
 {
@@ -37,6 +43,9 @@ bool source_slot_status(struct source_connection *c, const char *slot, enum slot
 		bool lost = (status >= 0 && strcmp(PQgetvalue(r, 0, status), "lost") == 0) ||
 		            (reason >= 0 && !PQgetisnull(r, 0, reason));
 		*out = lost ? SLOT_LOST : SLOT_VALID;
+		if (lost)
+			say_lost(c->link.source, slot,
+			         reason >= 0 && !PQgetisnull(r, 0, reason) ? PQgetvalue(r, 0, reason) : "unknown");
 		int lsn = column(r, "confirmed_flush_lsn");
 		if (lsn >= 0 && !PQgetisnull(r, 0, lsn))
 			lsn_parse(pg_field(r, 0, lsn), confirmed_lsn);
