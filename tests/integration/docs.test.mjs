@@ -80,6 +80,21 @@ test('what is installed is in its place', () => {
   assert.match(unit, new RegExp(`^ExecStart=${prefix}/bin/syncline start -c /etc/syncline/powersync.yaml$`, 'm'));
 });
 
+test('docs/configuration.md has every key', () => {
+  const missing = [];
+  const walk = (schema, place) => {
+    if (/keys$|object_storage$/.test(place)) return; // members of other formats
+    for (const [name, value] of Object.entries(schema.properties ?? {})) {
+      const isLeaf = !value.properties && !value.items?.properties && !value.items?.oneOf && !value.items?.allOf;
+      if (isLeaf && !new RegExp(`[\`.]${name}\``).test(texts['docs/configuration.md'])) missing.push(`${place}.${name}`);
+      walk(value, `${place}.${name}`);
+    }
+    for (const part of [...(schema.allOf ?? []), ...(schema.anyOf ?? []), ...(schema.oneOf ?? []), schema.then, schema.items]) if (part && typeof part === 'object') walk(part, place);
+  };
+  walk(JSON.parse(fs.readFileSync(path.join(top, 'docs/powersync-config.schema.json'), 'utf8')), '');
+  assert.deepEqual(missing, []);
+});
+
 const onDebian = fs.existsSync('/usr/bin/dpkg-query') && fs.existsSync('/usr/bin/readelf');
 test('the container file installs every library that the program is linked with', { skip: !onDebian && 'not Debian' }, () => {
   const file = fs.readFileSync(path.join(top, 'packaging/Containerfile'), 'utf8');

@@ -3,18 +3,21 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { test } from 'node:test';
 import { syncline } from '../lib/cli.mjs';
+import { request } from '../lib/stream.mjs';
 import { AUDIENCE, keys, sign } from '../lib/token.mjs';
+import { freePort } from '../lib/util.mjs';
 import { World } from '../lib/world.mjs';
 
 test('no password, key or token gets into the log, an answer or a command', async () => {
   const password = 'Pa55word-of-the-source';
   const admin = 'T0ken-of-the-admin';
+  const metrics = await freePort();
   const w = await World.create({
     name: 'secrets',
     schema: `create table lists(id text primary key, name text); insert into lists values ('l1', 'Row-data-of-a-user')`,
     sync: 'bucket_definitions:\n  all:\n    data:\n      - SELECT * FROM lists\n',
     env: { PS_LOG_LEVEL: 'silly' },
-    config: { api: { tokens: [admin] }, client_auth: { audience: [AUDIENCE], jwks: keys(), supabase: true, supabase_jwt_secret: 'S3cret-of-supabase' } }
+    config: { api: { tokens: [admin] }, telemetry: { disable_telemetry_sharing: true, prometheus_port: metrics }, client_auth: { audience: [AUDIENCE], jwks: keys(), supabase: true, supabase_jwt_secret: 'S3cret-of-supabase' } }
   });
   const uri = new URL(w.sourceUri);
   uri.password = password;
@@ -32,6 +35,8 @@ test('no password, key or token gets into the log, an answer or a command', asyn
     for (const [method, route] of [['POST', '/api/admin/v1/diagnostics'], ['POST', '/api/admin/v1/schema'], ['GET', '/api/sync-rules/v1/current'], ['GET', `/api/sync-rules/v1/current?token=x`]]) {
       for (const token of [admin, 'wrong-admin-token']) answers += (await w.request(method, route, { token })).text;
     }
+    answers += (await request(`http://127.0.0.1:${metrics}`, 'GET', '/metrics')).text;
+    assert.match(answers, /powersync_concurrent_connections/);
     await w.admin.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()', [w.database]);
     await w.service.stop();
     for (const command of [['check'], ['check', '--json'], ['config', 'show'], ['test-connection'], ['validate', '--source']]) {
