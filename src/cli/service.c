@@ -132,6 +132,7 @@ static bool start_replication(struct service *s, struct error *err)
 	        .slot_name_prefix = s->source_config.slot_name_prefix,
 	        .heartbeat_interval_s = s->source_config.heartbeat_interval_s,
 	        .discovery_interval_s = s->source_config.discovery_interval_s,
+	        .snapshot_readers = s->source_config.snapshot_readers,
 	        .storage = s->storage,
 	        .log = &s->log,
 	};

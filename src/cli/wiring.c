@@ -29,6 +29,7 @@ static struct source_config postgres_config(const struct config_postgres *p, con
 	        .snapshot_socket_timeout_s = p->snapshot_socket_timeout_s,
 	        .heartbeat_interval_s = p->heartbeat_interval_s,
 	        .discovery_interval_s = p->discovery_interval_s,
+	        .snapshot_readers = p->snapshot_readers,
 	};
 }
 

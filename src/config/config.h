@@ -33,6 +33,7 @@ struct config_postgres {
 	double snapshot_socket_timeout_s; /* 30 */
 	double heartbeat_interval_s;      /* 60 */
 	double discovery_interval_s;      /* 10 */
+	int snapshot_readers;             /* 2 */
 	int max_pool_size;
 	bool debug_api;
 };

@@ -9,6 +9,7 @@
 
 #define DEFAULT_PORT 5432
 #define MAX_SLOT_PREFIX 40 /* bytes; a slot name has 63 with the stream's number and the random part */
+#define MAX_SNAPSHOT_READERS 16
 
 struct connection {
 	struct config *c;
@@ -162,6 +163,15 @@ static bool resolve_discovery(struct connection *k, double *out)
 	return true;
 }
 
+static bool resolve_snapshot_readers(struct connection *k, int *out)
+{
+	double n = node_number(node_get(k->section, "snapshot_readers"), 2);
+	*out = n >= 1 && n <= MAX_SNAPSHOT_READERS ? (int)n : 0;
+	if (*out != n)
+		return refuse(k, "snapshot_readers", "", "must be a whole number from 1 to 16");
+	return true;
+}
+
 static const char *nonempty(const struct node *n)
 {
 	const char *text = node_text(n, "");
@@ -195,7 +205,8 @@ bool resolve_postgres(struct config *c, const struct node *section, const char *
 	out->max_pool_size = node_int(node_get(section, "max_pool_size"), 8);
 	if (!split_uri(&k) || !resolve_port(&k, &out->port) || !resolve_tls(&k, out) || !resolve_names(&k, out) ||
 	    !check_address(&k, out->hostname, ranges.items, ranges.count) || !resolve_heartbeat(&k, &out->heartbeat_interval_s) ||
-	    !resolve_discovery(&k, &out->discovery_interval_s) || !resolve_slot_prefix(&k, &out->slot_name_prefix))
+	    !resolve_discovery(&k, &out->discovery_interval_s) || !resolve_slot_prefix(&k, &out->slot_name_prefix) ||
+	    !resolve_snapshot_readers(&k, &out->snapshot_readers))
 		return false;
 	out->connect_timeout_s = resolve_connect_timeout(&k);
 	out->snapshot_socket_timeout_s = positive_or(node_number(node_get(section, "snapshot_socket_timeout"), 0), 30);

@@ -176,6 +176,7 @@ static void print_postgres(struct printer *p, const struct config_postgres *c, b
 	number(p, "snapshot_socket_timeout", c->snapshot_socket_timeout_s);
 	number(p, "heartbeat_interval_seconds", c->heartbeat_interval_s);
 	number(p, "discovery_interval_seconds", c->discovery_interval_s);
+	number(p, "snapshot_readers", c->snapshot_readers);
 	flag(p, "debug_api", c->debug_api);
 }
 

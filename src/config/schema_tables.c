@@ -41,6 +41,7 @@ static const struct field source_fields[] = {
         CONNECTION_MEMBERS(0),
         {.name = "max_pool_size", .type = FIELD_NUMBER, .flags = FIELD_UNUSED},
         {.name = "discovery_interval_seconds", .type = FIELD_NUMBER},
+        {.name = "snapshot_readers", .type = FIELD_NUMBER},
         END,
 };
 

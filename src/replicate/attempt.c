@@ -229,11 +229,10 @@ static int wait_time(const struct attempt *a)
 {
 	int64_t now = clock_mono_ms(), wait = IDLE_POLL_MS;
 	for (const struct table_state *t = a->tables; t; t = t->next)
-		if (table_logs(t) && !t->job && t->retry_at_ms - now < wait)
+		if (schedule_wants(a, t) && t->retry_at_ms - now < wait)
 			wait = t->retry_at_ms - now;
 	for (const struct table_state *t = a->tables; t; t = t->next)
-		if (t->phase == TABLE_SWEEPING || keyless_ended(t) ||
-		    (t->phase == TABLE_SCANNING && !t->job && t->retry_at_ms <= now))
+		if (t->phase == TABLE_SWEEPING || keyless_ended(t))
 			wait = 0;
 	if (a->dirty || a->commit_wanted) {
 		int64_t due = (commit_due_us(a) - clock_mono_us() + 999) / 1000;
@@ -381,7 +380,7 @@ static void attempt_end(struct attempt *a)
 		reader_pool_done(a->readers, res);
 	}
 	for (struct table_state *t = a->tables; t; t = t->next)
-		table_cancel_job(t);
+		table_cancel_jobs(t);
 	if (a->readers)
 		reader_pool_stop(a->readers);
 	if (a->stream)

@@ -6,24 +6,7 @@
 #include "replicate/image.h"
 
 #define ADMISSION_RETRY_MS 10
-#define FIRST_RETRY_MS 200
-#define LONGEST_RETRY_MS 10000
-#define MAX_REREAD_KEYS 1000
-#define SHORTEST_RESTART_MS 2000
-
-static void retry_later(struct table_state *t, int64_t delay_ms)
-{
-	table_cancel_job(t);
-	t->retry_at_ms = clock_mono_ms() + delay_ms;
-}
-
-static void retry_with_backoff(struct table_state *t)
-{
-	t->retry_delay_ms = t->retry_delay_ms ? t->retry_delay_ms * 2 : FIRST_RETRY_MS;
-	if (t->retry_delay_ms > LONGEST_RETRY_MS)
-		t->retry_delay_ms = LONGEST_RETRY_MS;
-	retry_later(t, t->retry_delay_ms);
-}
+#define LOG_INTERVAL_MS 1000
 
 void note_snapshot(struct attempt *a, const struct xid_snapshot *s)
 {
@@ -32,198 +15,13 @@ void note_snapshot(struct attempt *a, const struct xid_snapshot *s)
 		a->newest_xid = s->xmax;
 	/* Without a job no chunk is under way, and every later one sees what s sees. */
 	for (struct table_state *t = a->tables; t; t = t->next)
-		if (!t->job)
+		if (table_jobs(t) == 0)
 			touch_log_forget(&t->log, s);
-}
-
-/* The catalogue is looked at anew, by a new attempt; but not again and again. */
-static void restart_or_back_off(struct attempt *a, struct table_state *t)
-{
-	if (clock_mono_ms() - a->r->restarted_at_ms > SHORTEST_RESTART_MS)
-		a->restart_wanted = true;
-	retry_with_backoff(t);
-}
-
-/* ---- submitting ---- */
-
-/* Columns of the catalogue where they are newer than the stream's. NULL without an error: not now. */
-static struct binding *binding_for_job(struct attempt *a, struct table_state *t, struct error *err, bool *ok)
-{
-	struct source_table described;
-	bool found;
-	*ok = true;
-	if (!t->describe_again) {
-		if (t->phase != TABLE_REREADING)
-			t->columns = columns_hash(&t->binding->table.relation);
-		return binding_ref(t->binding);
-	}
-	if (!source_describe(a->connection, t->binding->table.relation.oid, &a->arena, &described, &found, err)) {
-		*ok = false;
-		return NULL;
-	}
-	if (!found || !relation_same_key(&described.relation, &t->binding->table.relation)) {
-		restart_or_back_off(a, t);
-		return NULL;
-	}
-	t->describe_again = !relation_same_columns(&described.relation, &t->binding->table.relation);
-	struct binding *b =
-	        binding_new(&a->plans, a->r->options.connection_tag, &described, t->binding->number, a->connection, a->log, err);
-	*ok = b != NULL;
-	if (b && t->phase != TABLE_REREADING)
-		t->columns = columns_hash(&b->table.relation);
-	if (b && !t->describe_again) {
-		binding_unref(t->binding);
-		t->binding = binding_ref(b);
-	}
-	return b;
-}
-
-/* The keys of rows that lack a value; their images have the key columns. *any false: there are none. */
-static bool add_reread_keys(struct attempt *a, struct table_state *t, struct read_job *job, bool *any, struct error *err)
-{
-	const struct source_relation *r = &job->binding->table.relation;
-	struct row_key *keys;
-	size_t count, key_columns = 0, n = 0;
-	if (!storage_incomplete_rows(a->storage, t->binding->number, (struct slice){0}, MAX_REREAD_KEYS, &job->arena, &keys,
-	                             &count, err))
-		return false;
-	for (size_t i = 0; i < r->column_count; i++)
-		key_columns += r->columns[i].in_key;
-	struct raw_value *raw = arena_array(&job->arena, struct raw_value, key_columns * count);
-	struct raw_value *row = arena_array(&job->arena, struct raw_value, r->column_count);
-	for (size_t k = 0; k < count; k++) {
-		struct stored_row stored;
-		if (!storage_read_row(a->storage, t->binding->number, &keys[k], &job->arena, &stored, err))
-			return false;
-		for (size_t i = 0; i < r->column_count; i++)
-			row[i] = (struct raw_value){.kind = RAW_UNCHANGED};
-		image_fill(r, row, stored.image);
-		for (size_t i = 0; i < r->column_count; i++)
-			if (r->columns[i].in_key)
-				raw[n++] = row[i];
-	}
-	job->keys = raw;
-	job->row_keys = keys;
-	job->key_count = count;
-	*any = count > 0;
-	return true;
-}
-
-static bool table_complete(struct attempt *a, struct table_state *t, struct error *err);
-
-static bool now_due(const struct table_state *t)
-{
-	return clock_mono_ms() >= t->retry_at_ms;
-}
-
-/* A table without identity: the reading begins here, with the stream at this boundary. */
-static bool submit_scan(struct attempt *a, struct table_state *t, struct binding *b, struct error *err)
-{
-	enum keyless_outcome outcome;
-	bool ok = keyless_begin(a, t, b, &outcome, err);
-	binding_unref(b);
-	if (!ok)
-		return false;
-	switch (outcome) {
-	case KEYLESS_BEGUN:
-		break;
-	case KEYLESS_LATER:
-		retry_later(t, ADMISSION_RETRY_MS);
-		break;
-	case KEYLESS_FAILED:
-		log_warn(a->log, "Reading %.*s failed and is tried again: %s",
-		         SLICE_ARG(table_display(a, &t->binding->table.relation)), t->error);
-		retry_with_backoff(t);
-		break;
-	case KEYLESS_CHANGED:
-		t->describe_again = true;
-		retry_with_backoff(t);
-		break;
-	case KEYLESS_GONE:
-		restart_or_back_off(a, t);
-		break;
-	}
-	return true;
-}
-
-/* All rows are read: what is left from before a gap goes, then the table is complete. */
-static bool range_done(struct attempt *a, struct table_state *t, struct error *err)
-{
-	if (!t->lost || t->phase == TABLE_SWEEPING)
-		return table_complete(a, t, err);
-	table_cancel_job(t);
-	touch_log_free(&t->log);
-	t->has_incomplete = false;
-	t->phase = TABLE_SWEEPING;
-	buf_clear(&t->sweep_after);
-	return true;
-}
-
-static bool sweep(struct attempt *a, struct table_state *t, struct error *err)
-{
-	bool done;
-	return generation_sweep(a, t, &done, err) && attempt_commit_if_large(a, err) && (!done || table_complete(a, t, err));
-}
-
-static bool submit(struct attempt *a, struct table_state *t, struct error *err)
-{
-	bool ok, any = true;
-	struct binding *b = binding_for_job(a, t, err, &ok);
-	if (!b) {
-		if (ok && now_due(t))
-			retry_with_backoff(t);
-		return ok;
-	}
-	if (t->phase == TABLE_SCANNING)
-		return submit_scan(a, t, b, err);
-	struct read_job *job = read_job_new(b, t->phase == TABLE_READING ? buf_slice(&t->next_key) : (struct slice){0});
-	binding_unref(b);
-	if (t->phase == TABLE_REREADING && !add_reread_keys(a, t, job, &any, err)) {
-		read_job_unref(job);
-		return false;
-	}
-	if (!any) {
-		read_job_unref(job);
-		return range_done(a, t, err);
-	}
-	t->job = job;
-	reader_pool_submit(a->readers, job);
-	return true;
-}
-
-/* Rows that became incomplete outside any reading: the touch log goes on, then they are read by key. */
-static bool begin_reread(struct attempt *a, struct table_state *t, struct error *err)
-{
-	struct row_key *keys;
-	size_t count;
-	if (!storage_incomplete_rows(a->storage, t->binding->number, (struct slice){0}, 1, &a->arena, &keys, &count, err))
-		return false;
-	t->has_incomplete = count > 0;
-	if (count == 0)
-		return true;
-	table_begin_reading(a, t);
-	t->phase = TABLE_REREADING;
-	return true;
-}
-
-static bool submit_wanted(struct attempt *a, struct error *err)
-{
-	for (struct table_state *t = a->tables; t; t = t->next) {
-		if (t->phase == TABLE_DONE && t->has_incomplete && !begin_reread(a, t, err))
-			return false;
-		if (t->phase == TABLE_SWEEPING && !sweep(a, t, err))
-			return false;
-		if (keyless_ended(t) && !table_complete(a, t, err))
-			return false;
-		if ((table_logs(t) || t->phase == TABLE_SCANNING) && !t->job && now_due(t) && !submit(a, t, err))
-			return false;
-	}
-	return true;
 }
 
 /* ---- completion ---- */
 
-static bool table_complete(struct attempt *a, struct table_state *t, struct error *err)
+bool table_complete(struct attempt *a, struct table_state *t, struct error *err)
 {
 	uint32_t number = t->binding->number;
 	/* A re-read by key alone tells nothing about the other rows' columns. */
@@ -234,9 +32,10 @@ static bool table_complete(struct attempt *a, struct table_state *t, struct erro
 	if (whole)
 		log_info(a->log, "Replicated %.*s: %llu rows", SLICE_ARG(table_display(a, &t->binding->table.relation)),
 		         (unsigned long long)t->rows_read);
-	table_cancel_job(t);
+	table_cancel_jobs(t);
 	keyless_end(t);
 	touch_log_free(&t->log);
+	ranges_free(&t->ranges);
 	if (t->phase != TABLE_SWEEPING)
 		t->has_incomplete = false;
 	t->phase = TABLE_DONE;
@@ -349,25 +148,32 @@ static bool remove_missing(struct attempt *a, struct table_state *t, const struc
 	return true;
 }
 
-static bool store_progress(struct attempt *a, struct table_state *t, const struct source_chunk *chunk, struct error *err)
+/* range: NULL for a scan, which cannot be resumed. */
+static bool store_progress(struct attempt *a, struct table_state *t, struct table_range *range, const struct source_chunk *chunk,
+                           struct error *err)
 {
+	int64_t now = clock_mono_ms();
 	t->rows_read += chunk->row_count;
 	pthread_mutex_lock(&a->r->status_lock);
 	a->r->status.rows_read += chunk->row_count;
 	pthread_mutex_unlock(&a->r->status_lock);
-	if (chunk->row_count && !chunk->last)
+	if (chunk->row_count && !chunk->last && now - t->logged_at_ms >= LOG_INTERVAL_MS) {
+		t->logged_at_ms = now;
 		log_info(a->log, "Replicating %.*s %llu/~%.0f", SLICE_ARG(table_display(a, &t->binding->table.relation)),
 		         (unsigned long long)t->rows_read, t->binding->table.estimated_rows);
-	if (t->phase == TABLE_SCANNING)
+	}
+	if (!range)
 		return true;
-	buf_clear(&t->next_key);
-	buf_slice_append(&t->next_key, chunk->next);
+	buf_clear(&range->next);
+	buf_slice_append(&range->next, chunk->next);
+	range->done = chunk->last;
 	return table_store_progress(a, t, err);
 }
 
+/* Asked for every chunk, because those of different ranges do not come in the order of their snapshots. */
 static bool admit(struct attempt *a, struct table_state *t, const struct xid_snapshot *s)
 {
-	if (!t->admitted && !admission_admits(&t->admission, s)) {
+	if (!admission_admits(&t->admission, s)) {
 		int64_t now = clock_mono_ms();
 		if (!t->waiting_since_ms)
 			t->waiting_since_ms = now;
@@ -382,7 +188,6 @@ static bool admit(struct attempt *a, struct table_state *t, const struct xid_sna
 		}
 		return false;
 	}
-	t->admitted = true;
 	t->waiting_since_ms = 0;
 	t->waiting_logged = false;
 	return true;
@@ -412,36 +217,69 @@ static bool apply_rows(struct attempt *a, struct table_state *t, struct read_res
 	return remove_missing(a, t, res, dirty, err);
 }
 
+/* The chunk cannot be applied, and is read again; other ranges go on. */
+static void read_again(struct table_state *t, struct table_range *range)
+{
+	if (!range) {
+		retry_later(t, ADMISSION_RETRY_MS);
+		return;
+	}
+	range_cancel(range);
+	t->retry_at_ms = clock_mono_ms() + ADMISSION_RETRY_MS;
+}
+
+/* Entries of the touch log that no chunk needs any more. */
+static void forget_touches(struct table_state *t, struct table_range *range, const struct xid_snapshot *s)
+{
+	const struct xid_snapshot *floor = s;
+	if (range) {
+		range_raise_floor(range, s);
+		floor = ranges_floor(&t->ranges);
+	}
+	if (floor)
+		touch_log_forget(&t->log, floor);
+}
+
 static bool apply_chunk(struct attempt *a, struct table_state *t, struct read_result *res, struct error *err)
 {
 	const struct xid_snapshot *s = &res->chunk.snapshot;
+	struct table_range *range = ranges_of_job(&t->ranges, res->job);
 	struct dirty_set dirty;
 	note_snapshot(a, s);
 	if (!admit(a, t, s)) {
-		retry_later(t, ADMISSION_RETRY_MS);
+		read_again(t, range);
 		return true;
 	}
 	dirty_set_build(&dirty, &t->log, s, &res->arena);
 	if (dirty.all) {
-		retry_later(t, ADMISSION_RETRY_MS);
+		read_again(t, range);
 		return true;
 	}
 	if (!apply_rows(a, t, res, &dirty, err))
 		return false;
-	touch_log_forget(&t->log, s);
+	forget_touches(t, range, s);
 	t->retry_delay_ms = 0;
 	t->error[0] = '\0';
 	chunk_written(a);
-	if (t->phase == TABLE_READING && !store_progress(a, t, &res->chunk, err))
+	if (range && !store_progress(a, t, range, &res->chunk, err))
 		return false;
-	if (t->phase == TABLE_READING && !res->chunk.last)
+	if (range && range->done)
+		range_cancel(range);
+	if (range && !ranges_done(&t->ranges))
 		return true;
-	/* The range is read, or some keys are: what is still incomplete is read by key until nothing is. */
-	table_cancel_job(t);
+	/* The ranges are read, or some keys are: what is still incomplete is read by key until nothing is. */
+	table_cancel_jobs(t);
 	t->reading_whole |= t->phase == TABLE_READING;
 	t->phase = TABLE_REREADING;
 	t->retry_at_ms = 0;
-	return submit(a, t, err);
+	return schedule_reread(a, t, err);
+}
+
+static bool apply_split(struct attempt *a, struct table_state *t, const struct read_result *res, struct error *err)
+{
+	table_cancel_jobs(t);
+	ranges_make(&t->ranges, res->positions, res->position_count);
+	return schedule_readers(a, err);
 }
 
 /* A piece of a table without identity: the stream has passed the snapshot, and brings what it does not see. */
@@ -451,7 +289,7 @@ static bool apply_scanned(struct attempt *a, struct table_state *t, struct read_
 		if (!write_clean(a, t, res->job, &res->rows[i], err))
 			return false;
 	chunk_written(a);
-	return store_progress(a, t, &res->chunk, err) && (!res->chunk.last || table_complete(a, t, err));
+	return store_progress(a, t, NULL, &res->chunk, err) && (!res->chunk.last || table_complete(a, t, err));
 }
 
 static bool apply_result(struct attempt *a, struct table_state *t, struct read_result *res, struct error *err)
@@ -466,8 +304,16 @@ static bool apply_result(struct attempt *a, struct table_state *t, struct read_r
 		retry_with_backoff(t);
 		return true;
 	}
+	/* The position is of another time: ranges mean nothing then. */
+	if (res->chunk.outcome == CHUNK_ROWS && res->chunk.restarted) {
+		table_start_over(t);
+		retry_later(t, 0);
+		return true;
+	}
 	switch (res->chunk.outcome) {
 	case CHUNK_ROWS:
+		if (res->kind == RESULT_SPLIT)
+			return apply_split(a, t, res, err);
 		return t->phase == TABLE_SCANNING ? apply_scanned(a, t, res, err) : apply_chunk(a, t, res, err);
 	case CHUNK_TABLE_GONE:
 		restart_or_back_off(a, t);
@@ -485,7 +331,7 @@ static bool apply_result(struct attempt *a, struct table_state *t, struct read_r
 static struct table_state *table_of_job(struct attempt *a, const struct read_job *job)
 {
 	for (struct table_state *t = a->tables; t; t = t->next)
-		if (t->job == job)
+		if (t->job == job || ranges_of_job(&t->ranges, job))
 			return t;
 	return NULL;
 }
@@ -514,7 +360,7 @@ static void note_head(struct attempt *a, const struct read_result *res)
 bool chunks_work(struct attempt *a, bool *applied, struct error *err)
 {
 	*applied = false;
-	if (!submit_wanted(a, err))
+	if (!schedule_readers(a, err))
 		return false;
 	take_results(a);
 	struct read_result *waiting = NULL, *waiting_last = NULL;

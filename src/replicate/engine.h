@@ -6,6 +6,7 @@
  *   tables.c      which tables there are, and how far each is read
  *   changes.c     events of the stream -> rows in storage
  *   events.c      rows that bring write checkpoints
+ *   schedule.c    what the readers do next
  *   chunks.c      results of the readers -> rows in storage; completion and activation
  *
  * A *boundary* is a place between two transactions of the stream. Chunks are applied, and commits made, only there.
@@ -17,6 +18,7 @@
 #include <stdatomic.h>
 
 #include "replicate/binding.h"
+#include "replicate/ranges.h"
 #include "replicate/reader.h"
 #include "replicate/replicate.h"
 #include "replicate/touch_log.h"
@@ -78,13 +80,13 @@ struct table_state {
 	uint64_t rows_at_start;
 	struct touch_log log; /* kept while phase is READING or REREADING */
 	struct admission admission;
-	bool admitted;            /* a snapshot of this reading passed the admission */
 	int64_t waiting_since_ms; /* admission refused since; 0 */
 	bool waiting_logged;
-	struct read_job *job; /* whose results count; NULL: to be submitted at retry_at_ms */
+	struct read_job *job; /* of anything but a range: whose results count; NULL: to be submitted at retry_at_ms */
+	struct table_ranges ranges;
 	int64_t retry_at_ms;
 	int64_t retry_delay_ms;
-	struct buf next_key; /* position behind the last applied chunk */
+	int64_t logged_at_ms; /* when the progress was */
 	uint64_t rows_read;
 	uint64_t epoch; /* of the store when the reading began */
 };
@@ -158,7 +160,8 @@ void table_begin_reading(struct attempt *a, struct table_state *t);
 /* The next chunk is the first again. */
 void table_start_over(struct table_state *t);
 bool table_store_progress(struct attempt *a, struct table_state *t, struct error *err);
-void table_cancel_job(struct table_state *t);
+void table_cancel_jobs(struct table_state *t);
+size_t table_jobs(const struct table_state *t);
 bool tables_plans_use(const struct attempt *a, const struct source_relation *r);
 bool table_logs(const struct table_state *t);
 struct slice table_display(struct attempt *a, const struct source_relation *r);
@@ -204,7 +207,20 @@ bool generation_sweep(struct attempt *a, struct table_state *t, bool *done, stru
 /* Tables of the store that were not found in the source any more. */
 bool generation_absent(struct attempt *a, struct error *err);
 
+/* schedule.c */
+/* At a boundary: hands work to the readers, as much as they can begin soon. */
+bool schedule_readers(struct attempt *a, struct error *err);
+/* A scan or a range of the table waits for nothing but a call of the former. */
+bool schedule_wants(const struct attempt *a, const struct table_state *t);
+/* The next thing that is to be read by key, or the table's completion, at once. */
+bool schedule_reread(struct attempt *a, struct table_state *t, struct error *err);
+void retry_later(struct table_state *t, int64_t delay_ms);
+void retry_with_backoff(struct table_state *t);
+/* The catalogue is looked at anew, by a new attempt; but not again and again. */
+void restart_or_back_off(struct attempt *a, struct table_state *t);
+
 /* chunks.c */
+bool table_complete(struct attempt *a, struct table_state *t, struct error *err);
 void note_snapshot(struct attempt *a, const struct xid_snapshot *s);
 /* At a boundary: submits what is wanted, applies what is ready. *applied: something was. */
 bool chunks_work(struct attempt *a, bool *applied, struct error *err);

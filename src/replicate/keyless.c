@@ -22,7 +22,7 @@ struct scan {
 
 void keyless_end(struct table_state *t)
 {
-	table_cancel_job(t);
+	table_cancel_jobs(t);
 	if (!t->scan)
 		return;
 	arena_free(&t->scan->arena);
@@ -122,7 +122,7 @@ bool keyless_truncated(struct attempt *a, struct table_state *t)
 	if (!t->scan || xid_visible(&t->scan->snapshot, a->xid))
 		return false;
 	t->scan->ended = true;
-	table_cancel_job(t);
+	table_cancel_jobs(t);
 	return true;
 }
 

@@ -12,12 +12,14 @@
 #include "base/clock.h"
 #include "replicate/image.h"
 
-/* Chunks read but not yet applied, over all readers: enough that the server goes on sending during a commit. */
-#define MAX_CHUNKS_UNDER_WAY 3
+/* Chunks read but not yet applied, beyond one for each reader: enough that the server goes on sending during a commit. */
+#define CHUNKS_AHEAD 2
 #define WATCH_INTERVAL_MS 500
 /* Below this no value of a row can lie out of line, so no update can leave it out (source.h). */
 #define IMAGE_THRESHOLD 2000
 #define MAX_READERS 16
+/* Chunks wait for the stream in memory, three to four times as large as on the wire. */
+#define MAX_BYTES_UNDER_WAY (8u * 1024 * 1024)
 /* Memory of a result that is kept for the next one: a chunk's rows, evaluated, are about three times its bytes. */
 #define RESULT_KEEP (16u * 1024 * 1024)
 
@@ -73,6 +75,7 @@ void read_job_unref(struct read_job *job)
 		source_disconnect(job->scan);
 	binding_unref(job->binding);
 	buf_free(&job->after);
+	buf_free(&job->until);
 	arena_free(&job->arena);
 	free(job);
 }
@@ -171,11 +174,16 @@ void reader_pool_submit(struct reader_pool *p, struct read_job *job)
 	struct queued_job *q = xcalloc(1, sizeof(*q));
 	q->job = read_job_ref(job);
 	pthread_mutex_lock(&p->lock);
-	if (p->jobs_last)
-		p->jobs_last->next = q;
-	else
+	if (job->key_count) { /* short, and the completion of its table waits for it */
+		q->next = p->jobs;
 		p->jobs = q;
-	p->jobs_last = q;
+	} else if (p->jobs_last) {
+		p->jobs_last->next = q;
+	} else {
+		p->jobs = q;
+	}
+	if (!q->next)
+		p->jobs_last = q;
 	pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&p->lock);
 }
@@ -263,7 +271,7 @@ static void evaluate_rows(struct read_job *job, struct read_result *r)
 static bool wait_for_room(struct reader_pool *p, struct read_job *job)
 {
 	pthread_mutex_lock(&p->lock);
-	while (!p->stopping && !job->cancelled && p->under_way >= MAX_CHUNKS_UNDER_WAY)
+	while (!p->stopping && !job->cancelled && p->under_way >= p->options.readers + CHUNKS_AHEAD)
 		pthread_cond_wait(&p->changed, &p->lock);
 	bool go = !p->stopping && !job->cancelled;
 	if (go)
@@ -284,6 +292,7 @@ static bool read_one(struct reader_thread *t, struct read_job *job, struct slice
 {
 	struct chunk_request request = {.table = &job->binding->table,
 	                                .after = after,
+	                                .until = buf_slice(&job->until),
 	                                .max_rows = t->pool->options.chunk_rows,
 	                                .max_bytes = t->pool->options.chunk_bytes,
 	                                .keys = job->keys,
@@ -316,8 +325,50 @@ static bool scan_one(struct reader_thread *t, struct read_job *job, struct read_
 	return true;
 }
 
+/* The next job, under the lock; NULL: none. */
+static struct queued_job *take_job(struct reader_pool *p)
+{
+	struct queued_job *q = p->jobs;
+	if (!q)
+		return NULL;
+	p->jobs = q->next;
+	if (!p->jobs)
+		p->jobs_last = NULL;
+	return q;
+}
+
+static void run_chunks(struct reader_thread *t, struct read_job *job);
+
+/* What is read by key does not wait for the end of a range. */
+static void run_keys_between(struct reader_thread *t)
+{
+	struct reader_pool *p = t->pool;
+	pthread_mutex_lock(&p->lock);
+	struct queued_job *q = p->jobs && p->jobs->job->key_count && !p->stopping ? take_job(p) : NULL;
+	pthread_mutex_unlock(&p->lock);
+	if (!q)
+		return;
+	run_chunks(t, q->job);
+	read_job_unref(q->job);
+	free(q);
+}
+
+static void run_split(struct reader_thread *t, struct read_job *job)
+{
+	if (!wait_for_room(t->pool, job))
+		return;
+	struct read_result *r = result_new(t->pool, RESULT_SPLIT, job);
+	if (!ensure_connection(t, &r->error) ||
+	    !source_split_table(t->connection, &job->binding->table, job->split_parts, &r->arena, &r->chunk.outcome,
+	                        &r->positions, &r->position_count, &r->error)) {
+		r->kind = RESULT_FAILED;
+		drop_connection(t);
+	}
+	post(t->pool, r);
+}
+
 /* Chunk after chunk to the end of the range, or the one chunk of a re-read. */
-static void run_job(struct reader_thread *t, struct read_job *job)
+static void run_chunks(struct reader_thread *t, struct read_job *job)
 {
 	struct buf after = {0};
 	bool more = true, scan = job->scan != NULL;
@@ -334,6 +385,8 @@ static void run_job(struct reader_thread *t, struct read_job *job)
 			drop_connection(t);
 		}
 		post(t->pool, r);
+		if (more && !scan)
+			run_keys_between(t);
 	}
 	if (scan && more)
 		drop_connection(t); /* given up half way */
@@ -365,15 +418,12 @@ static void *reader_main(void *arg)
 			pthread_mutex_unlock(&p->lock);
 			break;
 		}
-		struct queued_job *q = p->jobs;
-		p->jobs = q->next;
-		if (!p->jobs)
-			p->jobs_last = NULL;
+		struct queued_job *q = take_job(p);
 		bool last = !p->jobs;
 		p->reading++;
 		pthread_mutex_unlock(&p->lock);
 		if (!q->job->cancelled)
-			run_job(t, q->job);
+			(q->job->split_parts ? run_split : run_chunks)(t, q->job);
 		read_job_unref(q->job);
 		free(q);
 		job_ended(p);
@@ -445,6 +495,9 @@ struct reader_pool *reader_pool_start(const struct reader_options *options, stru
 	p->options = *options;
 	if (p->options.readers > MAX_READERS)
 		p->options.readers = MAX_READERS;
+	size_t most = MAX_BYTES_UNDER_WAY / (size_t)(p->options.readers + CHUNKS_AHEAD);
+	if (p->options.chunk_bytes > most)
+		p->options.chunk_bytes = most;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->changed, NULL);
 	p->inbox_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -16,12 +16,14 @@
 #include "replicate/binding.h"
 #include "source/source.h"
 
-/* What a reader is to read: a range from `after` to the end, or the rows with these keys. Shared by reference. */
+/* What a reader is to read: a range, or the rows with these keys; or it is to say where the table can be cut. Shared by reference. */
 struct read_job {
 	_Atomic uint32_t references;
 	_Atomic bool cancelled; /* set by the replication thread: results are of no use any more */
 	struct binding *binding;
 	struct buf after;   /* position of the source module; n == 0: from the start */
+	struct buf until;   /* n == 0: to the end */
+	size_t split_parts; /* not 0: nothing is read, RESULT_SPLIT answers */
 	struct arena arena; /* owns keys */
 	const struct raw_value *keys;
 	const struct row_key *row_keys; /* the same as storage knows them */
@@ -45,7 +47,7 @@ struct chunk_row {
 	const struct raw_value *raw;
 };
 
-enum result_kind { RESULT_CHUNK, RESULT_HEAD, RESULT_FAILED };
+enum result_kind { RESULT_CHUNK, RESULT_SPLIT, RESULT_HEAD, RESULT_FAILED };
 
 struct read_result {
 	struct read_result *next;
@@ -55,6 +57,9 @@ struct read_result {
 	struct read_job *job;
 	struct source_chunk chunk;
 	struct chunk_row *rows;
+	/* RESULT_SPLIT; chunk.outcome tells whether there is such a table */
+	struct slice *positions;
+	size_t position_count;
 	/* RESULT_HEAD */
 	struct xid_snapshot snapshot;
 	uint64_t head_lsn;

@@ -37,8 +37,9 @@ uint64_t columns_hash(const struct source_relation *r)
 	return h ? h : 1;
 }
 
-void table_cancel_job(struct table_state *t)
+void table_cancel_jobs(struct table_state *t)
 {
+	ranges_cancel(&t->ranges);
 	if (!t->job)
 		return;
 	atomic_store(&t->job->cancelled, true);
@@ -46,15 +47,20 @@ void table_cancel_job(struct table_state *t)
 	t->job = NULL;
 }
 
+size_t table_jobs(const struct table_state *t)
+{
+	return (t->job != NULL) + ranges_running(&t->ranges);
+}
+
 static void table_free(struct table_state *t)
 {
 	keyless_end(t);
-	table_cancel_job(t);
+	table_cancel_jobs(t);
 	buf_free(&t->sweep_after);
 	binding_unref(t->binding);
 	touch_log_free(&t->log);
 	admission_free(&t->admission);
-	buf_free(&t->next_key);
+	ranges_free(&t->ranges);
 	free(t);
 }
 
@@ -118,29 +124,30 @@ static bool needs_reading(const struct attempt *a, const struct source_relation 
 }
 
 #define PROGRESS_HEAD (2 * sizeof(uint64_t))
+#define PROGRESS_RANGES (UINT64_C(1) << 63)
 
-/* Progress in storage: epoch, hash of the columns (8 bytes each), then the source module's position. A reading that began under older
- * definitions or with other columns starts anew. */
+/* Progress in storage: epoch (with PROGRESS_RANGES if there are several ranges), hash of the columns (8 bytes each), then as
+ * ranges_encode writes it. A reading that began under older definitions or with other columns starts anew. */
 static void resume_progress(struct table_state *t, struct slice last_key, uint64_t rows_read)
 {
 	uint64_t head[2];
-	buf_clear(&t->next_key);
+	ranges_free(&t->ranges);
 	t->rows_read = 0;
 	if (last_key.n < PROGRESS_HEAD)
 		return;
 	memcpy(head, last_key.p, PROGRESS_HEAD);
-	if (head[0] != t->epoch || head[1] != columns_hash(&t->binding->table.relation))
+	if ((head[0] & ~PROGRESS_RANGES) != t->epoch || head[1] != columns_hash(&t->binding->table.relation))
 		return;
-	buf_slice_append(&t->next_key, slice_drop(last_key, PROGRESS_HEAD));
-	t->rows_read = rows_read;
+	if (ranges_decode(&t->ranges, slice_drop(last_key, PROGRESS_HEAD), head[0] & PROGRESS_RANGES))
+		t->rows_read = rows_read;
 }
 
 bool table_store_progress(struct attempt *a, struct table_state *t, struct error *err)
 {
 	struct buf progress = {0};
-	buf_append(&progress, &t->epoch, sizeof(t->epoch));
-	buf_append(&progress, &t->columns, sizeof(t->columns));
-	buf_slice_append(&progress, buf_slice(&t->next_key));
+	uint64_t head[2] = {t->epoch | (t->ranges.count > 1 ? PROGRESS_RANGES : 0), t->columns};
+	buf_append(&progress, head, sizeof(head));
+	ranges_encode(&t->ranges, &progress);
 	bool ok = storage_table_progress(a->storage, t->binding->number, buf_slice(&progress), t->rows_read, err);
 	buf_free(&progress);
 	return ok;
@@ -149,11 +156,10 @@ bool table_store_progress(struct attempt *a, struct table_state *t, struct error
 void table_begin_reading(struct attempt *a, struct table_state *t)
 {
 	keyless_end(t);
-	table_cancel_job(t);
+	table_cancel_jobs(t);
 	if (!table_logs(t)) {
 		touch_log_free(&t->log);
 		admission_take(&t->admission, &a->unsettled);
-		t->admitted = false;
 	}
 	/* Changes of this table that the open transaction made before are not in the log. */
 	if (a->in_xact)
@@ -168,7 +174,7 @@ void table_begin_reading(struct attempt *a, struct table_state *t)
 
 void table_start_over(struct table_state *t)
 {
-	buf_clear(&t->next_key);
+	ranges_free(&t->ranges);
 	t->rows_read = 0;
 	t->rows_at_start = 0;
 	t->reading_since_ms = clock_mono_ms();
@@ -278,7 +284,7 @@ static bool add_table(struct attempt *a, const struct source_table *described, s
 		return false;
 	if (!record.snapshot_done)
 		resume_progress(t, record.last_key, record.rows_read);
-	if (t->next_key.n)
+	if (ranges_begun(&t->ranges))
 		log_info(a->log, "Replicating %.*s %llu/~%.0f - resuming", SLICE_ARG(table_display(a, r)),
 		         (unsigned long long)t->rows_read, described->estimated_rows);
 	else
@@ -437,7 +443,7 @@ static bool change_columns(struct attempt *a, struct table_state *t, const struc
 		table_start_over(t);
 		table_begin_reading(a, t);
 	} else {
-		table_cancel_job(t);
+		table_cancel_jobs(t);
 		t->retry_at_ms = 0;
 	}
 	return true;
@@ -510,7 +516,7 @@ bool tables_rebind(struct attempt *a, struct error *err)
 		if (t->phase == TABLE_SCANNING)
 			table_begin_reading(a, t);
 		else
-			table_cancel_job(t);
+			table_cancel_jobs(t);
 		binding_unref(t->binding);
 		t->binding = b;
 	}

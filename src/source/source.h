@@ -31,6 +31,7 @@ struct source_config {
 	const char *cacert, *client_certificate, *client_private_key, *tls_servername; /* PEM texts; NULL if not given */
 	const char *slot_name_prefix;
 	double connect_timeout_s, snapshot_socket_timeout_s, heartbeat_interval_s, discovery_interval_s;
+	int snapshot_readers;                /* connections that read tables at once */
 	const char *application_name;        /* "syncline/0.1.0"; NULL: "syncline" */
 	const char *const *reject_ip_ranges; /* CIDR texts or "local"; checked after each look-up of the name */
 	size_t reject_ip_range_count;
@@ -197,6 +198,7 @@ size_t source_row_size_bound(const struct source_relation *r, const struct raw_v
 struct chunk_request {
 	const struct source_table *table;
 	struct slice after; /* opaque position of the last chunk; n == 0: from the start */
+	struct slice until; /* position of the last row wanted (source_split_table); n == 0: to the end */
 	size_t max_rows, max_bytes;
 	/* instead of a range: these keys (re-read of incomplete rows); raw values of the in_key columns, key after key */
 	const struct raw_value *keys;
@@ -215,15 +217,22 @@ struct source_chunk {
 	uint64_t head_lsn;            /* H */
 	struct raw_value *rows;       /* row_count * column_count, in the arena */
 	size_t row_count, byte_count;
-	bool last;         /* no rows behind it */
+	bool last;         /* no rows behind it, in the range */
+	bool restarted;    /* a position given did not fit the table any more: this is the table's beginning, not the range's */
 	struct slice next; /* position for the next request, in the arena */
 };
 
 /* Reads one chunk in its own REPEATABLE READ transaction; one round trip. A position that does not fit the table any more (another
- * order key, ctid ranges after a rewrite) reads from the start, which is always right. A table that cannot be locked within seconds
+ * order key, ctid ranges after a rewrite) reads from the start, and to the end, which is always right. A table that cannot be locked within seconds
  * is an error; the connection stays usable after it, as after every error the server answers with. */
 bool source_read_chunk(struct source_connection *c, const struct chunk_request *request, struct arena *arena,
                        struct source_chunk *out, struct error *err);
+
+/* Positions that cut the table into at most `parts` ranges with about the same number of rows each, ascending, in the arena: a range
+ * is read with one of them as `after` and the next as `until`. None for a small table. They come from a sample, and nothing but the
+ * balance depends on them. */
+bool source_split_table(struct source_connection *c, const struct source_table *table, size_t parts, struct arena *arena,
+                        enum chunk_outcome *outcome, struct slice **positions, size_t *count, struct error *err);
 
 /* All rows of a table in one snapshot, for tables without any identity (interleaved-snapshot 4): begin answers as soon as S and H
  * are known (lock_timeout 1 s), with no rows; next then gives the rows piece by piece, *out with rows, row_count, byte_count and last

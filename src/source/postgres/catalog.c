@@ -78,6 +78,7 @@ enum field {
 	F_IN_KEY,
 	F_ORDER,
 	F_ORDER_OPERATOR,
+	F_UP_TO_OPERATOR,
 	F_SHAPE,
 };
 
@@ -87,7 +88,7 @@ enum field {
  */
 static const char columns_sql[] =
         ", a.attnum, a.attname, a.atttypid, a.atttypmod, c.relreplident = 'f' OR COALESCE(a.attnum = ANY (ident.keys), false),"
-        " pg_catalog.array_position(ord.keys, a.attnum), oper.name, %s"
+        " pg_catalog.array_position(ord.keys, a.attnum), oper.name, oper.up_to, %s"
         " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
         " LEFT JOIN pg_catalog.pg_publication_tables p ON p.pubname = '" PUBLICATION "' AND p.schemaname = n.nspname"
         " AND p.tablename = c.relname"
@@ -109,11 +110,15 @@ static const char columns_sql[] =
         "x.attnotnull AND %s))"
         "  ORDER BY i.indisprimary DESC, i.indisreplident DESC, i.indnkeyatts, i.indexrelid LIMIT 1) ord ON true"
         " LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND %s"
-        " LEFT JOIN LATERAL (SELECT pg_catalog.format('OPERATOR(%%I.%%s)', opn.nspname, op.oprname) AS name"
+        " LEFT JOIN LATERAL (SELECT pg_catalog.format('OPERATOR(%%I.%%s)', opn.nspname, op.oprname) AS name,"
+        "  pg_catalog.format('OPERATOR(%%I.%%s)', upn.nspname, up.oprname) AS up_to"
         "  FROM pg_catalog.pg_opclass oc JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = "
         "oc.opcintype"
         "   AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 5 JOIN pg_catalog.pg_operator op ON op.oid = ao.amopopr"
         "  JOIN pg_catalog.pg_namespace opn ON opn.oid = op.oprnamespace"
+        "  JOIN pg_catalog.pg_amop au ON au.amopfamily = oc.opcfamily AND au.amoplefttype = oc.opcintype"
+        "   AND au.amoprighttype = oc.opcintype AND au.amopstrategy = 2 JOIN pg_catalog.pg_operator up ON up.oid = au.amopopr"
+        "  JOIN pg_catalog.pg_namespace upn ON upn.oid = up.oprnamespace"
         "  WHERE oc.oid = ord.classes[pg_catalog.array_position(ord.keys, a.attnum)]) oper ON true"
         " WHERE c.relkind = 'r' AND (";
 
@@ -206,6 +211,7 @@ static void read_columns(const PGresult *r, int first, int end, struct arena *ar
 	struct source_column *columns = arena_array(arena, struct source_column, (size_t)(end - first));
 	struct slice *names = arena_array(arena, struct slice, (size_t)(end - first));
 	struct slice *operators = arena_array(arena, struct slice, (size_t)(end - first));
+	struct slice *up_to = arena_array(arena, struct slice, (size_t)(end - first));
 	for (int row = first; row < end; row++) {
 		if (PQgetisnull(r, row, F_ATTNUM))
 			continue;
@@ -221,6 +227,7 @@ static void read_columns(const PGresult *r, int first, int end, struct arena *ar
 		if (place > 0 && place <= (uint64_t)(end - first)) {
 			names[place - 1] = columns[count].name;
 			operators[place - 1] = field_copy(r, row, F_ORDER_OPERATOR, arena);
+			up_to[place - 1] = field_copy(r, row, F_UP_TO_OPERATOR, arena);
 			keys++;
 		}
 		count++;
@@ -230,6 +237,7 @@ static void read_columns(const PGresult *r, int first, int end, struct arena *ar
 	out->table.order_key = names;
 	out->table.order_key_count = keys;
 	out->order_operators = operators;
+	out->up_to_operators = up_to;
 }
 
 static void read_table(const PGresult *r, int first, int end, struct arena *arena, struct catalog_table *out)

@@ -12,6 +12,7 @@ struct catalog_table {
 	bool published;
 	struct slice row_filter;             /* of the publication; n == 0: none */
 	const struct slice *order_operators; /* for each order-key column: its type's ">", as operator(schema.op) */
+	const struct slice *up_to_operators; /* and its "<=" */
 	double bytes_per_row;                /* estimate, out-of-line values included; 0 when unknown */
 	struct slice signature;              /* changes when anything of this changes */
 	struct slice generated;              /* names of the generated columns that are not published; n == 0: none */

@@ -197,8 +197,8 @@ static bool copy_begins(struct link *l, int timeout_ms, struct error *err)
 
 struct reading {
 	const struct chunk_request *request;
-	struct chunk_position after;
-	bool from_start;
+	struct chunk_position after, until;
+	bool from_start, to_end, restarted;
 	size_t limit;
 	int timeout_ms;
 };
@@ -218,7 +218,7 @@ static void chunk_sql(struct buf *sql, const struct link *l, const struct chunk_
 	if (r->request->keys)
 		chunk_keys_sql(sql, p, r->request->keys, r->request->key_count);
 	else
-		chunk_range_sql(sql, p, r->from_start ? NULL : &r->after, r->limit);
+		chunk_range_sql(sql, p, r->from_start ? NULL : &r->after, r->to_end ? NULL : &r->until, r->limit);
 	buf_lit(sql, ") TO STDOUT; COMMIT");
 	buf_putc(sql, '\0');
 }
@@ -289,6 +289,11 @@ static enum outcome read_once(struct source_connection *c, const struct chunk_re
 	if (r.timeout_ms < 1000)
 		r.timeout_ms = 1000;
 	r.from_start = !request->keys && !chunk_position_read(p, request->after, arena, &r.after);
+	r.to_end = !request->keys && !chunk_position_read(p, request->until, arena, &r.until);
+	/* Both or none: they come from one splitting. */
+	r.restarted = (r.from_start && request->after.n) || (r.to_end && request->until.n);
+	r.from_start |= r.restarted;
+	r.to_end |= r.restarted;
 	r.limit = row_limit(p, request);
 	struct buf sql = {0};
 	chunk_sql(&sql, &c->link, p, &r);
@@ -298,6 +303,7 @@ static enum outcome read_once(struct source_connection *c, const struct chunk_re
 		return READ_FAILED;
 	uint32_t pages = 0;
 	enum outcome outcome = read_head(c, p, r.timeout_ms, arena, out, &pages, err);
+	out->restarted = r.restarted;
 	if (outcome == READ_OK)
 		outcome = read_copied(c, p, &r, pages, arena, out, err);
 	else if (!c->link.broken && !c->link.sqlstate[0]) /* the rest of the batch is still running */
@@ -305,23 +311,6 @@ static enum outcome read_once(struct source_connection *c, const struct chunk_re
 	if (outcome != READ_OK)
 		roll_back(&c->link);
 	return outcome;
-}
-
-/* Makes the connection's plan that of the request's table as it is now. False with *outcome set: no reading. */
-static bool plan_for(struct source_connection *c, const struct source_table *t, bool anew, enum chunk_outcome *outcome,
-                     bool *failed, struct error *err)
-{
-	*failed = false;
-	if (!c->plan || anew || c->plan->table.table.relation.oid != t->relation.oid) {
-		chunk_plan_free(c->plan);
-		c->plan = NULL;
-		if (!chunk_plan_make(c, t->relation.oid, &c->plan, err)) {
-			*failed = true;
-			return false;
-		}
-	}
-	*outcome = !c->plan ? CHUNK_TABLE_GONE : chunk_plan_fits(c->plan, t) ? CHUNK_ROWS : CHUNK_TABLE_CHANGED;
-	return *outcome == CHUNK_ROWS;
 }
 
 static bool refuse_while_scanning(const struct source_connection *c, struct error *err)
@@ -340,7 +329,7 @@ bool source_read_chunk(struct source_connection *c, const struct chunk_request *
 	bool anew = false;
 	for (int attempt = 0; attempt < 4; attempt++) {
 		bool failed;
-		if (!plan_for(c, request->table, anew, &out->outcome, &failed, err)) {
+		if (!chunk_plan_for(c, request->table, anew, &out->outcome, &failed, err)) {
 			if (failed)
 				return false;
 			if (anew)
@@ -369,7 +358,7 @@ bool source_scan_begin(struct source_connection *c, const struct source_table *t
 	bool failed;
 	if (!refuse_while_scanning(c, err))
 		return false;
-	if (!plan_for(c, table, true, &out->outcome, &failed, err))
+	if (!chunk_plan_for(c, table, true, &out->outcome, &failed, err))
 		return !failed;
 	struct chunk_plan *p = c->plan;
 	struct buf sql = {0};

@@ -120,6 +120,22 @@ bool chunk_plan_fits(const struct chunk_plan *p, const struct source_table *t)
 	return true;
 }
 
+bool chunk_plan_for(struct source_connection *c, const struct source_table *t, bool anew, enum chunk_outcome *outcome,
+                    bool *failed, struct error *err)
+{
+	*failed = false;
+	if (!c->plan || anew || c->plan->table.table.relation.oid != t->relation.oid) {
+		chunk_plan_free(c->plan);
+		c->plan = NULL;
+		if (!chunk_plan_make(c, t->relation.oid, &c->plan, err)) {
+			*failed = true;
+			return false;
+		}
+	}
+	*outcome = !c->plan ? CHUNK_TABLE_GONE : chunk_plan_fits(c->plan, t) ? CHUNK_ROWS : CHUNK_TABLE_CHANGED;
+	return *outcome == CHUNK_ROWS;
+}
+
 /* ---- positions ------------------------------------------------------------------------------------------------------------ */
 
 /*
@@ -201,6 +217,24 @@ static void typed_literal(struct buf *sql, const struct chunk_plan *p, size_t co
 	sql_table(sql, type->schema, type->name);
 }
 
+/* (k1, k2) op (v1, v2), if one operator serves for all columns. */
+static bool row_comparison_sql(struct buf *sql, const struct chunk_plan *p, const struct slice *operators,
+                               const struct slice *keys)
+{
+	size_t count = p->table.table.order_key_count;
+	for (size_t i = 1; i < count; i++)
+		if (!slice_eq(operators[i], operators[0]))
+			return false;
+	buf_printf(sql, "ROW(%.*s) %.*s ROW(", SLICE_ARG(p->order_by), SLICE_ARG(operators[0]));
+	for (size_t i = 0; i < count; i++) {
+		if (i)
+			buf_putc(sql, ',');
+		typed_literal(sql, p, p->order_columns[i], keys[i]);
+	}
+	buf_putc(sql, ')');
+	return true;
+}
+
 /*
  * (k1, k2) > (v1, v2) with each type's own operator, wherever its schema is on the search path: a plain ">" on an extension's type
  * could silently become that of text, with another order. One operator for all (nearly always) is a row comparison, which an index
@@ -210,19 +244,8 @@ static void behind_sql(struct buf *sql, const struct chunk_plan *p, const struct
 {
 	const struct source_table *t = &p->table.table;
 	const struct slice *operators = p->table.order_operators;
-	bool same = true;
-	for (size_t i = 1; i < t->order_key_count; i++)
-		same = same && slice_eq(operators[i], operators[0]);
-	if (same) {
-		buf_printf(sql, "ROW(%.*s) %.*s ROW(", SLICE_ARG(p->order_by), SLICE_ARG(operators[0]));
-		for (size_t i = 0; i < t->order_key_count; i++) {
-			if (i)
-				buf_putc(sql, ',');
-			typed_literal(sql, p, p->order_columns[i], keys[i]);
-		}
-		buf_putc(sql, ')');
+	if (row_comparison_sql(sql, p, operators, keys))
 		return;
-	}
 	/* NOT (v1 > k1) AND (k1 > v1 OR (NOT (v1 > k1) AND (k2 > v2 OR ...))): only ">" is needed. */
 	for (size_t i = 0; i < t->order_key_count; i++) {
 		buf_lit(sql, "(NOT (");
@@ -239,13 +262,27 @@ static void behind_sql(struct buf *sql, const struct chunk_plan *p, const struct
 		buf_lit(sql, "))");
 }
 
+/* NOT (k > v), so that an index answers it where it can: the first column is compared once more, with its "<=". */
+static void up_to_sql(struct buf *sql, const struct chunk_plan *p, const struct slice *keys)
+{
+	if (row_comparison_sql(sql, p, p->table.up_to_operators, keys))
+		return;
+	sql_identifier(sql, p->table.table.order_key[0]);
+	buf_printf(sql, " %.*s ", SLICE_ARG(p->table.up_to_operators[0]));
+	typed_literal(sql, p, p->order_columns[0], keys[0]);
+	buf_lit(sql, " AND NOT (");
+	behind_sql(sql, p, keys);
+	buf_putc(sql, ')');
+}
+
 static void filter_sql(struct buf *sql, const struct chunk_plan *p, const char *lead)
 {
 	if (p->table.row_filter.n)
 		buf_printf(sql, "%s (%.*s)", lead, SLICE_ARG(p->table.row_filter));
 }
 
-void chunk_range_sql(struct buf *sql, const struct chunk_plan *p, const struct chunk_position *after, size_t limit)
+void chunk_range_sql(struct buf *sql, const struct chunk_plan *p, const struct chunk_position *after,
+                     const struct chunk_position *until, size_t limit)
 {
 	bool by_page = p->table.table.order_key_count == 0;
 	bool columns = p->select_list.n > 0;
@@ -258,6 +295,12 @@ void chunk_range_sql(struct buf *sql, const struct chunk_plan *p, const struct c
 	} else if (after) {
 		buf_lit(sql, " AND ");
 		behind_sql(sql, p, after->keys);
+	}
+	if (until && by_page) {
+		buf_printf(sql, " AND ctid <= '(%u,%u)'::pg_catalog.tid", until->page, until->item);
+	} else if (until) {
+		buf_lit(sql, " AND ");
+		up_to_sql(sql, p, until->keys);
 	}
 	if (!by_page)
 		buf_printf(sql, " ORDER BY %.*s", SLICE_ARG(p->order_by));

@@ -29,6 +29,9 @@ void chunk_plan_free(struct chunk_plan *p);
 
 /* The table of the request is the plan's in all that matters for reading. */
 bool chunk_plan_fits(const struct chunk_plan *p, const struct source_table *t);
+/* Makes the connection's plan (anew: in any case) that of the table as it is now. False with *outcome set: no reading; or *failed. */
+bool chunk_plan_for(struct source_connection *c, const struct source_table *t, bool anew, enum chunk_outcome *outcome,
+                    bool *failed, struct error *err);
 
 /* Position of a chunk: what the next one starts behind. */
 struct chunk_position {
@@ -41,8 +44,9 @@ struct slice chunk_position_write(const struct chunk_plan *p, const struct chunk
 /* False: empty, or of another way of reading: start from the beginning. */
 bool chunk_position_read(const struct chunk_plan *p, struct slice text, struct arena *arena, struct chunk_position *out);
 
-/* The SELECT for a range behind the position (NULL: from the start), at most limit rows. */
-void chunk_range_sql(struct buf *sql, const struct chunk_plan *p, const struct chunk_position *after, size_t limit);
+/* The SELECT for a range behind one position (NULL: from the start) up to another (NULL: to the end), at most limit rows. */
+void chunk_range_sql(struct buf *sql, const struct chunk_plan *p, const struct chunk_position *after,
+                     const struct chunk_position *until, size_t limit);
 /* The SELECT for given keys: raw values of the in_key columns, key after key. */
 void chunk_keys_sql(struct buf *sql, const struct chunk_plan *p, const struct raw_value *keys, size_t key_count);
 

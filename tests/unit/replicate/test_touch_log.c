@@ -1,7 +1,7 @@
 /*
  * The rule of interleaved reading (interleaved-snapshot 2 and 3), as unit tests and as a model: random transactions on a small table
- * whose commits become visible late, chunks of three keys, lost touches never. The model drives the real touch log, unsettled set and
- * admission; only the store is a plain array.
+ * whose commits become visible late, chunks of three keys in up to three ranges that are read side by side, readers that fail. The model
+ * drives the real touch log, unsettled set, admission and floors of ranges; only the store is a plain array.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "replicate/ranges.h"
 #include "replicate/touch_log.h"
 
 static void xids_are_extended_to_the_nearest(void **state)
@@ -116,14 +117,23 @@ static void a_huge_transaction_touches_all_keys(void **state)
 
 /* ---- the model ------------------------------------------------------------------------------------------------------------- */
 
-#define KEYS 12
+#define KEYS 18
 #define CHUNK 3
 #define XACTS 400
+#define MOST_RANGES 3
 
 /* A committed transaction: sets up to two keys (0 = deletes). Its commit record has lsn = index + 1. */
 struct xact {
 	int keys[2], values[2], count;
 	bool visible;
+};
+
+/* One that was read and waits for the stream. */
+struct model_chunk {
+	bool under_way;
+	struct xid_snapshot snapshot;
+	uint64_t in_progress[XACTS];
+	int head, rows[CHUNK];
 };
 
 struct model {
@@ -133,13 +143,9 @@ struct model {
 	struct touch_log log;
 	struct unsettled unsettled;
 	struct admission admission;
-	bool admitted;
-	int next; /* first key of the next chunk */
-	/* the chunk under way */
-	bool chunk;
-	struct xid_snapshot snapshot;
-	uint64_t in_progress[XACTS];
-	int head, rows[CHUNK];
+	struct table_ranges ranges;
+	int next[MOST_RANGES]; /* first key of the range's next chunk */
+	struct model_chunk chunks[MOST_RANGES];
 };
 
 static unsigned random_state;
@@ -196,68 +202,133 @@ static int visible_state(const struct model *m, int key)
 	return value;
 }
 
-static void read_chunk(struct model *m)
+static int keys_of_range(const struct model *m)
 {
-	m->chunk = true;
-	m->snapshot = (struct xid_snapshot){.xmin = 0, .xmax = (uint64_t)m->committed, .in_progress = m->in_progress};
-	for (int i = 0; i < m->committed; i++)
-		if (!m->xacts[i].visible)
-			m->in_progress[m->snapshot.count++] = (uint64_t)i;
-	for (int i = 0; i < CHUNK; i++)
-		m->rows[i] = visible_state(m, m->next + i);
-	m->head = m->committed; /* the insert position */
+	return KEYS / (int)m->ranges.count;
 }
 
-static void apply_chunk(struct model *m)
+static struct read_job *job_begun(void)
+{
+	struct read_job *job = calloc(1, sizeof(*job));
+	assert_non_null(job);
+	job->references = 1;
+	return job;
+}
+
+static void read_chunk(struct model *m, int r)
+{
+	struct model_chunk *c = &m->chunks[r];
+	if (!m->ranges.items[r].job)
+		m->ranges.items[r].job = job_begun();
+	c->under_way = true;
+	c->snapshot = (struct xid_snapshot){.xmin = 0, .xmax = (uint64_t)m->committed, .in_progress = c->in_progress};
+	for (int i = 0; i < m->committed; i++)
+		if (!m->xacts[i].visible)
+			c->in_progress[c->snapshot.count++] = (uint64_t)i;
+	for (int i = 0; i < CHUNK; i++)
+		c->rows[i] = visible_state(m, m->next[r] + i);
+	c->head = m->committed; /* the insert position */
+}
+
+static void apply_chunk(struct model *m, int r)
 {
 	struct arena arena = {0};
 	struct dirty_set d;
-	m->chunk = false;
-	unsettled_settle(&m->unsettled, &m->snapshot);
-	if (!m->admitted && !admission_admits(&m->admission, &m->snapshot))
+	struct model_chunk *c = &m->chunks[r];
+	struct table_range *range = &m->ranges.items[r];
+	c->under_way = false;
+	unsettled_settle(&m->unsettled, &c->snapshot);
+	if (!admission_admits(&m->admission, &c->snapshot)) {
+		range_cancel(range);
 		return;
-	m->admitted = true;
-	dirty_set_build(&d, &m->log, &m->snapshot, &arena);
-	for (int i = 0; i < CHUNK; i++) {
-		int key = m->next + i;
-		if (dirty_set_find(&d, key_of(&key)) == KEY_CLEAN)
-			m->stored[key] = m->rows[i];
 	}
-	touch_log_forget(&m->log, &m->snapshot);
-	m->next += CHUNK;
+	dirty_set_build(&d, &m->log, &c->snapshot, &arena);
+	for (int i = 0; i < CHUNK; i++) {
+		int key = m->next[r] + i;
+		if (dirty_set_find(&d, key_of(&key)) == KEY_CLEAN)
+			m->stored[key] = c->rows[i];
+	}
+	range_raise_floor(range, &c->snapshot);
+	const struct xid_snapshot *floor = ranges_floor(&m->ranges);
+	if (floor)
+		touch_log_forget(&m->log, floor);
+	m->next[r] += CHUNK;
+	range->done = m->next[r] == (r + 1) * keys_of_range(m);
+	if (range->done)
+		range_cancel(range);
 	arena_free(&arena);
+}
+
+/* A look at the source while nothing is read: what it sees, all later chunks see. */
+static void look(struct model *m)
+{
+	struct model_chunk seen;
+	uint64_t newest = (uint64_t)m->committed;
+	if (ranges_running(&m->ranges))
+		return;
+	seen.snapshot = (struct xid_snapshot){.xmin = 0, .xmax = newest, .in_progress = seen.in_progress};
+	for (int i = 0; i < m->committed; i++)
+		if (!m->xacts[i].visible)
+			seen.in_progress[seen.snapshot.count++] = (uint64_t)i;
+	unsettled_settle(&m->unsettled, &seen.snapshot);
+	touch_log_forget(&m->log, &seen.snapshot);
+}
+
+static void work_on_range(struct model *m, int r)
+{
+	struct model_chunk *c = &m->chunks[r];
+	if (m->ranges.items[r].done)
+		return;
+	if (!c->under_way) {
+		read_chunk(m, r);
+	} else if (pick(8) == 0) { /* its reader failed */
+		c->under_way = false;
+		range_cancel(&m->ranges.items[r]);
+	} else if (m->delivered >= c->head) {
+		apply_chunk(m, r);
+	}
+}
+
+/* Some history before the log is switched on: delivered, perhaps not yet visible. */
+static void model_begin(struct model *m)
+{
+	struct slice cuts[MOST_RANGES - 1] = {SLICE("a"), SLICE("b")};
+	int before = pick(10);
+	for (int i = 0; i < before; i++)
+		commit_one(m);
+	for (int i = 0; i < before; i++)
+		if (pick(3))
+			make_visible(m, i);
+	while (m->delivered < before) {
+		deliver_one(m);
+		touch_log_free(&m->log);
+	}
+	for (int k = 0; k < KEYS; k++)
+		m->stored[k] = 0; /* the table's rows were never read */
+	admission_take(&m->admission, &m->unsettled);
+	ranges_make(&m->ranges, cuts, (size_t)pick(MOST_RANGES));
+	for (int r = 0; r < (int)m->ranges.count; r++)
+		m->next[r] = r * keys_of_range(m);
 }
 
 static void run_model(unsigned seed)
 {
-	struct model m = {.next = 0};
+	static struct model m;
+	memset(&m, 0, sizeof(m));
 	random_state = seed;
-	/* Some history before the log is switched on: delivered, perhaps not yet visible. */
-	int before = pick(10);
-	for (int i = 0; i < before; i++)
-		commit_one(&m);
-	for (int i = 0; i < before; i++)
-		if (pick(3))
-			make_visible(&m, i);
-	while (m.delivered < before) {
-		deliver_one(&m);
-		touch_log_free(&m.log);
-	}
-	for (int k = 0; k < KEYS; k++)
-		m.stored[k] = 0; /* the table's rows were never read */
-	admission_take(&m.admission, &m.unsettled);
-	while (m.next < KEYS || m.delivered < m.committed) {
-		int what = pick(10);
-		if (what < 3 && m.committed < XACTS - 1 && m.next < KEYS)
+	model_begin(&m);
+	while (!ranges_done(&m.ranges) || m.delivered < m.committed) {
+		int what = pick(11);
+		if (what < 3 && m.committed < XACTS - 1 && !ranges_done(&m.ranges))
 			commit_one(&m);
 		else if (what < 5 && m.committed > 0)
 			make_visible(&m, pick(m.committed));
 		else if (what < 8 && m.delivered < m.committed)
 			deliver_one(&m);
-		else if (!m.chunk && m.next < KEYS)
-			read_chunk(&m);
-		else if (m.chunk && m.delivered >= m.head)
-			apply_chunk(&m);
+		else if (what == 8)
+			look(&m);
+		else
+			work_on_range(&m, pick((int)m.ranges.count));
 	}
 	for (int i = 0; i < m.committed; i++)
 		make_visible(&m, i);
@@ -267,6 +338,7 @@ static void run_model(unsigned seed)
 	touch_log_free(&m.log);
 	unsettled_free(&m.unsettled);
 	admission_free(&m.admission);
+	ranges_free(&m.ranges);
 }
 
 static void random_schedules_end_in_the_state_of_the_source(void **state)
