@@ -169,6 +169,29 @@ static bool begin_repair(struct attempt *a, const struct source_state *state, bo
 	return generation_begin(a, err);
 }
 
+/* A server that was promoted, or restored, may have left the WAL before the place up to which it was replicated: what came after that is
+ * lost there, whatever its positions are by now. */
+static bool went_back(struct attempt *a, const struct source_state *state, const struct source_identity *identity)
+{
+	uint64_t left;
+	bool found, back = true;
+	struct error failed;
+	if (identity->insert_lsn < state->applied.lsn)
+		return true;
+	if (!state->timeline || !identity->timeline || identity->timeline == state->timeline)
+		return false;
+	if (identity->timeline > state->timeline) {
+		if (source_timeline_end(a->r->options.source, identity->timeline, state->timeline, &left, &found, &failed))
+			back = !found || left < state->applied.lsn;
+		else
+			log_warn(a->log, "The history of the source's timeline %u cannot be read: %s", identity->timeline,
+			         failed.message);
+	}
+	log_info(a->log, "The source has gone from timeline %u to %u%s", state->timeline, identity->timeline,
+	         back ? ", where changes that were replicated may be missing" : "");
+	return back;
+}
+
 static bool ensure_slot(struct attempt *a, struct error *err)
 {
 	struct source_identity identity;
@@ -181,8 +204,7 @@ static bool ensure_slot(struct attempt *a, struct error *err)
 	a->at = a->skip_below = a->announced = a->shown = state.applied.lsn;
 	bool fresh = state.applied.lsn == 0, unfinished = state.slot_name[0] == SLOT_UNFINISHED;
 	const char *slot = state.slot_name + unfinished;
-	bool other_source =
-	        !fresh && (strcmp(state.system_id, identity.system_id) != 0 || identity.insert_lsn < state.applied.lsn);
+	bool other_source = !fresh && (strcmp(state.system_id, identity.system_id) != 0 || went_back(a, &state, &identity));
 	if (slot[0] && !source_slot_status(a->connection, slot, &status, &confirmed, err))
 		return false;
 	/* Only what is durable is confirmed; a slot beyond that means that an older copy of the store was put back. */
@@ -190,7 +212,7 @@ static bool ensure_slot(struct attempt *a, struct error *err)
 	if (gap)
 		log_warn(a->log, "Replication slot %s is ahead of the store, which must have been restored from a backup", slot);
 	if (status == SLOT_VALID && !fresh && !unfinished && !other_source && !gap && !a->r->slot_unusable)
-		return true;
+		return storage_set_timeline(a->storage, identity.timeline, err);
 	if (status != SLOT_MISSING && !source_slot_drop(a->connection, slot, err))
 		return false;
 	/* An unfinished slot's repair was stored with its name. */
@@ -198,7 +220,7 @@ static bool ensure_slot(struct attempt *a, struct error *err)
 		return false;
 	a->era += !fresh && (other_source || unfinished);
 	a->r->slot_unusable = false;
-	return make_slot(a, &identity, err);
+	return storage_set_timeline(a->storage, identity.timeline, err) && make_slot(a, &identity, err);
 }
 
 /* ---- the loop ---- */

@@ -40,6 +40,7 @@ struct requests {
 	uint64_t checked_generation;      /* connection whose identity was compared */
 	bool same_source;
 	int64_t look_ms; /* last time that heads were looked for */
+	uint64_t era;    /* of the source, at the last look */
 	bool headless; /* requests were stored without a head since: the source is away, or went back and replication has not noticed */
 };
 
@@ -234,9 +235,21 @@ static void fill_heads(struct requests *r)
 	arena_reset(&r->arena);
 }
 
+/* A new era made all heads unknown that waited. */
+static void look_at_era(struct requests *r)
+{
+	struct source_state state;
+	struct error err;
+	if (!storage_source_state(r->options.storage, &state, &err))
+		return;
+	r->headless |= state.applied.era != r->era;
+	r->era = state.applied.era;
+}
+
 static void upkeep(struct requests *r, bool connected)
 {
 	int64_t now = clock_mono_ms(), oldest_ms = 0;
+	look_at_era(r);
 	if (connected || r->headless || now - r->look_ms >= LOOK_FOR_WAITING_MS) {
 		r->look_ms = now;
 		fill_heads(r);

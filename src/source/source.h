@@ -76,8 +76,11 @@ struct source_identity {
 	char system_id[64];  /* <system_identifier>.<database> */
 	uint64_t insert_lsn; /* pg_current_wal_insert_lsn() */
 	int server_version;  /* 150020 */
+	uint32_t timeline;   /* a promotion begins another one; 0: not known */
 };
 bool source_identify(struct source_connection *c, struct source_identity *out, struct error *err);
+/* Where the history of the server's timeline left an earlier one; *found false: that one is not among its ancestors. */
+bool source_timeline_end(struct source *s, uint32_t timeline, uint32_t earlier, uint64_t *lsn, bool *found, struct error *err);
 
 /* A set of transactions, as pg_current_snapshot() tells it (interleaved-snapshot F7): 64-bit ids. */
 struct xid_snapshot {

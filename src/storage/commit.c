@@ -54,6 +54,7 @@ static void encode_state(struct buf *b, const struct store_state *st)
 	buf_text(b, slice_cstr(st->system_id));
 	buf_varint(b, st->boundary_op);
 	put_position(b, st->partial_until);
+	buf_varint(b, st->timeline); /* absent in stores of older builds */
 }
 
 static bool decode_state(void *ctx, uint32_t number, struct slice value, struct error *err)
@@ -84,6 +85,8 @@ static bool decode_state(void *ctx, uint32_t number, struct slice value, struct 
 	struct slice slot = decode_text(&d), system = decode_text(&d);
 	st->boundary_op = decode_varint(&d);
 	st->partial_until = get_position(&d);
+	if (d.p < d.end)
+		st->timeline = (uint32_t)decode_varint(&d);
 	if (d.bad || slot.n >= sizeof(st->slot_name) || system.n >= sizeof(st->system_id))
 		return error_set(err, "PSYNC_S2404", "the store is damaged: its state record cannot be read");
 	memcpy(st->slot_name, slot.p, slot.n);
@@ -103,6 +106,7 @@ static void publish(struct storage *s)
 	s->durable_shown = s->committed.checkpoint_position;
 	memcpy(s->source.slot_name, s->state.slot_name, sizeof(s->source.slot_name));
 	memcpy(s->source.system_id, s->state.system_id, sizeof(s->source.system_id));
+	s->source.timeline = s->state.timeline;
 	s->source.applied = s->state.applied;
 	pthread_mutex_unlock(&s->lock);
 }

@@ -34,6 +34,7 @@ struct store_state {
 	uint64_t boundary_op;          /* op_seq of the last boundary: what is above was flushed inside a transaction */
 	struct position partial_until; /* where that transaction ends; zero: none is cut */
 	char slot_name[64], system_id[64];
+	uint32_t timeline;
 };
 
 struct definition_record {

@@ -113,6 +113,16 @@ bool storage_set_source(struct storage *s, const char *slot_name, const char *sy
 	return storage_flush(s, err);
 }
 
+bool storage_set_timeline(struct storage *s, uint32_t timeline, struct error *err)
+{
+	if (timeline == s->state.timeline)
+		return true;
+	if (!writer_begin(s, err))
+		return false;
+	s->state.timeline = timeline;
+	return true;
+}
+
 struct position storage_durable_position(struct storage *s)
 {
 	pthread_mutex_lock(&s->lock);

@@ -148,10 +148,13 @@ bool storage_activate_pending(struct storage *s, struct error *err);
 struct source_state {
 	char slot_name[64];
 	char system_id[64];
+	uint32_t timeline;       /* of the source, on which applied lies; 0: not known */
 	struct position applied; /* transactions with an end at or before this are in the store: never apply them again */
 };
 bool storage_source_state(struct storage *s, struct source_state *out, struct error *err);
 bool storage_set_source(struct storage *s, const char *slot_name, const char *system_id, struct error *err);
+/* Takes effect with the next commit or flush. */
+bool storage_set_timeline(struct storage *s, uint32_t timeline, struct error *err);
 
 /* A source table as the store knows it (storage-semantics 5.1). */
 struct table_key_column {

@@ -369,6 +369,50 @@ describe('the server', () => {
     await same(c);
     assert.ok(!c.fold.rows('items').has('lost'));
   });
+
+  test('a standby that lacks the last changes is promoted with the slot, and written beyond where the old one was', async () => {
+    w.relay.away();
+    await server.stopOnly();
+    execFileSync('cp', ['-a', `${server.folder}/data`, `${server.folder}/standby`]);
+    await server.startOnly();
+    await back();
+    w.relay.back();
+    await w.q(`insert into items(id, n, body) values ('lost again', 1, 'the standby lacks it'); delete from items where n % 11 = 3`);
+    await same(c);
+    w.relay.away();
+    await server.stopOnly();
+    execFileSync('rm', ['-rf', `${server.folder}/data`]);
+    execFileSync('mv', [`${server.folder}/standby`, `${server.folder}/data`]);
+    fs.writeFileSync(`${server.folder}/data/recovery.signal`, '');
+    fs.appendFileSync(`${server.folder}/data/postgresql.conf`, `restore_command = 'false'\n`);
+    await server.startOnly();
+    await eventually(async () => (await w.q('select pg_is_in_recovery() as r'))[0].r === false, { what: 'it is promoted' });
+    const [slot] = await w.slots();
+    for (let i = 0; i < 2; i++) await w.q(`insert into log values (${2000000 + i}, 'on the new timeline')`).then(() => w.q('select pg_switch_wal()'));
+    w.relay.back();
+    await write(w);
+    await same(c);
+    assert.ok(slot, 'the slot was there');
+    assert.ok(!c.fold.rows('items').has('lost again'));
+    await logs(w, /The source has gone from timeline 1 to 2, where changes that were replicated may be missing/);
+  });
+
+  test('a promotion that loses nothing is gone over, on the same slot', async () => {
+    await same(c);
+    const [slot] = await w.slots();
+    w.relay.away();
+    await server.stopOnly();
+    fs.writeFileSync(`${server.folder}/data/recovery.signal`, '');
+    await server.startOnly();
+    await eventually(async () => (await w.q('select pg_is_in_recovery() as r'))[0].r === false, { what: 'it is promoted' });
+    const op = c.fold.lastOp;
+    w.relay.back();
+    await write(w);
+    await same(c);
+    await logs(w, /The source has gone from timeline 2 to 3(?!, where)/);
+    assert.equal((await w.slots())[0].slot_name, slot.slot_name);
+    assert.ok(c.fold.lastOp - op < 5n, `${c.fold.lastOp - op} operations`);
+  });
 });
 
 describe('worlds of their own, beside each other', { concurrency: 3 }, () => {

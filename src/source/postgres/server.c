@@ -1,4 +1,5 @@
 /* server.c: what the server is and can do (source-postgres 2), its head, and our marker (checkpoint-requests 2). */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/position.h"
@@ -80,6 +81,53 @@ static bool identify_by_replication(struct source *s, struct source_identity *ou
 	return r != NULL;
 }
 
+/* The first eight digits of a WAL file's name are the timeline. */
+static uint32_t timeline_of(struct link *l)
+{
+	struct error ignored;
+	char digits[9] = "";
+	PGresult *r = link_query(l, "SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn())", SHORT_TIMEOUT_MS,
+	                         &ignored);
+	if (r)
+		snprintf(digits, sizeof(digits), "%s", PQgetvalue(r, 0, 0));
+	PQclear(r);
+	return (uint32_t)strtoul(digits, NULL, 16);
+}
+
+/* A line of a history file: parent timeline, tab, position where it was left, tab, reason. */
+static bool history_line(struct slice line, uint32_t timeline, uint64_t *lsn)
+{
+	uint64_t number;
+	size_t n = 0, end;
+	while (n < line.n && line.p[n] != '\t')
+		n++;
+	for (end = n + 1; end < line.n && line.p[end] != '\t';)
+		end++;
+	return end < line.n && slice_parse_u64(slice_make(line.p, n), UINT32_MAX, &number) && number == timeline &&
+	       lsn_parse(slice_make(line.p + n + 1, end - n - 1), lsn);
+}
+
+bool source_timeline_end(struct source *s, uint32_t timeline, uint32_t earlier, uint64_t *lsn, bool *found, struct error *err)
+{
+	struct link l;
+	char sql[48];
+	*found = false;
+	if (!link_open(&l, s, LINK_REPLICATION, err))
+		return false;
+	snprintf(sql, sizeof(sql), "TIMELINE_HISTORY %u", timeline);
+	PGresult *r = link_query(&l, sql, SHORT_TIMEOUT_MS, err);
+	struct slice text = r && PQntuples(r) == 1 ? pg_field(r, 0, 1) : (struct slice){0};
+	while (text.n && !*found) {
+		const char *end = memchr(text.p, '\n', text.n);
+		size_t n = end ? (size_t)(end - text.p) : text.n;
+		*found = history_line(slice_make(text.p, n), earlier, lsn);
+		text = slice_drop(text, end ? n + 1 : n);
+	}
+	PQclear(r);
+	link_close(&l);
+	return r != NULL;
+}
+
 bool source_identify(struct source_connection *c, struct source_identity *out, struct error *err)
 {
 	PGresult *r = link_query(&c->link, "SELECT pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.current_database()",
@@ -93,6 +141,7 @@ bool source_identify(struct source_connection *c, struct source_identity *out, s
 	if (!ok)
 		return error_set(err, "PSYNC_S1120", "the server's WAL position cannot be read");
 	out->server_version = c->link.version;
+	out->timeline = timeline_of(&c->link);
 	r = link_query(&c->link, "SELECT system_identifier FROM pg_catalog.pg_control_system()", SHORT_TIMEOUT_MS, err);
 	if (!r) /* some managed services keep the function to themselves */
 		return !c->link.broken && identify_by_replication(c->link.source, out, database, err);
