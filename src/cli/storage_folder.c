@@ -46,7 +46,8 @@ static enum folder_state check_lock(const char *path, long *pid, struct error *e
 		error_set(err, "", "cannot open %s: %s", file, strerror(errno));
 		return FOLDER_BAD;
 	}
-	enum folder_state state = flock(fd, LOCK_EX | LOCK_NB) == 0 ? FOLDER_FREE : FOLDER_IN_USE;
+	/* Shared, so that several commands may ask at once; a service that starts in this instant looks again (storage/lmdb/env.c). */
+	enum folder_state state = flock(fd, LOCK_SH | LOCK_NB) == 0 ? FOLDER_FREE : FOLDER_IN_USE;
 	if (state == FOLDER_IN_USE && read(fd, text, sizeof(text) - 1) > 0)
 		*pid = atol(text);
 	close(fd);

@@ -1,0 +1,90 @@
+/* One process uses a store: others are refused at once, but not because of a command that only asked. */
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/file.h>
+
+#include "storage/fixture.h"
+
+static int hold(const struct fixture *f, const char *who)
+{
+	char path[200];
+	snprintf(path, sizeof(path), "%s/lock", f->folder);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(flock(fd, LOCK_SH | LOCK_NB), 0);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_int_equal(pwrite(fd, who, strlen(who), 0), (ssize_t)strlen(who));
+	return fd;
+}
+
+static void close_it(struct fixture *f)
+{
+	storage_close(f->s);
+	f->s = NULL;
+}
+
+static bool opens(struct fixture *f)
+{
+	struct storage_options o = {.path = slice_cstr(f->folder), .map_size = (uint64_t)1 << 30, .log = &f->log};
+	f->s = storage_open_lmdb(&o, &f->err);
+	return f->s != NULL;
+}
+
+static void *let_go(void *fd)
+{
+	usleep(100 * 1000);
+	close(*(int *)fd);
+	return NULL;
+}
+
+/* The dead one is what a kill leaves in the file. */
+static void a_lock_that_nobody_living_claims_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const claims[] = {"", "999999999\n", "0\n", "nonsense"};
+	for (size_t i = 0; i < sizeof(claims) / sizeof(*claims); i++) {
+		pthread_t thread;
+		close_it(f);
+		int fd = hold(f, claims[i]);
+		assert_int_equal(pthread_create(&thread, NULL, let_go, &fd), 0);
+		if (!opens(f))
+			fail_msg("'%s': %s", claims[i], f->err.message);
+		pthread_join(thread, NULL);
+	}
+}
+
+static void a_lock_that_stays_is_an_error(void **state)
+{
+	struct fixture *f = *state;
+	close_it(f);
+	int fd = hold(f, "999999999\n");
+	assert_false(opens(f));
+	assert_string_equal(f->err.code, "PSYNC_S1003");
+	assert_null(strstr(f->err.message, "999999999"));
+	close(fd);
+	assert_true(opens(f));
+}
+
+static void a_living_process_is_named(void **state)
+{
+	struct fixture *f = *state;
+	char claim[40];
+	close_it(f);
+	snprintf(claim, sizeof(claim), "%ld\n", (long)getppid());
+	int fd = hold(f, claim);
+	assert_false(opens(f));
+	snprintf(claim, sizeof(claim), "pid %ld", (long)getppid());
+	assert_non_null(strstr(f->err.message, claim));
+	close(fd);
+	assert_true(opens(f));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test_setup_teardown(a_lock_that_nobody_living_claims_is_waited_for, setup, teardown),
+	        cmocka_unit_test_setup_teardown(a_lock_that_stays_is_an_error, setup, teardown),
+	        cmocka_unit_test_setup_teardown(a_living_process_is_named, setup, teardown),
+	};
+	return cmocka_run_group_tests_name("lock", tests, NULL, NULL);
+}
