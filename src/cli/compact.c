@@ -28,13 +28,16 @@ static const char help[] =
         "  -p, --parameter-indexes    lookups as well\n"
         "      --no-parameter-indexes no lookups\n"
         "      --incremental-only     leaves out buckets in which little can be gained\n"
+        "      --defragment           also write rows again that never change and lie before much that cannot be cleared; "
+        "clients\n"
+        "                             receive them once more. Needs the running service; the next compaction clears\n"
         "      --margin SECONDS       beside a running service: checkpoints handed out in so many last seconds stay valid (120,\n"
         "                             which is the most). With 0 a client in the middle of an older one goes on to the newest\n"
         "      --json                 as JSON\n";
 
 struct request {
 	const char *names, *margin;
-	bool lookups, no_lookups, incremental, json;
+	bool lookups, no_lookups, incremental, defragment, json;
 };
 
 /* ---- the order ---- */
@@ -88,8 +91,9 @@ static json_t *make_order(const struct request *r, struct error *err)
 		return NULL;
 	bool buckets = !r->names || json_array_size(names) > 0;
 	bool lookups = r->no_lookups ? false : r->lookups || !r->names;
-	return json_pack("{s:s,s:b,s:o,s:b,s:b,s:I}", "command", "compact", "buckets", buckets, "names", names, "lookups",
-	                 lookups, "incremental", r->incremental, "margin_ms", (json_int_t)margin_s * 1000);
+	return json_pack("{s:s,s:b,s:o,s:b,s:b,s:b,s:I}", "command", "compact", "buckets", buckets, "names", names, "lookups",
+	                 lookups, "incremental", r->incremental, "defragment", r->defragment, "margin_ms",
+	                 (json_int_t)margin_s * 1000);
 }
 
 /* ---- progress and result ---- */
@@ -238,6 +242,7 @@ int cli_compact(int argc, char **argv)
 	        {"-p", "--parameter-indexes", .flag = &r.lookups},
 	        {.long_name = "--no-parameter-indexes", .flag = &r.no_lookups},
 	        {.long_name = "--incremental-only", .flag = &r.incremental},
+	        {.long_name = "--defragment", .flag = &r.defragment},
 	        {.long_name = "--margin", .value = &r.margin},
 	        {.long_name = "--json", .flag = &r.json},
 	        {.long_name = NULL},

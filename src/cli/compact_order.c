@@ -10,6 +10,8 @@
 /* --incremental-only: as the service does by itself (jobs/). */
 #define INCREMENTAL_MIN_DEAD 10
 #define INCREMENTAL_MIN_SHARE 0.1
+/* --defragment: at least that must be gained. */
+#define DEFRAGMENT_SHARE 0.2
 
 struct order_run {
 	const struct compact_way *way;
@@ -19,9 +21,15 @@ struct order_run {
 
 static json_t *numbers(const struct compact_report *r)
 {
-	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "buckets", (json_int_t)r->buckets, "moved", (json_int_t)r->moved,
-	                 "cleared", (json_int_t)r->cleared, "lookups", (json_int_t)r->lookups, "dropped", (json_int_t)r->dropped,
-	                 "unknown", (json_int_t)r->unknown, "stopped", r->stopped);
+	const struct {
+		const char *name;
+		uint64_t value;
+	} all[] = {{"buckets", r->buckets}, {"moved", r->moved},     {"cleared", r->cleared}, {"lookups", r->lookups},
+	           {"dropped", r->dropped}, {"unknown", r->unknown}, {"rewritten", r->asked}};
+	json_t *out = json_pack("{s:b}", "stopped", r->stopped);
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+		json_object_set_new(out, all[i].name, json_integer((json_int_t)all[i].value));
+	return out;
 }
 
 static bool go_on(void *ctx)
@@ -82,6 +90,8 @@ json_t *compact_order_run(struct storage *s, const json_t *order, const struct c
 		o.min_dead = INCREMENTAL_MIN_DEAD;
 		o.min_share = INCREMENTAL_MIN_SHARE;
 	}
+	if (is_true(order, "defragment") && way->in_use)
+		o.defragment_share = DEFRAGMENT_SHARE;
 	struct slice *names = read_names(order, &o.name_count);
 	o.names = names;
 	bool ok = storage_expire_requests(s, err) && storage_compact(s, &o, &run.report, err);

@@ -15,8 +15,8 @@ struct compact_way {
 };
 
 /*
- * {"buckets": bool, "names": [full names], "lookups": bool, "incremental": bool, "margin_ms": 0 to 120000}: expired checkpoint requests are removed, then buckets
- * (all, or those named), lookups, and what a deploy left over. The answer has numbers: buckets, moved, cleared, lookups, dropped, unknown,
+ * {"buckets": bool, "names": [full names], "lookups": bool, "incremental": bool, "defragment": bool, "margin_ms": 0 to 120000}: expired checkpoint requests are removed, then buckets
+ * (all, or those named), lookups, and what a deploy left over. The answer has numbers: buckets, moved, cleared, lookups, dropped, unknown, rewritten,
  * bytes_freed (in the store's file, for its own use again), seconds, and "stopped": true if it was cut short. NULL with an error.
  */
 json_t *compact_order_run(struct storage *s, const json_t *order, const struct compact_way *way, struct error *err);

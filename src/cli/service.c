@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -24,6 +25,29 @@ static int fail(struct service *s, int code, const struct error *err)
 	return code;
 }
 
+/* A command may be at work on the store, which a service must not be refused for. A service that runs on it answers at its socket. */
+#define STORE_WAIT_MS 10000
+
+static struct storage *open_when_free(struct service *s, const struct storage_options *options, struct error *err)
+{
+	const struct timespec pause = {.tv_nsec = 50000000};
+	int64_t until = clock_mono_ms() + STORE_WAIT_MS;
+	struct storage *storage;
+	bool told = false;
+	while (!(storage = storage_open_lmdb(options, err)) && strcmp(err->code, "PSYNC_S1003") == 0) {
+		struct error ignored;
+		json_t *done;
+		if (clock_mono_ms() > until || control_call(s->config->storage.path, json_pack("{s:s}", "command", ""), NULL,
+		                                            NULL, &done, &ignored) != CONTROL_ABSENT)
+			return NULL;
+		if (!told)
+			log_info(&s->log, "The store is in use: waiting for it");
+		told = true;
+		nanosleep(&pause, NULL);
+	}
+	return storage;
+}
+
 static bool open_storage(struct service *s, struct error *err)
 {
 	const struct config *c = s->config;
@@ -33,7 +57,7 @@ static bool open_storage(struct service *s, struct error *err)
 		                 c->storage.type);
 	struct storage_options options = wiring_storage_options(c, &s->log);
 	options.metrics = s->metrics;
-	s->storage = storage_open_lmdb(&options, err);
+	s->storage = open_when_free(s, &options, err);
 	if (s->storage)
 		log_info(&s->log, "Embedded store in %s%s", c->storage.path,
 		         c->storage.is_default ? " (the default: there is no storage section)" : "");

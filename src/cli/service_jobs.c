@@ -21,6 +21,7 @@ bool service_start_jobs(struct service *s, struct error *err)
 	                                    .log = &s->log,
 	                                    .min_dead = (uint64_t)s->config->storage.compaction.min_operations,
 	                                    .min_share = s->config->storage.compaction.min_share,
+	                                    .defragment_share = s->config->storage.compaction.defragment_share,
 	                                    .removal_job = 1,
 	                                    .compaction_job = 2};
 	const struct maintenance_job jobs[] = {

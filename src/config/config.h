@@ -76,6 +76,7 @@ struct config {
 		struct {
 			double interval_minutes; /* 0: not by itself */
 			double min_operations;   /* dead ones of a bucket */
+			double defragment_share; /* 0: never */
 			double min_share;        /* of them among all, 0 to 1 */
 		} compaction;                    /* lmdb */
 		bool is_default;                 /* no storage section: the embedded store in its default folder */

@@ -212,7 +212,8 @@ static bool decode_compaction(struct config_load *l, const struct node *section)
 	struct config *c = l->config;
 	return decode_limit(l, section, "interval_minutes", 10, 525600, &c->storage.compaction.interval_minutes) &&
 	       decode_limit(l, section, "min_operations", 100, 1e15, &c->storage.compaction.min_operations) &&
-	       decode_limit(l, section, "min_share", 0.2, 1, &c->storage.compaction.min_share);
+	       decode_limit(l, section, "min_share", 0.2, 1, &c->storage.compaction.min_share) &&
+	       decode_limit(l, section, "defragment_share", 0.5, 1, &c->storage.compaction.defragment_share);
 }
 
 static bool decode_storage(struct config_load *l, const struct node *section)

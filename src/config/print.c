@@ -217,6 +217,7 @@ static void print_storage(struct printer *p, const struct config *c)
 		number(p, "interval_minutes", c->storage.compaction.interval_minutes);
 		number(p, "min_operations", c->storage.compaction.min_operations);
 		number(p, "min_share", c->storage.compaction.min_share);
+		number(p, "defragment_share", c->storage.compaction.defragment_share);
 		close_map(p);
 	} else if (strcmp(c->storage.type, "postgresql") == 0) {
 		print_postgres(p, &c->storage.postgres, false);

@@ -114,6 +114,7 @@ static const struct field compaction_fields[] = {
         {.name = "interval_minutes", .type = FIELD_NUMBER},
         {.name = "min_operations", .type = FIELD_NUMBER},
         {.name = "min_share", .type = FIELD_NUMBER},
+        {.name = "defragment_share", .type = FIELD_NUMBER},
         END,
 };
 

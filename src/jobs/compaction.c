@@ -38,27 +38,33 @@ static void add_up(struct compact_report *total, const struct compact_report *r)
 	total->moved += r->moved;
 	total->cleared += r->cleared;
 	total->lookups += r->lookups;
+	total->asked += r->asked;
 	total->freed += r->freed;
 }
 
 static void tell(const struct compaction *c)
 {
 	const struct compact_report *r = &c->total;
-	if (!r->moved && !r->cleared && !r->lookups)
+	if (!r->moved && !r->cleared && !r->lookups && !r->asked)
 		return;
 	log_info(c->log,
-	         "Compacted %llu buckets: %llu operations superseded, %llu cleared, %llu lookup entries removed, %llu bytes free "
-	         "for "
-	         "use, %.1f s",
+	         "Compacted %llu buckets: %llu operations superseded, %llu cleared, %llu lookup entries removed, %llu rows "
+	         "written "
+	         "again, %llu bytes free for use, %.1f s",
 	         (unsigned long long)r->buckets, (unsigned long long)r->moved, (unsigned long long)r->cleared,
-	         (unsigned long long)r->lookups, (unsigned long long)r->freed, (double)(clock_mono_ms() - c->began_ms) / 1000);
+	         (unsigned long long)r->lookups, (unsigned long long)r->asked, (unsigned long long)r->freed,
+	         (double)(clock_mono_ms() - c->began_ms) / 1000);
 }
 
 bool compaction_run(void *ctx, struct maintenance *m, struct error *err)
 {
 	struct compaction *c = ctx;
 	struct compact_report r;
-	struct compact_options o = {.buckets = true, .lookups = true, .min_dead = c->min_dead, .min_share = c->min_share};
+	struct compact_options o = {.buckets = true,
+	                            .lookups = true,
+	                            .min_dead = c->min_dead,
+	                            .min_share = c->min_share,
+	                            .defragment_share = c->defragment_share};
 	if (!c->began_ms) {
 		c->total = (struct compact_report){0};
 		c->began_ms = clock_mono_ms();

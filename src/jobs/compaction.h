@@ -15,6 +15,7 @@ struct compaction {
 	/* Buckets with at least so many dead operations that are at least this share of all. */
 	uint64_t min_dead;
 	double min_share;
+	double defragment_share;            /* see compact.h */
 	size_t compaction_job, removal_job; /* places in the list of jobs */
 	/* The run's own: what its slices did, and when it began (monotonic; 0: none is under way). */
 	struct compact_report total;

@@ -42,7 +42,7 @@ static void committed(struct attempt *a, bool shown)
 bool attempt_commit(struct attempt *a, struct error *err)
 {
 	bool durable;
-	if (!a->dirty && !a->commit_wanted && a->at <= a->announced)
+	if (!a->dirty && !a->commit_wanted && a->at <= a->announced && !storage_wants_commit(a->storage))
 		return true;
 	bool shown = !tables_withhold_checkpoints(a);
 	if (!storage_commit(a->storage, attempt_position(a), shown, &durable, err))

@@ -152,6 +152,9 @@ struct backend_ops {
 	 * ones; *removed is added to. */
 	bool (*ops_clear)(struct backend *b, uint32_t bucket, uint64_t up_to, size_t max, bool *more, uint64_t *removed,
 	                  struct error *err);
+	/* The PUT is written again under a new op id, the newest of the bucket: 1; 0: it is no PUT (any more); or -1. NULL: cannot do it. */
+	int (*op_again)(struct backend *b, uint32_t bucket, uint64_t op_id, uint64_t new_op_id, uint64_t makes_dead,
+	                struct error *err);
 	bool (*bucket_compacted)(struct backend *b, uint32_t bucket, uint64_t dead,
 	                         struct error *err); /* at most so many are left */
 	/* Removes up to max operations, and with the last of them the bucket (*gone). */

@@ -478,9 +478,10 @@ static void announce(struct storage *s, struct checkpoint before, bool activated
 	forget_users(n);
 }
 
-bool storage_commit(struct storage *s, struct position applied, bool visible, bool *durable, struct error *err)
+static bool commit_once(struct storage *s, struct position applied, bool visible, bool *durable, bool *boundary,
+                        struct error *err)
 {
-	*durable = false;
+	*durable = *boundary = false;
 	if (s->failed)
 		return writer_peek(s, err);
 	if (!custom_upkeep(s, err))
@@ -531,5 +532,22 @@ bool storage_commit(struct storage *s, struct position applied, bool visible, bo
 		announce(s, before, activating);
 	else
 		publish(s);
+	*boundary = visible && !cut && next.active_plan;
 	return true;
+}
+
+bool storage_wants_commit(struct storage *s)
+{
+	return atomic_load(&s->defrag.due);
+}
+
+/* What compaction asked for is written after the source's own, as a checkpoint of its own at the same position. */
+bool storage_commit(struct storage *s, struct position applied, bool visible, bool *durable, struct error *err)
+{
+	bool boundary;
+	if (!commit_once(s, applied, visible, durable, &boundary, err))
+		return false;
+	if (!boundary || !atomic_load(&s->defrag.due))
+		return true;
+	return defrag_step(s, err) && commit_once(s, applied, visible, durable, &boundary, err);
 }

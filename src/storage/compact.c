@@ -26,6 +26,8 @@
 #define LONGEST_REST_US 50000
 /* Small steps are gathered into a transaction of about this length. */
 #define STEP_US 4000
+/* A bucket with fewer operations is small enough. */
+#define DEFRAG_LEAST 20
 /* No step of a session takes so long. */
 #define STEP_MARGIN_MS 60000
 
@@ -134,17 +136,31 @@ static struct seen_row *find_row(struct bucket_walk *w, struct slice row)
 	return found;
 }
 
-/* While memory lasts: the newest rows stay known. */
-static void remember(struct bucket_walk *w, struct slice row, uint64_t op_id)
+/* While memory lasts: the newest rows stay known. NULL: it is used up. */
+static struct seen_row *remember(struct bucket_walk *w, struct slice row, uint64_t op_id)
 {
 	size_t size = row.n + ROW_MEMORY;
 	if (size > w->memory)
-		return;
+		return NULL;
 	w->memory -= size;
 	struct seen_row *s = arena_calloc(&w->rows, sizeof(*s) + row.n);
 	memcpy(s->key, row.p, row.n);
 	s->newest = op_id;
 	HASH_ADD_KEYPTR(hh, w->seen, s->key, row.n, s);
+	return s;
+}
+
+/* For the decision whether rows are to be written again. */
+static void note_op(struct defrag_walk *d, const struct compact_op *op, bool stays, const struct seen_row *first)
+{
+	if (!d)
+		return;
+	if (op->kind != OP_CLEAR && !stays)
+		d->others++;
+	else if (stays && first)
+		defrag_put(d, op->op_id, slice_make(first->key, op->row.n));
+	else if (stays)
+		d->incomplete = true;
 }
 
 static bool write_moves(struct bucket_walk *w, struct error *err)
@@ -165,15 +181,17 @@ static bool write_moves(struct bucket_walk *w, struct error *err)
 static bool walk_op(struct bucket_walk *w, const struct compact_op *op, struct error *err)
 {
 	bool stays = op->kind == OP_PUT;
+	struct seen_row *first = NULL;
 	if (op->kind == OP_PUT || op->kind == OP_REMOVE) {
 		struct seen_row *s = find_row(w, op->row);
 		if (s) {
 			w->moves[w->move_count++] = (struct op_move){op->op_id, s->newest};
 			stays = false;
 		} else {
-			remember(w, op->row, op->op_id);
+			first = remember(w, op->row, op->op_id);
 		}
 	}
+	note_op(w->run->defrag, op, stays, first);
 	if (stays) {
 		w->run_count = 0;
 	} else if (op->kind != OP_CLEAR) {
@@ -257,13 +275,30 @@ static bool note_compacted(struct bucket_walk *w, struct error *err)
 	return compact_step_end(r, ok, true, err);
 }
 
+static void ask_for_rows(struct bucket_walk *w)
+{
+	struct compact_run *r = w->run;
+	if (!r->defrag)
+		return;
+	struct defrag_request *q =
+	        defrag_choose(r->defrag, w->bucket, w->limit, w->run_count, r->o.min_dead, r->o.defragment_share);
+	if (!q)
+		return;
+	r->report->asked += q->count;
+	defrag_ask(r->s, q);
+}
+
 static bool compact_bucket(struct compact_run *r, uint32_t bucket, uint64_t limit, struct error *err)
 {
 	struct bucket_walk w = {.run = r, .bucket = bucket, .limit = limit, .memory = r->o.memory};
 	bool complete;
 	w.moves = xmalloc(r->o.move_step * sizeof(*w.moves));
 	r->report->buckets++;
+	if (r->defrag)
+		r->defrag->puts = r->defrag->others = r->defrag->incomplete = 0;
 	bool ok = walk_back(&w, &complete, err) && write_moves(&w, err);
+	if (ok && complete)
+		ask_for_rows(&w);
 	HASH_CLEAR(hh, w.seen);
 	arena_free(&w.rows);
 	ok = ok && (!complete || clear_run(&w, err)) && (!complete || r->report->stopped || note_compacted(&w, err));
@@ -275,6 +310,8 @@ static bool compact_bucket(struct compact_run *r, uint32_t bucket, uint64_t limi
 
 static bool is_wanted(const struct compact_run *r, const struct bucket_info *b)
 {
+	if (r->defrag && !r->o.min_dead) /* how much lies between rows only a walk can tell */
+		return b->count >= DEFRAG_LEAST;
 	if (!b->count || !b->dead || b->dead < r->o.min_dead)
 		return false;
 	return (double)b->dead >= r->o.min_share * (double)b->count;
@@ -424,7 +461,10 @@ static uint64_t used_bytes(struct storage *s)
 static bool run_alone(struct compact_run *r, struct error *err)
 {
 	uint64_t before = used_bytes(r->s), after;
+	if (r->o.defragment_share > 0 && r->ops->op_again)
+		r->defrag = xcalloc(1, sizeof(*r->defrag));
 	bool ok = run(r, err);
+	free(r->defrag);
 	if (r->open)
 		ok = step_over(r, ok, ok ? err : NULL) && ok;
 	after = used_bytes(r->s);

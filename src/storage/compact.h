@@ -17,6 +17,9 @@ struct compact_options {
 	/* Only buckets with so many dead operations that make up at least this share of all. 0: every bucket that has any. */
 	uint64_t min_dead;
 	double min_share;
+	/* Buckets in which at least this share of operations lies between rows that never change, where no CLEAR can take it: these rows
+	 * are written again (defrag.h), at least min_dead operations at a time. With min_dead 0 every bucket is looked into for it. 0: none. */
+	double defragment_share;
 	/* Checkpoints that were handed out in the last so many ms stay valid. Older ones are void for a client that is still at them;
 	 * it goes on to the newest. */
 	int64_t margin_ms;
@@ -40,6 +43,7 @@ struct compact_report {
 	uint64_t lookups; /* entries removed */
 	uint64_t dropped; /* operations, lookups and contributions of definitions that no config uses any more */
 	uint64_t unknown; /* names that mean no bucket */
+	uint64_t asked;   /* rows that the writer is to write again */
 	uint64_t freed;   /* bytes of pages that the store uses less, which the next writes take */
 	bool stopped;     /* by go_on */
 	/* Operations of the buckets that are looked into, and of those that were. */

@@ -10,7 +10,8 @@ struct compact_run {
 	const struct backend_ops *ops;
 	struct compact_options o;
 	struct compact_report *report;
-	struct arena arena; /* of a step */
+	struct arena arena;         /* of a step */
+	struct defrag_walk *defrag; /* of a bucket; NULL: none is wanted */
 	/* The open transaction, if any; buckets whose operations it takes away. */
 	bool open, dirty;
 	int64_t began_us;

@@ -13,6 +13,7 @@
 #include "storage/apply.h"
 #include "storage/backend.h"
 #include "storage/custom.h"
+#include "storage/defrag.h"
 #include "storage/meter.h"
 #include "storage/names.h"
 #include "storage/write_checkpoints.h"
@@ -155,6 +156,7 @@ struct storage {
 	struct turn turn;             /* held from opening the backend's transaction to its end */
 	pthread_mutex_t compact_lock; /* one compaction at a time */
 	struct storage_meter meter;
+	struct defrag defrag;
 	struct running_steps steps;
 	_Atomic uint32_t compactions[COMPACTION_COUNTERS]; /* by bucket number, several to one */
 

@@ -47,6 +47,8 @@ void meter_init(struct storage *s, struct metrics *m)
 	        .freed = metrics_counter(m, "syncline_compaction_freed_bytes_total", "",
 	                                 "Bytes of pages that compaction freed in the store's file."),
 	        .milliseconds = metrics_counter(m, "syncline_compaction_milliseconds_total", "", "Time spent in compactions."),
+	        .rewritten = metrics_counter(m, "syncline_compaction_rows_rewritten_total", "",
+	                                     "Rows that got a new operation, so that compaction can clear what lies before."),
 	        .last_run = metrics_gauge(m, "syncline_compaction_last_run_timestamp_seconds", "",
 	                                  "When the last compaction ended, in seconds since 1970."),
 	        .rows = metrics_gauge(m, "powersync_replication_storage_size_bytes", "", "Size of current data stored."),

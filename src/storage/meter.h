@@ -5,7 +5,7 @@
 #include "storage/compact.h"
 
 struct storage_meter {
-	struct counter *runs, *failures, *moved, *cleared, *lookups, *dropped, *freed, *milliseconds;
+	struct counter *runs, *failures, *moved, *cleared, *lookups, *dropped, *freed, *milliseconds, *rewritten;
 	struct gauge *last_run;
 	struct gauge *operations, *lookup_bytes, *rows, *file, *used;
 	int64_t measured_at_ms; /* monotonic; 0: never */

@@ -21,6 +21,7 @@ static void storage_free(struct storage *s)
 	apply_free(&s->apply);
 	news_free(&s->news);
 	custom_upkeep_free(&s->upkeep);
+	defrag_free(s);
 	names_free(&s->type_names);
 	names_free(&s->table_names);
 	arena_free(&s->table_arena);

@@ -283,6 +283,8 @@ void storage_in_transaction(struct storage *s, struct position end);
  * in memory (*durable false): it must not be confirmed to the source. Subscribers are told before it returns.
  */
 bool storage_commit(struct storage *s, struct position applied, bool visible, bool *durable, struct error *err);
+/* Maintenance left something for the writer to do, which comes with the next visible commit. Any thread. */
+bool storage_wants_commit(struct storage *s);
 /* The applied position that is on disk. */
 struct position storage_durable_position(struct storage *s);
 /* Writes the position to disk if it is only in memory. */

@@ -36,14 +36,15 @@ describe(`kill -9, seed ${SEED}`, { timeout: 60000 + ROUNDS * 60000 }, () => {
   /** Compacts again and again until `stop` is called, which waits for the last one; no checkpoint is spared. */
   const compacting = () => {
     let stopping = false;
-    const c = { done: 0, cut: 0, gained: 0 };
+    const c = { done: 0, cut: 0, gained: 0, rewritten: 0 };
     const loop = (async () => {
       while (!stopping) {
-        const r = await syncline(['compact', '--json', '--margin', '0'], { config: w.service.configPath });
+        const r = await syncline(['compact', '--json', '--margin', '0', ...(random.chance(0.5) ? ['--defragment'] : [])], { config: w.service.configPath });
         const answer = r.json;
         if (answer.ok && !answer.stopped) c.done++;
         else c.cut++; // the service was killed over it
         if (!answer.ok) assert.match(answer.error.message, /ended before it had answered/);
+        c.rewritten += answer.rewritten ?? 0;
         c.gained += (answer.moved ?? 0) + (answer.cleared ?? 0) + (answer.lookups ?? 0);
         if (!stopping) await sleep(random.below(150));
       }
@@ -54,7 +55,7 @@ describe(`kill -9, seed ${SEED}`, { timeout: 60000 + ROUNDS * 60000 }, () => {
     };
     return c;
   };
-  const compactions = { done: 0, cut: 0, gained: 0 };
+  const compactions = { done: 0, cut: 0, gained: 0, rewritten: 0 };
 
   const rowsOfFixedRead = async () => {
     const [r] = await w.q(`select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as n from pg_stat_user_tables where relname = 'fixed'`);
@@ -128,7 +129,7 @@ describe(`kill -9, seed ${SEED}`, { timeout: 60000 + ROUNDS * 60000 }, () => {
     const late = w.client({ user: 'user3' });
     await converged(w, late, { fixed: true });
     assert.ok(compactions.done > 0 && compactions.gained > 0, JSON.stringify(compactions));
-    console.log(`# ${writers.transactions} transactions, ${w.service.starts} starts, ${compactions.done} compactions (${compactions.cut} cut, ${compactions.gained} operations gained), last op id ${op}`);
+    console.log(`# ${writers.transactions} transactions, ${w.service.starts} starts, ${compactions.done} compactions (${compactions.cut} cut, ${compactions.gained} operations gained, ${compactions.rewritten} rows written again), last op id ${op}`);
   });
 });
 

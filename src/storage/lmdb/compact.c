@@ -240,6 +240,55 @@ bool lmdb_ops_clear(struct backend *base, uint32_t bucket, uint64_t up_to, size_
 	return store_op(b, bucket, last, slice_make(value, n), err) && lmdb_bucket_shrink(b, bucket, count - 1, err);
 }
 
+/* ---- again ---- */
+
+/* The text as it is stored, wherever it lies; what *copy held is lost if that is elsewhere. */
+static bool find_text(struct lmdb_backend *b, struct buf *copy, const struct stored_op *op, int *form, struct slice *text,
+                      struct error *err)
+{
+	struct stored_op owner;
+	*form = op->form;
+	*text = op->data;
+	if (op->form != DATA_REFERENCE)
+		return true;
+	const uint8_t *place = (const uint8_t *)op->data.p;
+	if (load_op(b, be32_get(place), be64_get(place + 4), copy, &owner, err) <= 0 || owner.form == DATA_REFERENCE)
+		return lmdb_damaged(err, "data that an operation refers to is missing");
+	*form = owner.form;
+	*text = owner.data;
+	return true;
+}
+
+int lmdb_op_again(struct backend *base, uint32_t bucket, uint64_t op_id, uint64_t new_op_id, uint64_t makes_dead,
+                  struct error *err)
+{
+	struct lmdb_backend *b = lmdb_of(base);
+	struct buf copy = {0}, owner = {0}, value = {0};
+	struct stored_op op;
+	struct slice text;
+	int form, got = load_op(b, bucket, op_id, &copy, &op, err);
+	if (got > 0 && op.kind != OP_PUT)
+		got = 0;
+	if (got > 0) {
+		bool ok = find_text(b, &owner, &op, &form, &text, err);
+		if (ok) {
+			op.form = form;
+			put_head(&value, &op, false);
+			buf_slice_append(&value, text);
+			struct backend_op added = {.bucket = bucket,
+			                           .op_id = new_op_id,
+			                           .checksum = op.checksum,
+			                           .makes_dead = (uint32_t)(makes_dead < UINT32_MAX ? makes_dead : UINT32_MAX)};
+			ok = store_op(b, bucket, new_op_id, buf_slice(&value), err) && lmdb_bucket_count(b, &added, err);
+		}
+		got = ok ? 1 : -1;
+	}
+	buf_free(&copy);
+	buf_free(&owner);
+	buf_free(&value);
+	return got;
+}
+
 /* ---- removal ---- */
 
 bool lmdb_bucket_drop(struct backend *base, uint32_t bucket, size_t max, size_t *removed, bool *gone, struct error *err)

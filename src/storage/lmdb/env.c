@@ -401,6 +401,7 @@ static const struct backend_ops *make_ops(void)
 	ops->read_ops_back = lmdb_read_ops_back;
 	ops->ops_move = lmdb_ops_move;
 	ops->ops_clear = lmdb_ops_clear;
+	ops->op_again = lmdb_op_again;
 	ops->bucket_compacted = lmdb_bucket_compacted;
 	ops->bucket_drop = lmdb_bucket_drop;
 	ops->lookups_drop = lmdb_lookups_drop;

@@ -109,6 +109,8 @@ struct op_cursor *lmdb_read_ops(struct storage_reader *r, uint32_t bucket, uint6
 bool lmdb_read_ops_back(struct storage_reader *r, uint32_t bucket, uint64_t up_to, size_t max, struct arena *arena,
                         struct compact_op **ops, size_t *count, struct error *err);
 bool lmdb_ops_move(struct backend *base, uint32_t bucket, const struct op_move *moves, size_t count, struct error *err);
+int lmdb_op_again(struct backend *base, uint32_t bucket, uint64_t op_id, uint64_t new_op_id, uint64_t makes_dead,
+                  struct error *err);
 bool lmdb_ops_clear(struct backend *base, uint32_t bucket, uint64_t up_to, size_t max, bool *more, uint64_t *removed,
                     struct error *err);
 bool lmdb_bucket_drop(struct backend *base, uint32_t bucket, size_t max, size_t *removed, bool *gone, struct error *err);
