@@ -296,6 +296,7 @@ int service_start(struct service *s)
 	    !service_publish_metrics(s, &err))
 		return fail(s, EXIT_BAD_CONFIG, &err);
 	server_set_ready(s->server, true, true);
+	log_info(&s->log, "Service started");
 	if (s->config->probes.use_filesystem || s->config->probes.use_legacy)
 		s->probe_files = probe_files_start(is_live, s);
 	service_listen(s);

@@ -80,13 +80,14 @@ test('what is installed is in its place', () => {
   assert.match(unit, new RegExp(`^ExecStart=${prefix}/bin/syncline start -c /etc/syncline/powersync.yaml$`, 'm'));
 });
 
-test('docs/configuration.md has every key', () => {
+test('docs/configuration.md has every key, and the schema says what each is for', () => {
   const missing = [];
   const walk = (schema, place) => {
     if (/keys$|object_storage$/.test(place)) return; // members of other formats
     for (const [name, value] of Object.entries(schema.properties ?? {})) {
       const isLeaf = !value.properties && !value.items?.properties && !value.items?.oneOf && !value.items?.allOf;
       if (isLeaf && !new RegExp(`[\`.]${name}\``).test(texts['docs/configuration.md'])) missing.push(`${place}.${name}`);
+      if (!value.description) missing.push(`${place}.${name} (description in the schema)`);
       walk(value, `${place}.${name}`);
     }
     for (const part of [...(schema.allOf ?? []), ...(schema.anyOf ?? []), ...(schema.oneOf ?? []), schema.then, schema.items]) if (part && typeof part === 'object') walk(part, place);
