@@ -8,7 +8,6 @@
 #include "storage/compact.h"
 
 #include <stdlib.h>
-#include <time.h>
 #include <uthash.h>
 
 #include "base/alloc.h"
@@ -23,90 +22,10 @@
 #define MEMORY ((size_t)64 << 20)
 /* What the reference counts for a row on top of its key. */
 #define ROW_MEMORY 140
-#define LONGEST_REST_US 50000
-/* Small steps are gathered into a transaction of about this length. */
-#define STEP_US 4000
 /* A bucket with fewer operations is small enough. */
 #define DEFRAG_LEAST 20
 /* No step of a session takes so long. */
 #define STEP_MARGIN_MS 60000
-
-/* ---- steps ---- */
-
-static void rest(int64_t us)
-{
-	struct timespec t = {.tv_nsec = (us > LONGEST_REST_US ? LONGEST_REST_US : us) * 1000};
-	nanosleep(&t, NULL);
-}
-
-/* Not while the writer waits for our transaction: the answer may take its time. */
-bool compact_may_go_on(struct compact_run *r)
-{
-	if (!r->open && !r->report->stopped && r->o.go_on && !r->o.go_on(r->o.ctx))
-		r->report->stopped = true;
-	return !r->report->stopped;
-}
-
-uint32_t storage_bucket_compactions(struct storage *s, uint32_t bucket)
-{
-	return atomic_load(&s->compactions[bucket % COMPACTION_COUNTERS]);
-}
-
-/* Sessions are to see the change once it is committed. */
-static void touch(struct compact_run *r, uint32_t bucket)
-{
-	if (r->touched_count && r->touched[r->touched_count - 1] == bucket)
-		return;
-	r->touched = xgrow(r->touched, r->touched_count, &r->touched_cap, sizeof(*r->touched));
-	r->touched[r->touched_count++] = bucket;
-}
-
-bool compact_step_begin(struct compact_run *r, struct error *err)
-{
-	if (r->open)
-		return true;
-	turn_take(&r->s->turn);
-	r->began_us = clock_mono_us();
-	r->open = r->ops->write_begin(r->s->backend, err);
-	r->dirty = false;
-	if (!r->open)
-		turn_give(&r->s->turn);
-	return r->open;
-}
-
-static bool step_over(struct compact_run *r, bool ok, struct error *err)
-{
-	struct changed_buckets none = {0};
-	bool wrote = ok && r->dirty;
-	ok = ok && (!wrote || r->ops->write_commit(r->s->backend, &none, err));
-	if (!ok || !wrote)
-		r->ops->write_abort(r->s->backend);
-	free(none.items);
-	r->open = false;
-	turn_give(&r->s->turn);
-	for (size_t i = 0; i < r->touched_count; i++)
-		atomic_fetch_add(&r->s->compactions[r->touched[i] % COMPACTION_COUNTERS], 1);
-	r->touched_count = 0;
-	if (r->o.gentle) /* at most half of the time is ours */
-		rest(clock_mono_us() - r->began_us);
-	return ok;
-}
-
-bool compact_commit(struct compact_run *r, struct error *err)
-{
-	return !r->open || step_over(r, true, err);
-}
-
-bool compact_settle(struct compact_run *r, struct error *err)
-{
-	return !r->open || clock_mono_us() - r->began_us < STEP_US || step_over(r, true, err);
-}
-
-bool compact_step_end(struct compact_run *r, bool ok, bool wrote, struct error *err)
-{
-	r->dirty |= wrote;
-	return ok ? compact_settle(r, err) : step_over(r, false, err);
-}
 
 /* ---- one bucket ---- */
 
@@ -170,7 +89,7 @@ static bool write_moves(struct bucket_walk *w, struct error *err)
 		return true;
 	if (!compact_step_begin(r, err))
 		return false;
-	touch(r, w->bucket);
+	compact_touch(r, w->bucket);
 	bool ok = r->ops->ops_move(r->s->backend, w->bucket, w->moves, w->move_count, err);
 	ok = compact_step_end(r, ok, true, err);
 	r->report->moved += ok ? w->move_count : 0;
@@ -239,7 +158,7 @@ static bool clear_run(struct bucket_walk *w, struct error *err)
 	while (more && compact_may_go_on(r)) {
 		if (!compact_step_begin(r, err))
 			return false;
-		touch(r, w->bucket);
+		compact_touch(r, w->bucket);
 		bool ok = r->ops->ops_clear(r->s->backend, w->bucket, w->run_last, step, &more, &r->report->cleared, err);
 		if (!compact_step_end(r, ok, true, err))
 			return false;
@@ -466,7 +385,7 @@ static bool run_alone(struct compact_run *r, struct error *err)
 	bool ok = run(r, err);
 	free(r->defrag);
 	if (r->open)
-		ok = step_over(r, ok, ok ? err : NULL) && ok;
+		ok = compact_step_over(r, ok, ok ? err : NULL) && ok;
 	after = used_bytes(r->s);
 	r->report->freed = before > after ? before - after : 0;
 	return ok;
@@ -483,7 +402,7 @@ bool storage_compact(struct storage *s, const struct compact_options *o, struct 
 	while (pthread_mutex_trylock(&s->compact_lock) != 0) {
 		if (!compact_may_go_on(&r))
 			return true;
-		rest(LONGEST_REST_US);
+		compact_rest(COMPACT_LONGEST_REST_US);
 	}
 	int64_t began_ms = clock_mono_ms();
 	bool ok = run_alone(&r, err);

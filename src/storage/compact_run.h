@@ -30,6 +30,12 @@ bool compact_step_end(struct compact_run *r, bool ok, bool wrote, struct error *
 bool compact_commit(struct compact_run *r, struct error *err);
 /* Commits if the transaction has lasted long enough. */
 bool compact_settle(struct compact_run *r, struct error *err);
+/* Ends the open transaction; not ok: gives it up. */
+bool compact_step_over(struct compact_run *r, bool ok, struct error *err);
+/* Operations of the bucket are taken away: sessions are to see it once that is committed. */
+void compact_touch(struct compact_run *r, uint32_t bucket);
+#define COMPACT_LONGEST_REST_US 50000
+void compact_rest(int64_t us);
 
 /* ---- drop.c */
 /* Waits until the steps of sessions that run now have ended. False: not in time, or the run is to end. */

@@ -4,25 +4,10 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { syncline } from '../lib/cli.mjs';
+import { SCHEMA, SYNC } from '../lib/stored.mjs';
 import { Random, eventually } from '../lib/util.mjs';
 import { World } from '../lib/world.mjs';
 
-const SCHEMA = `create table items(id text primary key, owner text not null, n int not null, body text);
-  create table members(id text primary key, "user" text not null, team text not null);
-  create table notes(id text primary key, team text not null, n int not null)`;
-const SYNC = `bucket_definitions:
-  all:
-    data:
-      - SELECT id, owner, n, body FROM items
-  mine:
-    parameters: SELECT request.user_id() AS owner
-    data:
-      - SELECT id, n FROM items WHERE owner = bucket.owner
-  team:
-    parameters: SELECT team FROM members WHERE "user" = request.user_id()
-    data:
-      - SELECT id, team, n FROM notes WHERE team = bucket.team
-`;
 const notes = (r) => JSON.stringify([String(r.id), r.team, r.n]);
 
 /** Operations that a new client is sent. */
