@@ -63,6 +63,7 @@ struct storage_options wiring_storage_options(const struct config *c, const stru
 	        .map_size = c->storage.map_size,
 	        .keep_format = c->disable_auto_migration,
 	        .request_retention_ms = c->api.checkpoint_request_retention_minutes * 60000,
+	        .retirement_ms = (int64_t)(c->sync_config.keep_replaced_minutes * 60000),
 	        .log = log,
 	};
 }

@@ -97,6 +97,7 @@ struct config {
 		struct slice text; /* by content, base64 or environment; p == NULL when by path or absent */
 		const char *path;  /* resolved; opened when replication starts */
 		bool exit_on_error;
+		double keep_replaced_minutes; /* 10 (an addition of Syncline) */
 	} sync_config;
 
 	struct {

@@ -29,6 +29,10 @@ static bool decode_sync_config(struct config_load *l, const struct node *root)
 	if (!section)
 		section = old;
 	c->sync_config.exit_on_error = node_flag(node_get(section, "exit_on_error"), true);
+	const struct node *keep = node_get(section, "keep_replaced_minutes");
+	c->sync_config.keep_replaced_minutes = node_number(keep, 10);
+	if (!(c->sync_config.keep_replaced_minutes >= 0 && c->sync_config.keep_replaced_minutes <= 10080))
+		return config_error_at(c, keep, l->err, "", "sync_config.keep_replaced_minutes must be a number from 0 to 10080");
 
 	const struct node *path = node_get(section, "path"), *content = node_get(section, "content");
 	const char *path_text = node_text(path, ""), *content_text = node_text(content, "");

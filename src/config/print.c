@@ -302,6 +302,7 @@ static void print_sync_config(struct printer *p, const struct config *c)
 	else if (c->sync_config.text.p)
 		measured(p, "content", c->sync_config.text);
 	flag(p, "exit_on_error", c->sync_config.exit_on_error);
+	number(p, "keep_replaced_minutes", c->sync_config.keep_replaced_minutes);
 	close_map(p);
 }
 

@@ -152,6 +152,7 @@ static const struct field sync_config_fields[] = {
         {.name = "path", .type = FIELD_STRING},
         {.name = "content", .type = FIELD_STRING},
         {.name = "exit_on_error", .type = FIELD_BOOLEAN},
+        {.name = "keep_replaced_minutes", .type = FIELD_NUMBER},
         END,
 };
 

@@ -284,6 +284,12 @@ static bool discovery_round(struct attempt *a, struct error *err)
 	if (now < a->discovery_due_ms)
 		return true;
 	a->discovery_due_ms = now + (int64_t)(a->r->options.discovery_interval_s * 1000);
+	if (storage_plans_expire(a->storage)) {
+		bool expired;
+		/* The stream is opened anew, with fewer tables to follow. */
+		a->restart_wanted = true;
+		return attempt_commit(a, err) && storage_expire_plans(a->storage, &expired, err);
+	}
 	return tables_look_again(a, err);
 }
 

@@ -63,6 +63,19 @@ static uint32_t *part_numbers(struct binding *b, const struct stored_plan *plan)
 	return numbers;
 }
 
+/* Is there a definition of the table that no former part writes? */
+static bool writes_something(const struct binding *b, const struct binding_part *part, struct slice tag)
+{
+	const struct source_relation *r = &b->table.relation;
+	for (uint32_t i = 0; i < part->plan->count; i++) {
+		const struct definition *d = plan_definition(part->plan->plan, i);
+		for (size_t p = 0; part->numbers[i] && p < d->pattern_count; p++)
+			if (table_pattern_matches(plan_pattern(part->plan->plan, d->patterns[p]), tag, r->schema, r->name))
+				return true;
+	}
+	return false;
+}
+
 static bool add_part(struct binding *b, struct stored_plan *plan, const char *tag, struct source_connection *c, struct error *err)
 {
 	const struct source_relation *r = &b->table.relation;
@@ -87,6 +100,11 @@ static bool add_part(struct binding *b, struct stored_plan *plan, const char *ta
 		if (b->parts[p].events == part.events)
 			part.events = 0;
 	b->brings_checkpoints |= part.events != 0;
+	/* Of a plan that changes nothing for this table no row needs to be evaluated twice. */
+	if (part.bound && b->part_count && !part.events && !writes_something(b, &part, columns.connection_tag)) {
+		bound_table_free(part.bound);
+		part.bound = NULL;
+	}
 	b->only_events &= !part.bound || bound_only_events(part.bound);
 	b->parts[b->part_count++] = part;
 	return !part.bound || part.mapper;

@@ -16,7 +16,7 @@
 #include "source/source.h"
 #include "storage/storage.h"
 
-#define MAX_PLANS 2 /* the active and the pending one */
+#define MAX_PLANS (2 + MAX_RETIRED_PLANS) /* the active and the pending one, and what was replaced a while ago */
 
 /* The plans whose definitions are evaluated for every change (incremental-deploy 3). References are held by the owner. */
 struct maintained_plans {

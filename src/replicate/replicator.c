@@ -191,6 +191,20 @@ enum deploy_outcome replicator_deploy_wait(struct replicator *r, int timeout_ms,
 	return outcome;
 }
 
+/* Those that do not compile any more are given up by the deploy. */
+static void attach_retired(struct storage *s)
+{
+	struct slice text;
+	for (size_t i = 0; (text = storage_retired_plan_text(s, i)).p; i++) {
+		struct diagnostics d = {0};
+		struct plan *plan = plan_compile(text, SLICE("public"), &d);
+		diagnostics_free(&d);
+		if (plan)
+			storage_attach_retired(s, i, plan);
+		plan_unref(plan);
+	}
+}
+
 /* The stored plans come back to life, then the configured one is deployed; equal texts change nothing. */
 static bool deploy(struct replicator *r, struct error *err)
 {
@@ -209,6 +223,7 @@ static bool deploy(struct replicator *r, struct error *err)
 		if (!ok)
 			return false;
 	}
+	attach_retired(s);
 	if (!storage_deploy(s, r->plan, &unchanged, err))
 		return false;
 	log_info(r->options.log, unchanged ? "Sync config unchanged" : "Sync config updated");

@@ -71,13 +71,14 @@ static void plans_release(struct maintained_plans *p)
 	*p = (struct maintained_plans){0};
 }
 
-/* The pending plan comes second, so that definitions that both have are written by the active one. */
+/* The pending plan comes second, replaced ones last, so that definitions that several have are written by the active one. */
 static void plans_load(struct attempt *a)
 {
 	struct stored_plan *found[MAX_PLANS] = {storage_active_plan(a->storage), storage_pending_plan(a->storage)};
+	size_t count = 2 + storage_retired_plans(a->storage, found + 2);
 	plans_release(&a->plans);
 	a->has_active = found[0] != NULL;
-	for (size_t i = 0; i < MAX_PLANS; i++) {
+	for (size_t i = 0; i < count; i++) {
 		if (!found[i])
 			continue;
 		a->plans.plans[a->plans.count++] = found[i];

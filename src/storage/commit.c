@@ -55,6 +55,12 @@ static void encode_state(struct buf *b, const struct store_state *st)
 	buf_varint(b, st->boundary_op);
 	put_position(b, st->partial_until);
 	buf_varint(b, st->timeline); /* absent in stores of older builds */
+	/* A program that does not know this leaves it out when it next writes, and with it what it does not maintain. */
+	buf_varint(b, st->retired_count);
+	for (size_t i = 0; i < st->retired_count; i++) {
+		buf_varint(b, st->retired[i].plan);
+		buf_varint(b, (uint64_t)st->retired[i].since_ms);
+	}
 }
 
 static bool decode_state(void *ctx, uint32_t number, struct slice value, struct error *err)
@@ -87,6 +93,13 @@ static bool decode_state(void *ctx, uint32_t number, struct slice value, struct 
 	st->partial_until = get_position(&d);
 	if (d.p < d.end)
 		st->timeline = (uint32_t)decode_varint(&d);
+	uint64_t retired = !d.bad && d.p < d.end ? decode_varint(&d) : 0;
+	d.bad |= retired > MAX_RETIRED_PLANS;
+	st->retired_count = d.bad ? 0 : (uint32_t)retired;
+	for (size_t i = 0; i < st->retired_count; i++) {
+		st->retired[i].plan = decode_varint(&d);
+		st->retired[i].since_ms = (int64_t)decode_varint(&d);
+	}
 	if (d.bad || slot.n >= sizeof(st->slot_name) || system.n >= sizeof(st->system_id))
 		return error_set(err, "PSYNC_S2404", "the store is damaged: its state record cannot be read");
 	memcpy(st->slot_name, slot.p, slot.n);

@@ -1,8 +1,8 @@
 /*
  * definitions.c: plans, their definitions and the states of both (incremental-deploy 1 to 4, 8).
  *
- * Retirement time is zero: a definition that only the old plan used is DROPPING from the activation on, since nothing evaluates it
- * any more. Its data stays for now and is not read; what is left of it in row records goes when the row is next written.
+ * What only a replaced plan used is RETIRED for a while (retirement.c), then DROPPING: nothing evaluates it any more. Its data is not
+ * read, and is removed by drop.c; what is left of it in row records goes when the row is next written.
  *
  * Records. SMALL_DEFINITIONS, by number: kind u8, state u8, epoch varint, hash 32 bytes, name, content (varint length, bytes each).
  * SMALL_PLANS, by the low 32 bits of the plan's id: count varint, numbers varint each, text (the rest). Which plan is active or
@@ -55,14 +55,14 @@ static struct definition_record *find_number(const struct storage *s, uint32_t n
 
 static struct stored_plan *make_object(struct storage *s, const struct plan_record *r, struct plan *plan)
 {
-	bool is_pending = r == &s->pending_record;
+	bool is_pending = r == &s->pending_record, is_retired = !is_pending && r != &s->active_record;
 	struct plan_object *o = xcalloc(1, sizeof(*o) + r->count * sizeof(o->definitions[0]));
 	atomic_init(&o->refs, 1);
 	o->shown = (struct stored_plan){.id = r->id,
 	                                .plan = plan_ref(plan),
 	                                .count = r->count,
 	                                .definitions = o->definitions,
-	                                .events = custom_tag(s, is_pending)};
+	                                .events = is_retired ? 0 : custom_tag(s, is_pending)};
 	for (size_t i = 0; i < r->count; i++) {
 		const struct definition_record *d = find_number(s, r->numbers[i]);
 		o->definitions[i] = (struct stored_definition){.number = r->numbers[i],
@@ -73,18 +73,38 @@ static struct stored_plan *make_object(struct storage *s, const struct plan_reco
 	return &o->shown;
 }
 
-/* What other threads get from now on. */
-static void show_plans(struct storage *s)
+void plans_show(struct storage *s)
 {
+	struct stored_plan *retired[MAX_RETIRED_PLANS] = {0}, *old_retired[MAX_RETIRED_PLANS];
 	struct stored_plan *active = s->active_plan ? make_object(s, &s->active_record, s->active_plan) : NULL;
 	struct stored_plan *pending = s->pending_plan ? make_object(s, &s->pending_record, s->pending_plan) : NULL;
+	for (size_t i = 0; i < s->retired_plan_count; i++)
+		if (s->retired_plans[i].plan)
+			retired[i] = make_object(s, &s->retired_plans[i].record, s->retired_plans[i].plan);
 	pthread_mutex_lock(&s->lock);
 	struct stored_plan *old_active = s->active, *old_pending = s->pending;
 	s->active = active;
 	s->pending = pending;
+	memcpy(old_retired, s->retired, sizeof(retired));
+	memcpy(s->retired, retired, sizeof(retired));
 	pthread_mutex_unlock(&s->lock);
 	stored_plan_unref(old_active);
 	stored_plan_unref(old_pending);
+	for (size_t i = 0; i < MAX_RETIRED_PLANS; i++)
+		stored_plan_unref(old_retired[i]);
+}
+
+void definitions_free(struct storage *s)
+{
+	stored_plan_unref(s->active);
+	stored_plan_unref(s->pending);
+	plan_unref(s->active_plan);
+	plan_unref(s->pending_plan);
+	for (size_t i = 0; i < MAX_RETIRED_PLANS; i++) {
+		stored_plan_unref(s->retired[i]);
+		plan_unref(s->retired_plans[i].plan);
+	}
+	free(s->definitions);
 }
 
 struct stored_plan *storage_active_plan(struct storage *s)
@@ -140,6 +160,7 @@ static bool load_plan(void *ctx, uint32_t number, struct slice value, struct err
 	struct plan_record *r = number == (uint32_t)s->state.active_plan    ? &s->active_record
 	                        : number == (uint32_t)s->state.pending_plan ? &s->pending_record
 	                                                                    : NULL;
+	bool retired = !r && retirement_load_plan(s, number, &r);
 	if (!r)
 		return true;
 	struct decoder d = decoder_of(value);
@@ -151,7 +172,8 @@ static bool load_plan(void *ctx, uint32_t number, struct slice value, struct err
 	for (size_t i = 0; i < r->count; i++)
 		r->numbers[i] = (uint32_t)decode_varint(&d);
 	r->text = arena_copy(&s->arena, decode_rest(&d));
-	r->id = r == &s->active_record ? s->state.active_plan : s->state.pending_plan;
+	if (!retired)
+		r->id = r == &s->active_record ? s->state.active_plan : s->state.pending_plan;
 	return !d.bad || error_set(err, "PSYNC_S2404", "the store is damaged: plan %u cannot be read", number);
 }
 
@@ -163,14 +185,14 @@ bool definitions_load(struct storage *s, struct error *err)
 		return false;
 	if (s->active_record.id != s->state.active_plan || s->pending_record.id != s->state.pending_plan)
 		return error_set(err, "PSYNC_S2404", "the store is damaged: a plan is missing");
-	return custom_load(s, err);
+	return retirement_loaded(s, err) && custom_load(s, err);
 }
 
 static bool store_definition(struct storage *s, const struct definition_record *r, struct error *err)
 {
 	struct buf b = {0};
 	buf_putc(&b, (char)r->kind);
-	buf_putc(&b, (char)r->state);
+	buf_putc(&b, (char)(r->state == DEFINITION_RETIRED ? DEFINITION_DROPPING : r->state));
 	buf_varint(&b, r->epoch);
 	buf_append(&b, r->hash, sizeof(r->hash));
 	buf_text(&b, r->name);
@@ -192,7 +214,7 @@ static bool store_plan(struct storage *s, const struct plan_record *r, struct er
 	return ok;
 }
 
-static bool set_state(struct storage *s, struct definition_record *r, enum definition_state state, struct error *err)
+bool definition_set_state(struct storage *s, struct definition_record *r, enum definition_state state, struct error *err)
 {
 	r->state = state;
 	s->any_dropping |= state == DEFINITION_DROPPING;
@@ -219,7 +241,7 @@ void definitions_rollback(struct storage *s)
 		s->any_dropping |= r->state == DEFINITION_DROPPING;
 	}
 	if (changed)
-		show_plans(s);
+		plans_show(s);
 }
 
 bool definition_is_dropping(const struct storage *s, uint32_t number)
@@ -243,8 +265,7 @@ static bool same_identity(const struct definition_record *r, const struct defini
 	return r->kind == d->kind && memcmp(r->hash, d->hash, sizeof(r->hash)) == 0 && slice_eq(r->content, d->content);
 }
 
-/* Is every definition of the compiled plan, in order, the one whose number is stored? */
-static bool record_fits(const struct storage *s, const struct plan_record *r, const struct plan *plan)
+bool record_fits(const struct storage *s, const struct plan_record *r, const struct plan *plan)
 {
 	if (plan_definition_count(plan) != r->count)
 		return false;
@@ -256,20 +277,12 @@ static bool record_fits(const struct storage *s, const struct plan_record *r, co
 	return true;
 }
 
-static bool plan_needs(const struct plan_record *r, uint32_t number)
-{
-	for (size_t i = 0; i < r->count; i++)
-		if (r->numbers[i] == number)
-			return true;
-	return false;
-}
-
 static void attach_active(struct storage *s, struct plan *plan)
 {
 	plan_unref(s->active_plan);
 	s->active_plan = plan_ref(plan);
 	s->active_stale = !record_fits(s, &s->active_record, plan) || !custom_fits(s, plan, false);
-	show_plans(s);
+	plans_show(s);
 }
 
 bool storage_attach_active(struct storage *s, struct plan *plan, struct error *err)
@@ -311,25 +324,15 @@ static uint32_t choose_definition(struct storage *s, const struct definition *d,
 	return store_definition(s, r, err) ? r->number : 0;
 }
 
-/* What neither the active plan nor `pending` needs is to be dropped. */
-static bool drop_unneeded(struct storage *s, const struct plan_record *active, const struct plan_record *pending,
-                          struct error *err)
-{
-	for (size_t i = 0; i < s->definition_count; i++) {
-		struct definition_record *r = &s->definitions[i];
-		if (r->state != DEFINITION_DROPPING && !plan_needs(active, r->number) && !plan_needs(pending, r->number) &&
-		    !set_state(s, r, DEFINITION_DROPPING, err))
-			return false;
-	}
-	return true;
-}
-
 /* Replaces the pending plan by r (id 0: by none) in a transaction of its own. epoch: for what is new in it. */
 static bool replace_pending(struct storage *s, const struct plan_record *r, struct plan *plan, uint64_t epoch, struct error *err)
 {
 	uint64_t old = s->pending_record.id;
 	struct custom_state events;
-	bool ok = drop_unneeded(s, &s->active_record, r, err) && custom_deploy(s, plan, epoch, &events, err);
+	const struct plan_record *retired[MAX_RETIRED_PLANS];
+	size_t retired_count = retired_records(s, retired);
+	bool ok = definitions_settle(s, &s->active_record, r, retired, retired_count, err) &&
+	          custom_deploy(s, plan, epoch, &events, err);
 	if (ok && old)
 		ok = s->backend->ops->small_delete(s->backend, SMALL_PLANS, (uint32_t)old, err);
 	if (ok && r->id)
@@ -344,7 +347,7 @@ static bool replace_pending(struct storage *s, const struct plan_record *r, stru
 	s->pending_plan = r->id ? plan_ref(plan) : NULL;
 	s->activating = false;
 	custom_deployed(s, &events);
-	show_plans(s);
+	plans_show(s);
 	return true;
 }
 
@@ -371,7 +374,7 @@ bool storage_deploy(struct storage *s, struct plan *plan, bool *unchanged, struc
 	struct slice text = plan_text(plan);
 	*unchanged = false;
 	/* What was written before must not be lost if the deploy fails. */
-	if (!storage_flush(s, err))
+	if (!storage_flush(s, err) || !retirement_prune(s, err))
 		return false;
 	if (s->active_record.id && !s->active_plan && slice_eq(text, s->active_record.text) &&
 	    record_fits(s, &s->active_record, plan) && custom_fits(s, plan, false))
@@ -385,7 +388,7 @@ bool storage_deploy(struct storage *s, struct plan *plan, bool *unchanged, struc
 	    custom_fits(s, plan, true)) {
 		if (!s->pending_plan) {
 			s->pending_plan = plan_ref(plan);
-			show_plans(s);
+			plans_show(s);
 		}
 		return true;
 	}
@@ -399,9 +402,9 @@ bool storage_definition_ready(struct storage *s, uint32_t number, struct error *
 		return error_set(err, "PSYNC_S1101", "definition %u is not being filled", number);
 	if (r->state != DEFINITION_FILLING)
 		return true;
-	if (!writer_begin(s, err) || !set_state(s, r, DEFINITION_READY, err))
+	if (!writer_begin(s, err) || !definition_set_state(s, r, DEFINITION_READY, err))
 		return writer_fail(s);
-	show_plans(s);
+	plans_show(s);
 	return true;
 }
 
@@ -420,10 +423,7 @@ bool storage_activate_pending(struct storage *s, struct error *err)
 
 bool definitions_activate(struct storage *s, struct store_state *next, struct error *err)
 {
-	struct plan_record none = {0};
-	if (!drop_unneeded(s, &s->pending_record, &none, err))
-		return false;
-	if (s->active_record.id && !s->backend->ops->small_delete(s->backend, SMALL_PLANS, (uint32_t)s->active_record.id, err))
+	if (!retirement_activate(s, next, err))
 		return false;
 	next->active_plan = s->pending_record.id;
 	next->pending_plan = 0;
@@ -432,7 +432,7 @@ bool definitions_activate(struct storage *s, struct store_state *next, struct er
 
 void definitions_activated(struct storage *s)
 {
-	plan_unref(s->active_plan);
+	retirement_activated(s);
 	s->active_record = s->pending_record;
 	s->active_plan = s->pending_plan;
 	s->active_stale = false;
@@ -440,5 +440,5 @@ void definitions_activated(struct storage *s)
 	s->pending_plan = NULL;
 	s->activating = false;
 	custom_activated(s);
-	show_plans(s);
+	plans_show(s);
 }

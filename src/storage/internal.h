@@ -36,6 +36,11 @@ struct store_state {
 	struct position partial_until; /* where that transaction ends; zero: none is cut */
 	char slot_name[64], system_id[64];
 	uint32_t timeline;
+	struct retirement {
+		uint64_t plan;
+		int64_t since_ms;     /* wall clock */
+	} retired[MAX_RETIRED_PLANS]; /* the newest first */
+	uint32_t retired_count;
 };
 
 struct definition_record {
@@ -127,7 +132,7 @@ struct pending_news {
 struct storage {
 	struct backend *backend;
 	const struct log *log;
-	int64_t retention_ms;
+	int64_t retention_ms, retirement_ms;
 	bool keep_format;         /* an older store is refused, not migrated */
 	int64_t (*wall_ms)(void); /* clock_wall_ms; tests turn it */
 	struct histogram
@@ -135,7 +140,7 @@ struct storage {
 
 	pthread_mutex_t lock;
 	struct checkpoint checkpoint;
-	struct stored_plan *active, *pending;
+	struct stored_plan *active, *pending, *retired[MAX_RETIRED_PLANS];
 	struct source_state source;
 	struct position durable;
 	struct position durable_shown; /* position of the checkpoint that a crash would leave */
@@ -176,6 +181,11 @@ struct storage {
 	bool active_stale; /* the attached plan's content is not what was stored: a newer program changed an output */
 	struct plan_record active_record, pending_record; /* id 0: none */
 	struct plan *pending_plan, *active_plan;          /* compiled, once attached */
+	struct retired_plan {
+		struct plan_record record;
+		struct plan *plan;          /* NULL: not attached */
+	} retired_plans[MAX_RETIRED_PLANS]; /* as committed.retired */
+	size_t retired_plan_count;
 	bool activating;
 	struct custom_state custom;
 	struct table_record *tables;
@@ -214,6 +224,29 @@ bool definition_is_maintained(const struct storage *s, uint32_t number);
 /* Within the commit that shows it: the pending plan becomes the active one. */
 bool definitions_activate(struct storage *s, struct store_state *next, struct error *err);
 void definitions_activated(struct storage *s);
+void definitions_free(struct storage *s);
+bool definition_set_state(struct storage *s, struct definition_record *r, enum definition_state state, struct error *err);
+/* Is every definition of the compiled plan, in order, the one whose number is stored? */
+bool record_fits(const struct storage *s, const struct plan_record *r, const struct plan *plan);
+/* What other threads get from now on. */
+void plans_show(struct storage *s);
+
+/* ---- retirement.c */
+bool plan_needs(const struct plan_record *r, uint32_t number);
+/* The states of all definitions by the plans that need them: what nobody needs is to be dropped. */
+bool definitions_settle(struct storage *s, const struct plan_record *active, const struct plan_record *pending,
+                        const struct plan_record *const *retired, size_t retired_count, struct error *err);
+size_t retired_records(const struct storage *s, const struct plan_record **out);
+/* While loading: is the plan with this number a replaced one? Then *out is to be filled. */
+bool retirement_load_plan(struct storage *s, uint32_t number, struct plan_record **out);
+/* After plans and definitions were loaded. */
+bool retirement_loaded(struct storage *s, struct error *err);
+/* Within the commit that activates the pending plan: the active one retires. After it: the same for what is in memory, before the plans
+ * are exchanged; the compiled active plan is taken. */
+bool retirement_activate(struct storage *s, struct store_state *next, struct error *err);
+void retirement_activated(struct storage *s);
+/* Gives up what was not attached. */
+bool retirement_prune(struct storage *s, struct error *err);
 
 /* ---- tables.c */
 bool tables_load(struct storage *s, struct error *err);

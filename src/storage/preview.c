@@ -60,6 +60,7 @@ void storage_preview(struct storage *s, const struct plan *plan, struct plan_pre
 		out->held[out->held_count++] = active;
 	if (pending)
 		out->held[out->held_count++] = pending;
+	out->held_count += storage_retired_plans(s, out->held + out->held_count);
 	out->changes = xcalloc(count + (active ? active->count : 0) + 1, sizeof(*out->changes));
 	for (uint32_t i = 0; i < count; i++)
 		classify(out, active, plan_definition(plan, i));

@@ -25,8 +25,8 @@ struct plan_preview {
 	bool unchanged;                    /* equal text to the active one, nothing pending */
 	struct definition_change *changes; /* the plan's in its order, then the removed ones */
 	size_t count;
-	size_t counts[4];            /* by kind */
-	struct stored_plan *held[2]; /* what the definitions above belong to */
+	size_t counts[4];                                /* by kind */
+	struct stored_plan *held[2 + MAX_RETIRED_PLANS]; /* what the definitions above belong to */
 	size_t held_count;
 };
 

@@ -12,11 +12,7 @@ static void storage_free(struct storage *s)
 {
 	if (s->backend)
 		s->backend->ops->close(s->backend);
-	stored_plan_unref(s->active);
-	stored_plan_unref(s->pending);
-	plan_unref(s->active_plan);
-	plan_unref(s->pending_plan);
-	free(s->definitions);
+	definitions_free(s);
 	free(s->tables);
 	apply_free(&s->apply);
 	news_free(&s->news);
@@ -42,6 +38,7 @@ static struct storage *open_lmdb(const struct storage_options *options, bool rea
 	turn_init(&s->turn);
 	s->log = options->log;
 	s->retention_ms = options->request_retention_ms;
+	s->retirement_ms = options->retirement_ms;
 	s->keep_format = options->keep_format;
 	s->wall_ms = clock_wall_ms;
 	s->acknowledged = metrics_histogram(options->metrics, "syncline_checkpoint_request_acknowledged_seconds", "",

@@ -40,6 +40,7 @@ struct storage_options {
 	uint64_t map_size; /* lmdb: 0 = default (1 TiB) */
 	struct storage_postgres postgres;
 	int64_t request_retention_ms; /* api.parameters.checkpoint_request_retention_minutes */
+	int64_t retirement_ms;        /* definitions that only replaced plans use are maintained for so long; 0: not */
 	bool keep_format;        /* a store of an older format is refused, not migrated (migrations.disable_auto_migration) */
 	const struct log *log;   /* outlives the storage */
 	struct metrics *metrics; /* may be NULL; outlives the storage, and is printed no more once that is closed */
@@ -126,6 +127,10 @@ void stored_plan_unref(struct stored_plan *p);
 /* References (caller unrefs), NULL if none. Any thread. */
 struct stored_plan *storage_active_plan(struct storage *s);
 struct stored_plan *storage_pending_plan(struct storage *s);
+/* Plans that were replaced a while ago, the newest first: hidden, but maintained, so that going back to one fills nothing
+ * (incremental-deploy 8). References; answers how many. */
+#define MAX_RETIRED_PLANS 3
+size_t storage_retired_plans(struct storage *s, struct stored_plan *out[MAX_RETIRED_PLANS]);
 /* YAML texts found in the store at open, before anything is compiled: lives until close; p == NULL if none. */
 struct slice storage_active_plan_text(struct storage *s);
 struct slice storage_pending_plan_text(struct storage *s);
@@ -138,6 +143,14 @@ struct slice storage_pending_plan_text(struct storage *s);
 bool storage_deploy(struct storage *s, struct plan *plan, bool *unchanged, struct error *err);
 /* Re-attaches the compiled form of the stored active plan at start, before storage_deploy. */
 bool storage_attach_active(struct storage *s, struct plan *plan, struct error *err);
+/* The same for plans that were replaced: the text of the index-th (p == NULL: there are no more), then its compiled form. What is not
+ * attached before the first storage_deploy, or compiles to something else by now, is given up: nobody maintains it. */
+struct slice storage_retired_plan_text(struct storage *s, size_t index);
+void storage_attach_retired(struct storage *s, size_t index, struct plan *plan);
+/* Replaced plans whose time is over are given up; *expired: some were, and other plans are to be maintained from now on. */
+bool storage_expire_plans(struct storage *s, bool *expired, struct error *err);
+/* Is there one whose time is over? */
+bool storage_plans_expire(struct storage *s);
 
 /* Definitions that the writer evaluates: the active plan's and the pending plan's. */
 bool storage_definition_ready(struct storage *s, uint32_t number, struct error *err); /* FILLING -> READY */

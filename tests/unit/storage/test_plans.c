@@ -1,5 +1,6 @@
 /* Plans and definitions: incremental-deploy 1 to 5, 8. */
 #include "storage/fixture.h"
+#include "storage/preview.h"
 
 static uint32_t number_of(struct stored_plan *p, const char *name)
 {
@@ -210,6 +211,262 @@ static void deploying_keeps_what_was_written_before(void **state)
 	assert_string_equal(bucket_at(f, 1, "[]", 10), "PUT 1 t/k {}|");
 }
 
+/* ---- replaced plans ---- */
+
+static int64_t pretended_ms;
+
+static int64_t pretended(void)
+{
+	return pretended_ms;
+}
+
+static void keep_replaced(struct fixture *f)
+{
+	f->s->wall_ms = pretended;
+	f->s->retirement_ms = 1000;
+	pretended_ms = 1000000;
+}
+
+static void activate_pending(struct fixture *f)
+{
+	OK(storage_activate_pending(f->s, &f->err));
+	commit(f);
+}
+
+static size_t retired_count(struct fixture *f)
+{
+	struct stored_plan *plans[MAX_RETIRED_PLANS];
+	size_t n = storage_retired_plans(f->s, plans);
+	for (size_t i = 0; i < n; i++)
+		stored_plan_unref(plans[i]);
+	return n;
+}
+
+static bool expire(struct fixture *f)
+{
+	bool expired;
+	OK(storage_expire_plans(f->s, &expired, &f->err));
+	return expired;
+}
+
+static void going_back_in_time_fills_nothing(void **state)
+{
+	struct fixture *f = *state;
+	keep_replaced(f);
+	activate(f, "a=1\nb=2");
+	activate(f, "a=1\nc=3");
+	assert_int_equal(state_of(f, 2), DEFINITION_RETIRED);
+	assert_int_equal(retired_count(f), 1);
+	assert_false(deploy(f, "a=1\nb=2"));
+	assert_int_equal(state_of(f, 2), DEFINITION_READY);
+	activate_pending(f);
+	assert_int_equal(f->s->definition_count, 3);
+	assert_int_equal(state_of(f, 3), DEFINITION_RETIRED);
+	assert_int_equal(retired_count(f), 1);
+	/* A deploy that is taken back leaves it as it was. */
+	deploy(f, "a=1\nc=3\nd=4");
+	assert_int_equal(state_of(f, 3), DEFINITION_READY);
+	deploy(f, "a=1\nb=2");
+	assert_int_equal(state_of(f, 3), DEFINITION_RETIRED);
+	assert_int_equal(state_of(f, 4), DEFINITION_DROPPING);
+}
+
+static void after_its_time_a_replaced_plan_is_dropped(void **state)
+{
+	struct fixture *f = *state;
+	keep_replaced(f);
+	activate(f, "a=1\nb=2");
+	activate(f, "a=1");
+	pretended_ms += 999;
+	assert_false(storage_plans_expire(f->s));
+	assert_false(expire(f));
+	pretended_ms++;
+	assert_true(storage_plans_expire(f->s));
+	assert_true(expire(f));
+	assert_int_equal(state_of(f, 2), DEFINITION_DROPPING);
+	assert_int_equal(retired_count(f), 0);
+	deploy(f, "a=1\nb=2");
+	assert_int_equal(state_of(f, 3), DEFINITION_FILLING);
+	reopen(f);
+	assert_null(storage_retired_plan_text(f->s, 0).p);
+	assert_int_equal(state_of(f, 2), DEFINITION_DROPPING);
+}
+
+static void a_plan_without_definitions_of_its_own_is_not_kept(void **state)
+{
+	struct fixture *f = *state;
+	keep_replaced(f);
+	activate(f, "a=1");
+	activate(f, "a=1\nb=2");
+	assert_int_equal(retired_count(f), 0);
+}
+
+static void no_more_plans_are_kept_than_can_be_maintained(void **state)
+{
+	struct fixture *f = *state;
+	keep_replaced(f);
+	activate(f, "a=1");
+	activate(f, "b=2");
+	activate(f, "c=3");
+	activate(f, "d=4");
+	activate(f, "e=5");
+	assert_int_equal(retired_count(f), MAX_RETIRED_PLANS);
+	assert_int_equal(state_of(f, 1), DEFINITION_DROPPING);
+	assert_int_equal(state_of(f, 2), DEFINITION_RETIRED);
+	assert_int_equal(state_of(f, 4), DEFINITION_RETIRED);
+}
+
+static void attach(struct fixture *f, size_t index, const char *text)
+{
+	struct plan *p = make_plan(text);
+	storage_attach_retired(f->s, index, p);
+	plan_unref(p);
+}
+
+static void replaced_plans_survive_a_restart_if_they_are_attached(void **state)
+{
+	struct fixture *f = *state;
+	keep_replaced(f);
+	activate(f, "a=1\nb=2");
+	activate(f, "a=1\nc=3");
+	activate(f, "a=1\nd=4");
+	reopen(f);
+	keep_replaced(f);
+	assert_string_equal(arena_cstr(&f->arena, storage_retired_plan_text(f->s, 0)), "a=1\nc=3");
+	assert_string_equal(arena_cstr(&f->arena, storage_retired_plan_text(f->s, 1)), "a=1\nb=2");
+	assert_null(storage_retired_plan_text(f->s, 2).p);
+	assert_int_equal(state_of(f, 2), DEFINITION_RETIRED);
+	attach(f, 0, "a=1\nc=3'"); /* this program makes something else of it */
+	attach(f, 1, "a=1\nb=2");
+	assert_true(deploy(f, "a=1\nd=4"));
+	assert_int_equal(state_of(f, 2), DEFINITION_RETIRED);
+	assert_int_equal(state_of(f, 3), DEFINITION_DROPPING);
+	assert_int_equal(retired_count(f), 1);
+	assert_false(deploy(f, "a=1\nb=2"));
+	activate_pending(f);
+	assert_int_equal(state_of(f, 2), DEFINITION_READY);
+	assert_int_equal(state_of(f, 4), DEFINITION_RETIRED);
+}
+
+static void a_program_that_knows_no_replaced_plans_leaves_them_to_be_dropped(void **state)
+{
+	struct fixture *f = *state;
+	keep_replaced(f);
+	activate(f, "a=1\nb=2");
+	activate(f, "a=1");
+	assert_int_equal(state_of(f, 2), DEFINITION_RETIRED);
+	/* Such a program writes the state without the list. */
+	f->s->state.retired_count = f->s->committed.retired_count = 0;
+	uint32_t t = table(f, "t", 1);
+	write_puts_of(f, t, "k", NULL, PUTS(entry(1, "[]", "t", "k", "{}")));
+	commit(f);
+	reopen(f);
+	assert_int_equal(state_of(f, 2), DEFINITION_DROPPING);
+	deploy(f, "a=1\nb=2");
+	assert_int_equal(state_of(f, 3), DEFINITION_FILLING);
+}
+
+static void a_preview_tells_what_is_kept_taken_up_new_and_removed(void **state)
+{
+	struct fixture *f = *state;
+	keep_replaced(f);
+	activate(f, "a=1\nb=2");
+	activate(f, "a=1\nc=3");
+	struct plan *p = make_plan("renamed=1\nb=2\nd=4");
+	struct plan_preview v;
+	storage_preview(f->s, p, &v);
+	assert_false(v.unchanged);
+	assert_int_equal(v.count, 4);
+	assert_int_equal(v.changes[0].kind, CHANGE_KEPT);
+	assert_int_equal(v.changes[0].number, 1);
+	assert_int_equal(v.changes[1].kind, CHANGE_REUSABLE);
+	assert_int_equal(v.changes[1].number, 2);
+	assert_int_equal(v.changes[2].kind, CHANGE_NEW);
+	assert_int_equal(v.changes[3].kind, CHANGE_REMOVED);
+	assert_int_equal(v.changes[3].number, 3);
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(v.counts[i], 1);
+	plan_preview_free(&v);
+	plan_unref(p);
+	p = make_plan("a=1\nc=3");
+	storage_preview(f->s, p, &v);
+	assert_true(v.unchanged);
+	plan_preview_free(&v);
+	plan_unref(p);
+}
+
+/* ---- random deploys ---- */
+
+/* What each definition content's number must be, by the rules of incremental-deploy 4 and 8, told by the states before. */
+static void deploys_in_random_order_keep_what_is_maintained(void **state)
+{
+	struct fixture *f = *state;
+	keep_replaced(f);
+	unsigned seed = 20261125;
+	uint32_t known[8] = {0}; /* content -> number, while maintained */
+	for (int round = 0; round < 400; round++) {
+		char text[128] = "";
+		unsigned mask = (unsigned)rand_r(&seed) % 255 + 1, most = f->s->state.last_definition;
+		for (unsigned i = 0; i < 8; i++)
+			if (mask >> i & 1)
+				snprintf(text + strlen(text), sizeof(text) - strlen(text), "d%u=c%u\n", i, i);
+		switch (rand_r(&seed) % 8) {
+		case 0:
+			pretended_ms += rand_r(&seed) % 1500;
+			expire(f);
+			break;
+		case 1:
+			if (f->s->active_plan) {
+				/* Only the texts are in the store: they are made again, some of them. */
+				char *active = arena_cstr(&f->arena, f->s->active_record.text);
+				char *pending =
+				        f->s->pending_record.id ? arena_cstr(&f->arena, f->s->pending_record.text) : active;
+				int64_t now = pretended_ms;
+				reopen(f);
+				keep_replaced(f);
+				pretended_ms = now;
+				struct plan *p = make_plan(active);
+				OK(storage_attach_active(f->s, p, &f->err));
+				plan_unref(p);
+				for (size_t i = 0; storage_retired_plan_text(f->s, i).p; i++)
+					if (rand_r(&seed) % 4)
+						attach(f, i, arena_cstr(&f->arena, storage_retired_plan_text(f->s, i)));
+				deploy(f, pending);
+			}
+			break;
+		case 2:
+		case 3:
+		case 4:
+			deploy(f, text);
+			break;
+		default:
+			if (f->s->pending_plan) {
+				for (size_t i = 0; i < f->s->pending_record.count; i++)
+					OK(storage_definition_ready(f->s, f->s->pending_record.numbers[i], &f->err));
+				activate_pending(f);
+			}
+		}
+		for (size_t i = 0; i < f->s->definition_count; i++) {
+			const struct definition_record *r = &f->s->definitions[i];
+			unsigned content = (unsigned)(r->content.p[1] - '0');
+			if (r->state == DEFINITION_DROPPING) {
+				if (known[content] == r->number)
+					known[content] = 0;
+				continue;
+			}
+			/* One maintained definition of a content, and a number is never taken up again once it was given up. */
+			assert_true(known[content] == 0 || known[content] == r->number);
+			assert_true(known[content] == r->number || r->number > most);
+			known[content] = r->number;
+			bool needed = plan_needs(&f->s->active_record, r->number) || plan_needs(&f->s->pending_record, r->number);
+			assert_int_equal(needed, r->state != DEFINITION_RETIRED);
+		}
+		for (size_t i = 0; i < f->s->active_record.count; i++)
+			assert_int_equal(state_of(f, f->s->active_record.numbers[i]), DEFINITION_READY);
+		assert_int_equal(f->s->retired_plan_count, f->s->committed.retired_count);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -222,6 +479,14 @@ int main(void)
 	        T(a_program_that_reads_the_text_differently_fills_again),
 	        T(operations_of_a_filling_definition_are_hidden_by_their_name_only),
 	        T(deploying_keeps_what_was_written_before),
+	        T(going_back_in_time_fills_nothing),
+	        T(after_its_time_a_replaced_plan_is_dropped),
+	        T(a_plan_without_definitions_of_its_own_is_not_kept),
+	        T(no_more_plans_are_kept_than_can_be_maintained),
+	        T(replaced_plans_survive_a_restart_if_they_are_attached),
+	        T(a_program_that_knows_no_replaced_plans_leaves_them_to_be_dropped),
+	        T(a_preview_tells_what_is_kept_taken_up_new_and_removed),
+	        T(deploys_in_random_order_keep_what_is_maintained),
 	};
 	return cmocka_run_group_tests_name("plans", tests, NULL, NULL);
 }
