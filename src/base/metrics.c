@@ -62,6 +62,10 @@ struct metrics {
 const double metrics_latency_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300};
 const size_t metrics_latency_bound_count = sizeof(metrics_latency_bounds) / sizeof(*metrics_latency_bounds);
 
+const double metrics_work_bounds[] = {0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005,
+                                      0.01,    0.025,    0.05,    0.1,    0.25,    0.5,    1,     2.5,    10};
+const size_t metrics_work_bound_count = sizeof(metrics_work_bounds) / sizeof(*metrics_work_bounds);
+
 static double double_of(uint64_t bits)
 {
 	double v;

@@ -36,6 +36,9 @@ struct histogram *metrics_histogram(struct metrics *m, const char *name, const c
 /* Bounds from 1 ms to 5 min, for latencies in seconds. */
 extern const double metrics_latency_bounds[];
 extern const size_t metrics_latency_bound_count;
+/* Bounds from 10 us to 10 s, for phases of work in seconds. */
+extern const double metrics_work_bounds[];
+extern const size_t metrics_work_bound_count;
 
 void counter_add(struct counter *c, uint64_t n);
 /* For totals that are counted elsewhere; a counter must not go down. */

@@ -72,13 +72,15 @@ static bool open_keys(struct service *s, struct error *err)
 	return s->keys != NULL;
 }
 
-bool service_replicator_status(struct service *s, struct replicator_status *out)
+bool service_replicator_status(struct service *s, struct replicator_status *out, struct source_traffic *traffic)
 {
 	if (pthread_mutex_trylock(&s->replication_lock) != 0)
 		return false;
 	bool there = s->replicator != NULL;
 	if (there)
 		replicator_status(s->replicator, out);
+	if (there && traffic)
+		source_get_traffic(s->replication_source, traffic);
 	pthread_mutex_unlock(&s->replication_lock);
 	return there;
 }
@@ -87,7 +89,7 @@ static bool is_live(void *ctx, int64_t *touched_at_ms)
 {
 	struct service *s = ctx;
 	struct replicator_status status = {.touched_at_ms = clock_wall_ms()};
-	service_replicator_status(s, &status); /* with nobody to ask nobody is dead */
+	service_replicator_status(s, &status, NULL); /* with nobody to ask nobody is dead */
 	*touched_at_ms = status.touched_at_ms;
 	return clock_wall_ms() - status.touched_at_ms < LIVENESS_MS;
 }
@@ -159,6 +161,7 @@ static bool start_replication(struct service *s, struct error *err)
 	        .snapshot_readers = s->source_config.snapshot_readers,
 	        .storage = s->storage,
 	        .log = &s->log,
+	        .metrics = s->metrics,
 	};
 	s->replicator = replicator_start(&options, s->plan, err);
 	return s->replicator != NULL;

@@ -56,8 +56,9 @@ void service_config_problem(struct service *s, const char *text);
 /* Streams end cleanly, what is complete is committed, everything is freed. */
 void service_stop(struct service *s);
 
-/* False: there is no replicator now (none is needed, or it is just being started). Any thread; does not wait. */
-bool service_replicator_status(struct service *s, struct replicator_status *out);
+/* False: there is no replicator now (none is needed, or it is just being started). Any thread; does not wait. traffic
+ * may be NULL. */
+bool service_replicator_status(struct service *s, struct replicator_status *out, struct source_traffic *traffic);
 
 /* service_metrics.c: the registry, before everything else; and its port, after everything else. */
 void service_init_metrics(struct service *s);

@@ -29,13 +29,18 @@ static void collect_replication(void *ctx)
 	struct service *s = ctx;
 	struct metrics *m = s->metrics;
 	struct replicator_status r = {.rows_estimated = -1, .eta_s = -1};
-	bool running = service_replicator_status(s, &r);
+	struct source_traffic traffic = {0};
+	bool running = service_replicator_status(s, &r, &traffic);
+	counter_set(metrics_counter(m, "powersync_data_replicated_bytes_total", "", "Bytes read from the source connections."),
+	            traffic.bytes);
+	counter_set(metrics_counter(m, "powersync_chunks_replicated_total", "", "Portions of data that came from the source."),
+	            traffic.chunks);
 	counter_set(metrics_counter(m, "powersync_rows_replicated_total", "", "Rows from snapshots and the stream."),
 	            r.rows_read + r.changes);
 	counter_set(metrics_counter(m, "powersync_transactions_replicated_total", "", "Transactions from the stream."),
 	            r.transactions);
 	set_known(metrics_gauge(m, "powersync_replication_lag_seconds", "", "Age of the oldest change that is not served yet."),
-	          running && r.connected && storage_checkpoint(s->storage).valid, round(r.lag_s));
+	          running && r.caught_up && storage_checkpoint(s->storage).valid, round(r.greatest_lag_s));
 	set_known(metrics_gauge(m, "syncline_replication_lag_bytes", "", "WAL of the source that is not served yet."),
 	          running && r.connected, (double)r.lag_bytes);
 	gauge_set(metrics_gauge(m, "syncline_source_connected", "", "1 while the source delivers its changes, else 0."),

@@ -45,8 +45,11 @@ bool attempt_commit(struct attempt *a, struct error *err)
 	if (!a->dirty && !a->commit_wanted && a->at <= a->announced && !storage_wants_commit(a->storage))
 		return true;
 	bool shown = !tables_withhold_checkpoints(a);
+	int64_t since_us = a->dirty ? a->dirty_since_us : 0;
 	if (!storage_commit(a->storage, attempt_position(a), shown, &durable, err))
 		return false;
+	if (since_us)
+		histogram_observe(a->r->batch_time, (double)(clock_mono_us() - since_us) / 1e6);
 	committed(a, shown);
 	return true;
 }
@@ -233,7 +236,9 @@ static void update_status(struct attempt *a)
 	r->status.position = a->at;
 	r->status.lag_bytes = a->head_lsn > a->shown ? a->head_lsn - a->shown : 0;
 	r->oldest_change_ms = a->oldest_change_ms;
+	r->status.caught_up = r->status.caught_up || a->last_commit_us || a->at >= a->head_lsn;
 	r->status.touched_at_ms = clock_wall_ms();
+	lag_note(&r->lag, clock_mono_ms(), replicator_lag(r));
 	pthread_mutex_unlock(&r->status_lock);
 }
 

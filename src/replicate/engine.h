@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 
 #include "replicate/binding.h"
+#include "replicate/lag.h"
 #include "replicate/ranges.h"
 #include "replicate/reader.h"
 #include "replicate/replicate.h"
@@ -46,6 +47,8 @@ struct replicator {
 	pthread_mutex_t status_lock;
 	struct replicator_status status;
 	int64_t oldest_change_ms;  /* under status_lock: as in the attempt */
+	struct lag_window lag;        /* under status_lock */
+	struct histogram *batch_time; /* from the first change of a batch to the end of its commit */
 	struct arena tables_arena; /* under status_lock, as the two below */
 	struct replicator_table *tables;
 	size_t table_count;
@@ -237,6 +240,8 @@ bool attempt_flush_if_large(struct attempt *a, struct error *err);
 struct position attempt_position(const struct attempt *a);
 
 /* replicator.c */
+/* Seconds since the oldest change that is not shown; with status_lock. */
+double replicator_lag(const struct replicator *r);
 void replicator_touch(struct replicator *r);
 
 #endif

@@ -13,6 +13,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "rules/rules.h"
 #include "source/source.h"
 #include "storage/storage.h"
@@ -26,6 +27,7 @@ struct replicator_options {
 	double heartbeat_interval_s;
 	struct storage *storage;
 	const struct log *log;
+	struct metrics *metrics; /* NULL: none */
 	int snapshot_readers;           /* 0: 2 */
 	size_t chunk_rows, chunk_bytes; /* 0: 5,000 rows, 2 MiB; tests make them tiny */
 	double discovery_interval_s;    /* the catalogue is looked at this often for tables that came, left or changed; 0: 10 */
@@ -48,6 +50,8 @@ struct replicator_status {
 	bool connected, snapshotting;
 	int64_t touched_at_ms; /* wall clock of the last sign of life of the control loop */
 	double lag_s;          /* age of the oldest transaction that was delivered and is not served yet; 0: none */
+	double greatest_lag_s; /* of the last 30 s */
+	bool caught_up;        /* something was committed, or nothing was to be, since the start: the lag means something */
 	uint64_t lag_bytes;    /* WAL of the source that is not served yet, as of the last look at its head */
 	uint64_t position;     /* LSN that the stream has reached */
 	char last_error[512];

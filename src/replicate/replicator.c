@@ -246,6 +246,9 @@ struct replicator *replicator_start(const struct replicator_options *options, st
 	source_on_wait(options->source, source_waits, r);
 	r->plan = plan_ref(plan);
 	pthread_mutex_init(&r->status_lock, NULL);
+	r->batch_time = metrics_histogram(options->metrics, "syncline_replication_batch_seconds", "",
+	                                  "Time from the first change of a batch to the end of its commit.",
+	                                  metrics_work_bounds, metrics_work_bound_count);
 	pthread_condattr_t monotonic;
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -299,12 +302,19 @@ void replicator_free(struct replicator *r)
 	free(r);
 }
 
+double replicator_lag(const struct replicator *r)
+{
+	int64_t age_ms = clock_wall_ms() - r->oldest_change_ms;
+	return r->oldest_change_ms && age_ms > 0 ? (double)age_ms / 1000 : 0;
+}
+
 void replicator_status(struct replicator *r, struct replicator_status *out)
 {
 	pthread_mutex_lock(&r->status_lock);
 	*out = r->status;
-	int64_t age_ms = clock_wall_ms() - r->oldest_change_ms;
-	out->lag_s = r->oldest_change_ms && age_ms > 0 ? (double)age_ms / 1000 : 0;
+	out->lag_s = replicator_lag(r);
+	lag_note(&r->lag, clock_mono_ms(), out->lag_s); /* within a long transaction nobody else does */
+	out->greatest_lag_s = lag_greatest(&r->lag, clock_mono_ms());
 	pthread_mutex_unlock(&r->status_lock);
 }
 

@@ -120,6 +120,10 @@ struct server *server_start(const struct server_options *options, struct error *
 	s->nets = xcalloc((size_t)s->options.net_threads, sizeof(*s->nets));
 	raise_descriptor_limit();
 	s->hub = session_hub_new(options->storage, stream_wake, NULL);
+	session_hub_set_metrics(s->hub, options->metrics);
+	s->send_time = metrics_histogram(options->metrics, "syncline_send_seconds", "",
+	                                 "Time from the end of a step to the moment when the socket has taken all of a stream.",
+	                                 metrics_work_bounds, metrics_work_bound_count);
 	s->codings = transfer_codings_new(ZSTD_CONTEXTS);
 	if (s->options.tls_certificate &&
 	    !(s->tls = tls_context_new(s->options.tls_certificate, s->options.tls_private_key, err))) {

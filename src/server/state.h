@@ -35,6 +35,7 @@ struct server {
 	_Atomic size_t open_streams; /* sessions of both kinds, for metrics */
 	_Atomic uint64_t streams_opened;
 	struct stream_totals totals;
+	struct histogram *send_time;
 };
 
 #endif

@@ -53,10 +53,20 @@ void stream_wake(void *ctx, void *stream)
 	unlock_and_push(s);
 }
 
+/* With the lock. */
+static void note_sent(struct stream *s)
+{
+	if (!s->unsent_since_us || s->pending_bytes || s->socket_bytes)
+		return;
+	histogram_observe(s->server->send_time, (double)(clock_mono_us() - s->unsent_since_us) / 1e6);
+	s->unsent_since_us = 0;
+}
+
 void stream_drained(struct stream *s, size_t unsent)
 {
 	pthread_mutex_lock(&s->lock);
 	s->socket_bytes = unsent;
+	note_sent(s);
 	unlock_and_push(s);
 }
 
@@ -80,6 +90,8 @@ void stream_add_credits(struct stream *s, size_t n)
 static void take_output(struct stream *s, struct session_output *out)
 {
 	uint64_t before = s->sent_bytes;
+	if (out->count && !s->unsent_since_us)
+		s->unsent_since_us = clock_mono_us();
 	for (size_t i = 0; i < out->count; i++) {
 		s->pending = xgrow(s->pending, s->pending_count, &s->pending_cap, sizeof(*s->pending));
 		s->pending[s->pending_count++] = out->blocks[i];
@@ -283,6 +295,7 @@ static void deliver(struct net_item *item)
 	pthread_mutex_lock(&s->lock);
 	s->pending_bytes -= bytes;
 	s->socket_bytes = s->owner ? s->transport->unsent(s->owner) : 0;
+	note_sent(s);
 	unlock_and_push(s);
 }
 

@@ -43,6 +43,12 @@ void source_on_wait(struct source *s, void (*fn)(void *ctx, const char *what), v
 	s->waiting_ctx = ctx;
 }
 
+void source_get_traffic(const struct source *s, struct source_traffic *out)
+{
+	out->bytes = atomic_load_explicit(&s->bytes, memory_order_relaxed);
+	out->chunks = atomic_load_explicit(&s->chunks, memory_order_relaxed);
+}
+
 void source_interrupt(struct source *s)
 {
 	uint64_t one = 1;

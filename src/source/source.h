@@ -48,6 +48,13 @@ void source_on_wait(struct source *s, void (*fn)(void *ctx, const char *what), v
 /* For stopping: every connect, call and stream of this source that is waiting now or later fails at once. Any thread; final. */
 void source_interrupt(struct source *s);
 
+/* What came from the source since source_new. Any thread. */
+struct source_traffic {
+	uint64_t bytes;  /* of rows and messages */
+	uint64_t chunks; /* portions that the network delivered */
+};
+void source_get_traffic(const struct source *s, struct source_traffic *out);
+
 /* How a failed attempt should be retried (source-postgres 11.1). */
 enum source_failure {
 	SOURCE_RETRY,      /* soon, with back-off */

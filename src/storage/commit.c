@@ -277,12 +277,14 @@ static bool write_out(struct storage *s, const struct store_state *next, struct 
 {
 	struct buf record = {0};
 	encode_state(&record, next);
+	int64_t began_us = clock_mono_us();
 	bool ok = types_store(s, err) &&
 	          s->backend->ops->small_put(s->backend, SMALL_META, META_STATE, buf_slice(&record), err) &&
 	          s->backend->ops->write_commit(s->backend, &s->news.buckets, err);
 	buf_free(&record);
 	if (!ok)
 		return writer_fail(s);
+	histogram_observe(s->meter.flush, (double)(clock_mono_us() - began_us) / 1e6);
 	s->open = s->dirty = false;
 	s->state = s->committed = *next;
 	s->types_committed = next->type_count;

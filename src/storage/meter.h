@@ -7,6 +7,7 @@
 struct storage_meter {
 	struct counter *runs, *failures, *moved, *cleared, *lookups, *dropped, *freed, *milliseconds, *rewritten;
 	struct gauge *last_run;
+	struct histogram *flush; /* commits of the writer */
 	struct gauge *operations, *lookup_bytes, *rows, *file, *used;
 	int64_t measured_at_ms; /* monotonic; 0: never */
 };

@@ -14,6 +14,7 @@
 #include <uthash.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "sync/line_cache.h"
 
 /* Scratch beyond these is given back to malloc. */
@@ -37,6 +38,7 @@ struct session_hub {
 	pthread_mutex_t announcing; /* taken before lock */
 	pthread_mutex_t lock;
 	struct checkpoint checkpoint;
+	int64_t announced_us;
 	uint64_t sequence;
 	bool shutdown;
 	uint32_t greatest_bucket; /* of those seen in news */
@@ -51,6 +53,7 @@ struct session_hub {
 	_Atomic bool started; /* there is a checkpoint */
 
 	struct line_cache *cache;
+	struct hub_phases phases;
 
 	pthread_mutex_t scratch_lock;
 	struct scratch *scratch;
@@ -64,6 +67,11 @@ struct storage *hub_storage(struct session_hub *h)
 	return h->storage;
 }
 
+const struct hub_phases *hub_phases(const struct session_hub *h)
+{
+	return &h->phases;
+}
+
 struct line_cache *hub_cache(struct session_hub *h)
 {
 	return h->cache;
@@ -73,6 +81,20 @@ void session_hub_set_cache(struct session_hub *h, size_t max_bytes)
 {
 	line_cache_free(h->cache);
 	h->cache = line_cache_new(max_bytes);
+}
+
+static struct histogram *phase(struct metrics *m, const char *name, const char *help)
+{
+	return metrics_histogram(m, name, "", help, metrics_work_bounds, metrics_work_bound_count);
+}
+
+void session_hub_set_metrics(struct session_hub *h, struct metrics *m)
+{
+	h->phases = (struct hub_phases){
+	        .line = phase(m, "syncline_checkpoint_line_seconds", "Time from a new checkpoint to its line in a stream."),
+	        .lookup = phase(m, "syncline_lookup_seconds", "Time that resolving the parameters of a stream takes."),
+	        .encode = phase(m, "syncline_encode_seconds", "Time that reading and encoding the operations of a line takes."),
+	};
 }
 
 static void set_checkpoint(struct session_hub *h, struct checkpoint c)
@@ -258,6 +280,7 @@ void hub_take(struct session_hub *h, struct hub_member *m, void (*visit)(struct 
 		set_checkpoint(h, first);
 	out->checkpoint = h->checkpoint;
 	out->sequence = h->sequence;
+	out->announced_us = h->announced_us;
 	out->flags = atomic_fetch_and(&m->flags, ~(unsigned)HUB_NEWS);
 	for (struct hub_bucket_link *link = m->changed, *next; link; link = next) {
 		next = link->changed_next;
@@ -470,8 +493,10 @@ void session_hub_news(void *hub, const struct storage_news *news)
 		return;
 	}
 	bool plan = newer && news->checkpoint.plan_id != h->checkpoint.plan_id;
-	if (newer)
+	if (newer) {
 		set_checkpoint(h, news->checkpoint);
+		h->announced_us = clock_mono_us();
+	}
 	h->sequence++;
 	if (news->everything || plan)
 		mark_all(h, (news->everything ? HUB_EVERYTHING : 0) | (plan ? HUB_PLAN : 0), &to_wake);

@@ -53,10 +53,18 @@ struct hub_member {
 	_Atomic uint64_t told;           /* write checkpoint of the last line, times two, plus one once that was completed */
 };
 
+/* Time that phases of a session's work take, in seconds; NULL where nobody asks. */
+struct hub_phases {
+	struct histogram *line;   /* from the news of a checkpoint to its line */
+	struct histogram *lookup; /* resolving the parameters of a request */
+	struct histogram *encode; /* reading and encoding a list of operations */
+};
+
 /* What a step goes by. */
 struct hub_view {
 	struct checkpoint checkpoint;
 	uint64_t sequence; /* number of announcements so far */
+	int64_t announced_us; /* monotonic time of the checkpoint's; 0: it was there at the start */
 	unsigned flags;    /* taken; HUB_SHUTDOWN is left in place */
 };
 
@@ -68,6 +76,7 @@ struct scratch {
 };
 
 struct storage *hub_storage(struct session_hub *h);
+const struct hub_phases *hub_phases(const struct session_hub *h);
 struct line_cache *hub_cache(struct session_hub *h);
 /* user lives as long as the member is there. */
 void hub_add(struct session_hub *h, struct hub_member *m, const struct user_key *user);

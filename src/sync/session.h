@@ -12,6 +12,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/metrics.h"
 #include "base/slice.h"
 #include "rules/rules.h"
 #include "storage/storage.h"
@@ -87,6 +88,8 @@ struct session_hub *session_hub_new(struct storage *s, void (*wake)(void *ctx, v
 void session_hub_free(struct session_hub *h);
 /* Bytes of encoded operations kept for sessions that read the same buckets; default 32 MiB, 0: none. Before the first session. */
 void session_hub_set_cache(struct session_hub *h, size_t max_bytes);
+/* Time of the phases of steps goes there. Before the first session; NULL: nowhere. */
+void session_hub_set_metrics(struct session_hub *h, struct metrics *m);
 /* The subscriber to give to storage_subscribe. */
 void session_hub_news(void *hub, const struct storage_news *news);
 /* Users with a session, each once (but where two hash alike), in the arena. Any thread. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 
 /* A bucket of the draft. */
 struct candidate {
@@ -127,7 +128,10 @@ static bool resolve(struct step *t, struct draft *d)
 	struct lookup_context context = {t, d->view.checkpoint.op_id};
 	struct lookup_reader reader = {&context, read_lookup};
 	struct resolve_limits limits = {s->limits.max_parameter_results, s->limits.max_buckets};
-	if (!querier_resolve(s->querier, &reader, &limits, arena, &d->resolution, t->err)) {
+	int64_t began_us = clock_mono_us();
+	bool ok = querier_resolve(s->querier, &reader, &limits, arena, &d->resolution, t->err);
+	histogram_observe(hub_phases(s->hub)->lookup, (double)(clock_mono_us() - began_us) / 1e6);
+	if (!ok) {
 		if (d->resolution.breakdown.n)
 			error_detail(t->err, "%.*s", SLICE_ARG(d->resolution.breakdown));
 		return false;
@@ -310,6 +314,8 @@ static void write_line(struct step *t, const struct draft *d, bool full)
 	}
 	encode_checkpoint(t->s->encoding, step_line(t), &line);
 	step_line_done(t);
+	if (t->s->started && d->view.announced_us)
+		histogram_observe(hub_phases(t->s->hub)->line, (double)(clock_mono_us() - d->view.announced_us) / 1e6);
 }
 
 /* ---- the session follows ------------------------------------------------------------------------------------------------------- */

@@ -3,6 +3,8 @@
  */
 #include "sync/session_internal.h"
 
+#include "base/clock.h"
+
 /* sync-protocol 6, "Data lines". */
 #define LINE_OPERATIONS 1000
 #define LINE_DATA_BYTES ((size_t)1 << 20)
@@ -96,7 +98,10 @@ static bool next_list(struct step *t, const struct session_bucket *b, struct ope
 	bool shared = hub_bucket_is_shared(s->hub, &b->link);
 	if (shared && line_cache_find(hub_cache(s->hub), &key, out))
 		return true;
-	return read_list(t, key, shared, out);
+	int64_t began_us = clock_mono_us();
+	bool ok = read_list(t, key, shared, out);
+	histogram_observe(hub_phases(s->hub)->encode, (double)(clock_mono_us() - began_us) / 1e6);
+	return ok;
 }
 
 /*

@@ -105,6 +105,7 @@ bool link_receive(struct link *l)
 	do {
 		if (!PQconsumeInput(l->pg))
 			return false;
+		atomic_fetch_add_explicit(&l->source->chunks, 1, memory_order_relaxed);
 	} while (tls_holds_bytes(l->pg));
 	return true;
 }
@@ -290,8 +291,10 @@ int link_copy_row(struct link *l, char **row, int timeout_ms, struct error *err)
 {
 	for (;;) {
 		int n = PQgetCopyData(l->pg, row, 1);
-		if (n > 0)
+		if (n > 0) {
+			link_count_bytes(l, n);
 			return n;
+		}
 		if (n == -1)
 			return 0;
 		if (n == -2) {

@@ -27,6 +27,7 @@ struct type_catalog;
 struct source {
 	const struct source_config *config;
 	const struct log *log;
+	_Atomic uint64_t bytes, chunks; /* struct source_traffic */
 	int stop_fd;                                  /* eventfd; readable after source_interrupt */
 	int ca_fd, cert_fd, key_fd;                   /* PEM texts in anonymous memory files, -1 if not given */
 	void (*waiting)(void *ctx, const char *what); /* source_on_wait; NULL: nobody asked */
@@ -45,6 +46,11 @@ struct link {
 	int version;      /* 150020 */
 	char sqlstate[6]; /* of the last error the server answered with, "" otherwise */
 };
+
+static inline void link_count_bytes(struct link *l, int n)
+{
+	atomic_fetch_add_explicit(&l->source->bytes, (uint64_t)n, memory_order_relaxed);
+}
 
 struct source_connection {
 	struct link link;

@@ -171,6 +171,7 @@ static int fetch(struct source_stream *st, struct error *err)
 		int n = PQgetCopyData(st->link.pg, &st->ahead, 1);
 		if (n > 0) {
 			st->ahead_length = n;
+			link_count_bytes(&st->link, n);
 			return 1;
 		}
 		st->ahead = NULL;
