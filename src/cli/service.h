@@ -22,7 +22,7 @@
 struct service {
 	struct config *config;
 	struct log log;
-	struct metrics *metrics; /* every layer's series */
+	struct metrics *metrics;                   /* every layer's series */
 	struct metrics_listener *metrics_listener; /* NULL: no port is configured */
 	struct source_config source_config;
 	struct source *source;             /* checkpoint requests */

@@ -10,6 +10,7 @@ static void tell_source_facts(struct service *s)
 	metric_label(&labels, "service_version", SLICE(SYNCLINE_VERSION));
 	metric_label(&labels, "source_type", s->config->has_source ? SLICE("postgresql") : SLICE("unknown"));
 	metric_label(&labels, "storage_type", slice_cstr(s->config->storage.type));
+	metric_label(&labels, "instance_id", slice_cstr(storage_instance_id(s->storage)));
 	buf_putc(&labels, 0);
 	gauge_set(metrics_gauge(s->metrics, "target_info", labels.p, "Target metadata."), 1);
 	buf_free(&labels);
@@ -57,13 +58,13 @@ static void collect_replication(void *ctx)
 void service_init_metrics(struct service *s)
 {
 	s->metrics = metrics_new();
-	tell_source_facts(s);
 	metrics_on_print(s->metrics, collect_replication, s);
 }
 
 bool service_publish_metrics(struct service *s, struct error *err)
 {
 	int port = s->config->prometheus_port;
+	tell_source_facts(s);
 	if (!port)
 		return true;
 	s->metrics_listener = metrics_listener_start(s->metrics, port, err);

@@ -46,10 +46,10 @@ struct replicator {
 
 	pthread_mutex_t status_lock;
 	struct replicator_status status;
-	int64_t oldest_change_ms;  /* under status_lock: as in the attempt */
+	int64_t oldest_change_ms;     /* under status_lock: as in the attempt */
 	struct lag_window lag;        /* under status_lock */
 	struct histogram *batch_time; /* from the first change of a batch to the end of its commit */
-	struct arena tables_arena; /* under status_lock, as the two below */
+	struct arena tables_arena;    /* under status_lock, as the two below */
 	struct replicator_table *tables;
 	size_t table_count;
 };

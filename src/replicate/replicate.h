@@ -27,7 +27,7 @@ struct replicator_options {
 	double heartbeat_interval_s;
 	struct storage *storage;
 	const struct log *log;
-	struct metrics *metrics; /* NULL: none */
+	struct metrics *metrics;        /* NULL: none */
 	int snapshot_readers;           /* 0: 2 */
 	size_t chunk_rows, chunk_bytes; /* 0: 5,000 rows, 2 MiB; tests make them tiny */
 	double discovery_interval_s;    /* the catalogue is looked at this often for tables that came, left or changed; 0: 10 */
@@ -55,11 +55,11 @@ struct replicator_status {
 	uint64_t lag_bytes;    /* WAL of the source that is not served yet, as of the last look at its head */
 	uint64_t position;     /* LSN that the stream has reached */
 	char last_error[512];
-	char deploy_error[512]; /* of the last deploy, if it failed */
-	uint64_t failures;      /* attempts that failed one after another at the same position */
+	char deploy_error[512];                    /* of the last deploy, if it failed */
+	uint64_t failures;                         /* attempts that failed one after another at the same position */
 	uint64_t rows_read, transactions, changes; /* since the start */
-	double rows_estimated; /* of the tables that are being read; below 0: not known */
-	double eta_s;          /* until they are read; below 0: not known */
+	double rows_estimated;                     /* of the tables that are being read; below 0: not known */
+	double eta_s;                              /* until they are read; below 0: not known */
 	size_t tables_reading, tables;
 };
 void replicator_status(struct replicator *r, struct replicator_status *out);

@@ -247,8 +247,8 @@ struct replicator *replicator_start(const struct replicator_options *options, st
 	r->plan = plan_ref(plan);
 	pthread_mutex_init(&r->status_lock, NULL);
 	r->batch_time = metrics_histogram(options->metrics, "syncline_replication_batch_seconds", "",
-	                                  "Time from the first change of a batch to the end of its commit.",
-	                                  metrics_work_bounds, metrics_work_bound_count);
+	                                  "Time from the first change of a batch to the end of its commit.", metrics_work_bounds,
+	                                  metrics_work_bound_count);
 	pthread_condattr_t monotonic;
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -61,10 +61,10 @@ struct stream {
 	bool clean;
 	struct block **pending; /* on their way to the net thread */
 	size_t pending_count, pending_cap, pending_bytes;
-	size_t socket_bytes; /* unsent, as the net thread saw it last */
+	size_t socket_bytes;     /* unsent, as the net thread saw it last */
 	int64_t unsent_since_us; /* monotonic; 0: everything is sent */
-	size_t credits;      /* lines; SIZE_MAX: no such limit */
-	int64_t next_ms;     /* wall clock; 0: none */
+	size_t credits;          /* lines; SIZE_MAX: no such limit */
+	int64_t next_ms;         /* wall clock; 0: none */
 	struct error err;
 	struct session_stats stats; /* at the end */
 	uint64_t sent_bytes;        /* after compression */

@@ -129,7 +129,10 @@ struct pending_news {
 	size_t user_count, user_cap, user_bytes;
 };
 
+#define INSTANCE_ID_SIZE 37
+
 struct storage {
+	char instance_id[INSTANCE_ID_SIZE]; /* "": a store without one, opened for reading only */
 	struct backend *backend;
 	const struct log *log;
 	int64_t retention_ms, retirement_ms;
@@ -287,5 +290,8 @@ void custom_expire(struct storage *s);
 /* The writer does a step of that, if there is something to be done. */
 bool custom_upkeep(struct storage *s, struct error *err);
 void custom_upkeep_free(struct custom_upkeep *u);
+
+/* ---- instance.c */
+bool instance_load(struct storage *s, bool read_only, struct error *err);
 
 #endif

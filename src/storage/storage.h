@@ -71,6 +71,9 @@ struct checkpoint {
 	uint64_t plan_id; /* the active plan; a change means that sessions must resolve anew */
 };
 
+/* The store's own random UUID, made when it is. Any thread. */
+const char *storage_instance_id(const struct storage *s);
+
 struct checkpoint storage_checkpoint(struct storage *s); /* any thread; no I/O */
 
 /* One user as the owner of write checkpoints: two fields, never joined (checkpoint-requests 1). */

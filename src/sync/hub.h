@@ -63,9 +63,9 @@ struct hub_phases {
 /* What a step goes by. */
 struct hub_view {
 	struct checkpoint checkpoint;
-	uint64_t sequence; /* number of announcements so far */
+	uint64_t sequence;    /* number of announcements so far */
 	int64_t announced_us; /* monotonic time of the checkpoint's; 0: it was there at the start */
-	unsigned flags;    /* taken; HUB_SHUTDOWN is left in place */
+	unsigned flags;       /* taken; HUB_SHUTDOWN is left in place */
 };
 
 /* Buffers of a step, lent by the hub. */

@@ -30,7 +30,7 @@ describe('metrics', () => {
     const r = await fetch(`${url}/metrics`);
     assert.equal(r.status, 200);
     assert.match(r.headers.get('content-type'), /^text\/plain; version=0\.0\.4/);
-    assert.match(await r.text(), /^target_info\{service="PowerSync",service_version="[^"]+",source_type="postgresql",storage_type="lmdb"\} 1$/m);
+    assert.match(await r.text(), /^target_info\{service="PowerSync",service_version="[^"]+",source_type="postgresql",storage_type="lmdb",instance_id="[0-9a-f-]{36}"\} 1$/m);
     const other = await fetch(`${url}/other`);
     assert.equal(other.status, 404);
     assert.equal(await other.text(), '');

@@ -27,7 +27,7 @@ struct type_catalog;
 struct source {
 	const struct source_config *config;
 	const struct log *log;
-	_Atomic uint64_t bytes, chunks; /* struct source_traffic */
+	_Atomic uint64_t bytes, chunks;               /* struct source_traffic */
 	int stop_fd;                                  /* eventfd; readable after source_interrupt */
 	int ca_fd, cert_fd, key_fd;                   /* PEM texts in anonymous memory files, -1 if not given */
 	void (*waiting)(void *ctx, const char *what); /* source_on_wait; NULL: nobody asked */
