@@ -112,6 +112,26 @@ describe('the connection is cut in the stream', () => {
     }
   });
 
+  test('the server fails at one transaction again and again, as with a full disk: that is told with the place, then it goes on', async () => {
+    const text = 'could not write to data file for XID 1: No space left on device';
+    const fields = Buffer.from(`SERROR\0VERROR\0C53100\0M${text}\0\0`);
+    const answer = Buffer.concat([Buffer.from('E'), Buffer.alloc(4), fields]);
+    answer.writeInt32BE(4 + fields.length, 1);
+    let times = 0;
+    const spy = (pair, from, d) => {
+      if (pair.kind !== 'replication' || !from || !d.includes('poison')) return false;
+      pair.client.write(answer);
+      if (++times < 4) setImmediate(() => (w.relay.spy = spy));
+      return true;
+    };
+    w.relay.cutWhen(spy);
+    await write(w, 'poison');
+    await logs(w, /Replication error .*No space left on device \(failed 3 times in a row at [0-9A-F]{8}\/[0-9A-F]{8}\)/);
+    await served(w);
+    await same(c);
+    assert.equal(times, 4);
+  });
+
   test('again and again while rows are written', async () => {
     const cutter = setInterval(() => [...w.relay.pairs].forEach((p, i) => i % 2 === lines % 2 && w.relay.drop(p)), 60);
     for (let i = 0; i < 40; i++) {
