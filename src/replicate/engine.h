@@ -4,6 +4,7 @@
  *   replicator.c  the thread: attempts with back-off, status, stop
  *   attempt.c     one attempt: checks, slot, tables, then the loop over the stream
  *   tables.c      which tables there are, and how far each is read
+ *   publication.c what enters and leaves the publication
  *   changes.c     events of the stream -> rows in storage
  *   events.c      rows that bring write checkpoints
  *   schedule.c    what the readers do next
@@ -174,6 +175,12 @@ uint64_t columns_hash(const struct source_relation *r);
 void tables_publish_status(struct attempt *a);
 /* Checkpoints must not be shown: a table of the active plan is being read for the first time. */
 bool tables_withhold_checkpoints(const struct attempt *a);
+
+/* publication.c */
+/* Compares how the table is published now with how it was when it was last looked at; after a gap the record is marked as lost. */
+bool publication_check(struct attempt *a, const struct source_table *described, struct stored_table *record, struct error *err);
+/* Makes the reading that begins wait for transactions that may have written the table before it entered. */
+void publication_wait(const struct attempt *a, struct table_state *t, const struct stored_table *record);
 
 /* changes.c */
 bool change_apply(struct attempt *a, const struct stream_event *e, struct error *err);
