@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <limits.h>
 
+#include "json_file.h"
 #include "trace_match.h"
 #include "trace_world.h"
 
@@ -683,8 +684,8 @@ static bool do_switch_expect(struct trace *t, json_t *step)
 static bool run_compaction(struct trace *t)
 {
 	char command[1024];
-	snprintf(command, sizeof(command), "'%s' compact --margin 0 -c '%s/powersync.yaml' >'%s/compact.log' 2>&1", t->world.binary,
-	         t->world.folder, t->world.folder);
+	snprintf(command, sizeof(command), "'%s' compact --margin 0 -c '%s/powersync.yaml' >'%s/compact.log' 2>&1",
+	         t->world.binary, t->world.folder, t->world.folder);
 	return system(command) == 0 || differ(&t->match, "the compaction failed, see compact.log");
 }
 
@@ -797,19 +798,6 @@ static bool run_steps(struct trace *t)
 
 /* ---- cases ----------------------------------------------------------------------------------------------------------------------------------- */
 
-static json_t *load(const char *folder, const char *name)
-{
-	char path[PATH_MAX];
-	json_error_t e;
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	json_t *out = json_load_file(path, 0, &e);
-	if (!out) {
-		printf("%s: %s\n", path, e.text);
-		exit(2);
-	}
-	return out;
-}
-
 static void print_lines(const char *title, json_t *lines)
 {
 	size_t i;
@@ -838,7 +826,7 @@ static bool world_begin(struct world *w, json_t *config, char *why, size_t size)
 
 static void run_trace(const char *folder, const char *file, const struct world *base, struct tally *tally)
 {
-	json_t *document = load(folder, file), *config = load(folder, str(document, "config"));
+	json_t *document = load_file(folder, file), *config = load_file(folder, str(document, "config"));
 	struct trace t = {.world = *base, .steps = json_object_get(document, "steps")};
 	snprintf(t.name, sizeof(t.name), "%s", str(document, "name"));
 	t.match = (struct match){.bound = json_object(), .owner = json_object(), .history = json_object()};
@@ -894,7 +882,7 @@ static void run_negotiation(const char *folder, const struct world *base, struct
 	static const struct {
 		const char *key, *header, *answer;
 	} parts[] = {{"accept", "Accept", "content-type"}, {"accept_encoding", "Accept-Encoding", "content-encoding"}};
-	json_t *document = load(folder, "negotiation.json"), *config = load(folder, "g2-empty.config.json"), *pair;
+	json_t *document = load_file(folder, "negotiation.json"), *config = load_file(folder, "g2-empty.config.json"), *pair;
 	struct world w = *base;
 	char why[1024] = "", came[256];
 	size_t i;
@@ -930,7 +918,7 @@ static void check_sum(struct tally *tally, const char *what, size_t i, json_int_
 
 static void run_checksums(const char *folder, struct tally *tally)
 {
-	json_t *document = load(folder, "checksums.json"), *e, *op;
+	json_t *document = load_file(folder, "checksums.json"), *e, *op;
 	size_t i, k;
 	json_array_foreach(json_object_get(document, "put"), i, e)
 	        check_sum(tally, "put", i, get_number(e, "checksum"), short_digest("", str(e, "hash_input")));
@@ -950,7 +938,7 @@ static void run_checksums(const char *folder, struct tally *tally)
 /* The recorded BSON documents of trace 13 through the decoder. */
 static void run_decoder(const char *folder, struct tally *tally)
 {
-	json_t *document = load(folder, "13-bson-stream.json"), *hex;
+	json_t *document = load_file(folder, "13-bson-stream.json"), *hex;
 	size_t i;
 	json_array_foreach(json_object_get(document, "bson_hex"), i, hex)
 	{
