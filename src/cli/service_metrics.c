@@ -1,6 +1,10 @@
 /* service_metrics.c: the registry of one service, what replication adds to it, and the port that prints it. */
+#include <dirent.h>
 #include <math.h>
+#include <stdio.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "cli/service.h"
 
 static void tell_source_facts(struct service *s)
@@ -55,10 +59,55 @@ static void collect_replication(void *ctx)
 	          r.tables_reading && r.eta_s >= 0, r.eta_s);
 }
 
+/* Bytes of a line of /proc/self/status; below 0: not known. */
+static double status_bytes(const char *format)
+{
+	char line[128];
+	unsigned long kib;
+	double bytes = -1;
+	FILE *f = fopen("/proc/self/status", "re");
+	while (f && bytes < 0 && fgets(line, sizeof(line), f))
+		if (sscanf(line, format, &kib) == 1)
+			bytes = (double)kib * 1024;
+	if (f)
+		fclose(f);
+	return bytes;
+}
+
+static double open_descriptors(void)
+{
+	int n = 0;
+	DIR *d = opendir("/proc/self/fd");
+	if (!d)
+		return -1;
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n - 3; /* ".", ".." and the folder's own */
+}
+
+static void tell(struct metrics *m, const char *name, const char *help, double v)
+{
+	set_known(metrics_gauge(m, name, "", help), v >= 0, v);
+}
+
+static void collect_process(void *ctx)
+{
+	struct service *s = ctx;
+	tell(s->metrics, "process_resident_memory_bytes", "Resident memory size in bytes.", status_bytes("VmRSS: %lu kB"));
+	tell(s->metrics, "syncline_anonymous_memory_bytes", "Resident memory that is not of files.",
+	     status_bytes("RssAnon: %lu kB"));
+	tell(s->metrics, "process_open_fds", "Number of open file descriptors.", open_descriptors());
+}
+
 void service_init_metrics(struct service *s)
 {
 	s->metrics = metrics_new();
 	metrics_on_print(s->metrics, collect_replication, s);
+	metrics_on_print(s->metrics, collect_process, s);
+	gauge_set(metrics_gauge(s->metrics, "process_start_time_seconds", "",
+	                        "Start time of the process since unix epoch in seconds."),
+	          (double)clock_wall_ms() / 1000);
 }
 
 bool service_publish_metrics(struct service *s, struct error *err)

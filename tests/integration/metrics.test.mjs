@@ -1,5 +1,6 @@
 // The port of the metrics: its text, and that the figures follow what happens.
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { eventually, freePort } from '../lib/util.mjs';
 import { World } from '../lib/world.mjs';
@@ -19,9 +20,38 @@ describe('metrics', () => {
   });
   after(() => w?.destroy());
 
+  const read = async () => (await fetch(`${url}/metrics`)).text();
+  const document = (name) => fs.readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8');
+
+  /** Families by name, after a strict look at the text format. */
+  async function families() {
+    const all = new Map();
+    let family;
+    const text = await read();
+    assert.ok(text.endsWith('\n'));
+    for (const line of text.trimEnd().split('\n')) {
+      const help = /^# HELP ([a-z_:][a-z0-9_:]*) (.+)$/.exec(line);
+      const type = /^# TYPE (\S+) (counter|gauge|histogram)$/.exec(line);
+      if (help) {
+        assert.ok(!all.has(help[1]), `${help[1]} comes twice`);
+        all.set(help[1], (family = { name: help[1], samples: [] }));
+      } else if (type) {
+        assert.equal(type[1], family.name, 'TYPE follows its HELP');
+        family.type = type[2];
+      } else {
+        const sample = /^([a-z_:][a-z0-9_:]*)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)*)\})? (-?[0-9.e+-]+|[+-]Inf|NaN)$/.exec(line);
+        assert.ok(sample, `not a line of the text format: ${line}`);
+        assert.ok(sample[1] === family.name || (family.type === 'histogram' && sample[1].startsWith(`${family.name}_`)), line);
+        if (family.type === 'counter') assert.match(sample[3], /^[0-9]+$/);
+        family.samples.push({ name: sample[1], labels: sample[2] ?? '', value: Number(sample[3]) });
+      }
+    }
+    return all;
+  }
+
   /** Value of a series without labels; undefined: it is not printed. */
   async function metric(name) {
-    const text = await (await fetch(`${url}/metrics`)).text();
+    const text = await read();
     const line = text.split('\n').find((l) => l.startsWith(`${name} `));
     return line && Number(line.slice(name.length + 1));
   }
@@ -55,5 +85,35 @@ describe('metrics', () => {
     assert.ok((await metric('powersync_data_synced_bytes_total')) > 80 * 20);
     client.close();
     await eventually(async () => (await metric('powersync_concurrent_connections')) === 0, { what: 'the stream is gone' });
+  });
+
+  test('the text is that of the format, histograms only rise', async () => {
+    for (const f of (await families()).values()) {
+      assert.ok(f.type, `${f.name} has a type`);
+      assert.equal(f.type === 'counter', f.name.endsWith('_total'), `${f.name} is a ${f.type}`);
+      if (f.type !== 'histogram') continue;
+      const buckets = f.samples.filter((s) => s.name.endsWith('_bucket'));
+      for (let i = 1; i < buckets.length; i++) assert.ok(buckets[i].value >= buckets[i - 1].value, f.name);
+      assert.match(buckets.at(-1).labels, /le="\+Inf"/);
+      assert.equal(buckets.at(-1).value, f.samples.find((s) => s.name.endsWith('_count')).value);
+    }
+  });
+
+  test('docs/metrics.md lists what is printed, and nothing else', async () => {
+    const listed = new Map();
+    for (const [, names, there] of document('metrics.md').matchAll(/^\| (`[^|]+) \| (?:counter|gauge|histogram) \| .* \|( .*)? \|$/gm))
+      for (const [, name] of names.matchAll(/`([a-z_]+)`/g)) listed.set(name, Boolean(there?.trim()));
+    const printed = [...(await families()).keys()];
+    assert.deepEqual(printed.filter((n) => !listed.has(n)), [], 'printed, not listed');
+    assert.deepEqual([...listed].filter(([n, optional]) => !optional && !printed.includes(n)).map(([n]) => n), [], 'listed, not printed');
+  });
+
+  test('the dashboard and the alerts ask for metrics that there are', async () => {
+    const listed = document('metrics.md').split('## Alerts')[0];
+    const dashboard = JSON.parse(document('grafana-dashboard.json'));
+    const asked = dashboard.panels.flatMap((p) => (p.targets ?? []).map((t) => t.expr)).join('\n') + document('metrics.md').split('## Alerts')[1];
+    const names = new Set([...asked.matchAll(/\b(?:powersync|syncline|process)_[a-z_]+/g)].map(([n]) => n.replace(/_bucket$/, '')));
+    assert.ok(names.size > 25);
+    for (const n of names) assert.ok(listed.includes(`\`${n}\``), `${n} is listed`);
   });
 });
