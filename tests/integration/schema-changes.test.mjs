@@ -513,3 +513,43 @@ describe('publication', () => {
     }
   });
 });
+
+describe('while tables are read for the first time', { concurrency: 3 }, () => {
+  const changes = {
+    'rewritten by VACUUM FULL': ['vacuum full busy', `update busy set n = n + 1 where n % 97 = 0`, 'vacuum full busy'],
+    'columns added, retyped, renamed, dropped': [
+      'alter table busy add column a int default 1',
+      `update busy set a = 2 where n % 89 = 0`,
+      'alter table busy alter column n type bigint',
+      'alter table busy rename column body to text',
+      `update busy set n = n + 1 where n % 83 = 0`,
+      'alter table busy drop column a'
+    ],
+    'truncated and filled': ['truncate busy', `insert into busy select 'r' || i, -i, '' from generate_series(1, 30000) i`, `delete from busy where n % 3 = 0`],
+    'dropped and made again': [`drop table busy; ${rows('busy', 30000)}`, `update busy set n = 1 where n < 100`, `drop table busy; ${rows('busy', 25000)}`],
+    'another identity': ['alter table busy replica identity full', `update busy set n = n + 1 where n % 79 = 0`, 'alter table busy replica identity default', `delete from busy where n % 71 = 0`],
+    'another primary key': ['alter table busy alter n set not null, drop constraint busy_pkey, add primary key (n)', `update busy set n = -n where n % 67 = 0`],
+    'renamed and back': ['alter table busy rename to away', `update away set n = n + 1 where n % 61 = 0`, 'alter table away rename to busy'],
+    'out of the publication and back': ['alter publication powersync drop table busy', `delete from busy where n % 59 = 0`, 'alter publication powersync add table busy', `update busy set n = 0 where n % 53 = 0`]
+  };
+  for (const [what, statements] of Object.entries(changes))
+    test(what, async () => {
+      const w = await World.create({
+        name: 'busy',
+        publication: false,
+        schema: `${rows('busy', 35000)} ${rows('calm', 10)} create publication powersync ${/publication/.test(what) ? 'for table busy, calm' : 'for all tables'}`,
+        sync: config(['SELECT * FROM busy', 'SELECT * FROM calm'])
+      });
+      w.service.config = QUICK(w);
+      try {
+        await w.service.start();
+        await eventually(() => /Replicating "public"."busy" \d|Replicated "public"."busy"/.test(w.service.log), { every: 1, what: () => `the first chunk is in:\n${w.service.tail()}` });
+        for (const sql of statements) await w.q(sql);
+        await w.service.ready();
+        const c = await w.client().synced();
+        await same(w, c, star('busy', 'calm'));
+      } finally {
+        await w.destroy();
+      }
+    });
+});
