@@ -1,18 +1,22 @@
 #!/usr/bin/env bash
 # Fixed workloads beside the limits of the machine, as ratios: what the service adds to what Postgres and the wire cost anyway.
 #
-#   bench/run.sh [bulk] [fleet]     bulk: a large first sync, downloads, streaming     fleet: idle clients, fan-out, acknowledgements
+#   bench/run.sh [bulk] [fleet] [snapshot] [backlog] [transaction]
 #
-# ROWS=200000 STREAM_ROWS=100000 CLIENTS=1000 ROUNDS=50. With BENCH_SUITE=folder an external suite (run.sh there, told how to start the
-# service by BENCH_START, BENCH_PG and BENCH_STORAGE) runs instead.
+#     bulk         a large first sync, downloads, streaming          fleet    idle clients, fan-out, acknowledgements
+#     snapshot     the first snapshot alone, beside COPY, RUNS=3 times, and its peak of memory
+#     backlog      what was written while the service was down       transaction   the same rows in one transaction
+#
+# ROWS=200000 STREAM_ROWS=100000 CLIENTS=1000 ROUNDS=50; bulk and fleet if none is named. With BENCH_SUITE=folder an external suite
+# (run.sh there, told how to start the service by BENCH_START, BENCH_PG and BENCH_STORAGE) runs instead.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-build=${BUILD:-build} rows=${ROWS:-200000} stream_rows=${STREAM_ROWS:-100000} clients=${CLIENTS:-1000} rounds=${ROUNDS:-50}
+build=${BUILD:-build} rows=${ROWS:-200000} stream_rows=${STREAM_ROWS:-100000} clients=${CLIENTS:-1000} rounds=${ROUNDS:-50} runs=${RUNS:-3}
 scripts/install-packages.sh build run
 TARGETS='syncline bench_load' scripts/build.sh "$build"
 load=$build/bench/bench_load
 work=$(mktemp -d "${TMPDIR:-/tmp}/syncline-bench.XXXXXX")
-pg_folder='' service=''
+pg_folder='' service='' watcher=''
 # shellcheck source=tests/lib/postgres.sh
 . tests/lib/postgres.sh
 
@@ -20,7 +24,8 @@ stop_service() {
 	[ -n "$service" ] || return 0
 	kill "$service" 2>/dev/null || true
 	wait "$service" 2>/dev/null || true
-	service=''
+	[ -z "$watcher" ] || wait "$watcher" 2>/dev/null || true
+	service='' watcher=''
 }
 cleanup() {
 	trap - EXIT
@@ -82,6 +87,7 @@ start_service() { # sync config on standard input
 	started=$(now)
 	"$build/syncline" start -c "$work/powersync.yaml" >"$work/log" 2>&1 &
 	service=$!
+	watch_memory
 	until curl -fs --noproxy '*' -o /dev/null "http://127.0.0.1:$port/probes/liveness" 2>/dev/null; do
 		kill -0 "$service" 2>/dev/null || { tail -20 "$work/log" >&2; exit 1; }
 		sleep 0.005
@@ -95,14 +101,24 @@ start_service() { # sync config on standard input
 }
 memory() { awk '/^RssAnon/ {a = $2} /^VmHWM/ {h = $2} END {printf "%.0f MB anonymous, %.0f MB peak", a / 1024, h / 1024}' "/proc/$service/status"; }
 
-bulk() {
-	new_database bulk
+items() { # a table with so many rows
 	sql "create table items(id uuid primary key default gen_random_uuid(), owner_id text not null, title text not null, body text not null, quantity int not null,
 		price numeric(12,2) not null, done boolean not null, created_at timestamptz not null, meta jsonb not null)"
 	sql "insert into items(owner_id, title, body, quantity, price, done, created_at, meta) select 'user' || (i % 1000), 'Item ' || i, repeat(md5(i::text), 8), i, i / 7.0,
-		i % 3 = 0, '2026-01-01'::timestamptz + i * interval '1 second', jsonb_build_object('tags', jsonb_build_array('a', i)) from generate_series(1, $rows) i"
+		i % 3 = 0, '2026-01-01'::timestamptz + i * interval '1 second', jsonb_build_object('tags', jsonb_build_array('a', i)) from generate_series(1, $1) i"
 	sql 'create publication powersync for all tables'
 	sql 'analyze items'
+}
+
+write_rows() { # rows, rows a transaction
+	sql "do \$\$ begin for b in 1..$(($1 / $2)) loop
+		insert into items(owner_id, title, body, quantity, price, done, created_at, meta) select 'user' || (i % 1000), 'Streamed ' || i, repeat(md5(i::text), 8), i, 1, false, now(), '{}'
+		from generate_series(b * $2, b * $2 + $2 - 1) i; commit; end loop; end \$\$"
+}
+
+bulk() {
+	new_database bulk
+	items "$rows"
 	local t copy_s result wrote caught decoded
 	t=$(now)
 	psql -qX "$pg_uri/$database" -c 'copy items to stdout' >/dev/null
@@ -120,9 +136,7 @@ bulk() {
 	done
 	sql "select pg_create_logical_replication_slot('bench_limit', 'pgoutput')" >/dev/null
 	t=$(now)
-	sql "do \$\$ begin for b in 1..$((stream_rows / 100)) loop
-		insert into items(owner_id, title, body, quantity, price, done, created_at, meta) select 'user' || (i % 1000), 'Streamed ' || i, repeat(md5(i::text), 8), i, 1, false, now(), '{}'
-		from generate_series(b * 100, b * 100 + 99) i; commit; end loop; end \$\$"
+	write_rows "$stream_rows" 100
 	wrote=$(seconds_since "$t")
 	"$load" "$port" "$work/tokens" ack 1 >/dev/null
 	caught=$(seconds_since "$t")
@@ -167,7 +181,74 @@ fleet() {
 	stop_service
 }
 
-for phase in ${*:-bulk fleet}; do
+# The service's largest anonymous memory while this runs: mapped pages of the store are the system's.
+watch_memory() {
+	echo 0 >"$work/peak"
+	(
+		most=0
+		while kb=$(awk '/^RssAnon/ {print $2}' "/proc/$service/status" 2>/dev/null) && [ -n "$kb" ]; do
+			if [ "$kb" -gt "$most" ]; then most=$kb && echo "$most" >"$work/peak"; fi
+			sleep 0.05
+		done
+	) &
+	watcher=$!
+}
+peak_memory() { awk '{printf "peak of %.0f MB anonymous", $1 / 1024}' "$work/peak"; }
+# What is replicated is all of it; what the client of the measurement has to download is not.
+unread_config() {
+	cat <<-'Y'
+		bucket_definitions:
+		  all_items: { parameters: "SELECT WHERE request.user_id() = 'nobody'", data: [SELECT * FROM items] }
+		  mine: { parameters: SELECT request.user_id() AS user_id, data: ["SELECT id, title, quantity FROM items WHERE owner_id = bucket.user_id"] }
+	Y
+}
+
+snapshot() {
+	new_database snapshot
+	items "$rows"
+	local t copy_s ratios='' one
+	for run in $(seq "$runs"); do
+		t=$(now)
+		psql -qX "$pg_uri/$database" -c 'copy items to stdout' >/dev/null
+		copy_s=$(seconds_since "$t")
+		start_service < <(unread_config)
+		one=$(awk -v a="$copy_s" -v b="$to_checkpoint" 'BEGIN {printf "%.3f", a / b}')
+		ratios+="$one "
+		line "snapshot $run of $rows rows" "$(rate "$rows" "$to_checkpoint")" rows/s "$one of COPY ($(rate "$rows" "$copy_s") rows/s); $(peak_memory)"
+		stop_service
+		rm -rf "$work/data-$database"
+		sql "select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = current_database() and not active" >/dev/null
+	done
+	line "median" "$(tr ' ' '\n' <<<"$ratios" | sed '/^$/d' | sort -n | sed -n "$(((runs + 1) / 2))p")" "of COPY" ""
+}
+
+missed() { # rows a transaction
+	new_database "missed_$1"
+	items 1000
+	start_service < <(unread_config)
+	stop_service
+	sql "select pg_create_logical_replication_slot('bench_limit', 'pgoutput')" >/dev/null
+	local t wrote decoded caught
+	t=$(now)
+	write_rows "$stream_rows" "$1"
+	wrote=$(seconds_since "$t")
+	t=$(now)
+	sql "select count(*) from pg_logical_slot_get_binary_changes('bench_limit', null, null, 'proto_version', '1', 'publication_names', 'powersync')" >/dev/null
+	decoded=$(seconds_since "$t")
+	sql "select pg_drop_replication_slot('bench_limit')" >/dev/null
+	line "the changes decoded in SQL" "$(rate "$stream_rows" "$decoded")" rows/s "the limit; written in $wrote s"
+	start_service < <(unread_config)
+	t=$started
+	"$load" "$port" "$work/tokens" ack 1 >/dev/null
+	caught=$(seconds_since "$t")
+	line "caught up, with the start" "$(rate "$stream_rows" "$caught")" rows/s "$(ratio "$(rate "$stream_rows" "$caught")" "$(rate "$stream_rows" "$decoded")"); $(peak_memory)"
+	stop_service
+}
+backlog() { missed 100; }
+transaction() { missed "$stream_rows"; }
+
+[ $# -gt 0 ] || set -- bulk fleet
+for phase in "$@"; do
 	printf '\n%s\n' "$phase"
 	"$phase"
 done
