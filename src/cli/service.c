@@ -94,6 +94,26 @@ static bool is_live(void *ctx, int64_t *touched_at_ms)
 	return clock_wall_ms() - status.touched_at_ms < LIVENESS_MS;
 }
 
+/* From the third failure in a row at one position on, an error does not heal by itself. */
+#define STUCK_FAILURES 3
+
+static unsigned troubles(void *ctx)
+{
+	struct service *s = ctx;
+	struct replicator_status r = {0};
+	unsigned set = storage_checkpoint(s->storage).valid ? 0 : TROUBLE_NO_ACTIVE_CONFIG;
+	if (service_replicator_status(s, &r, NULL)) {
+		set |= r.connected ? 0 : TROUBLE_SOURCE_AWAY;
+		set |= r.failures >= STUCK_FAILURES ? TROUBLE_REPLICATION_STUCK : 0;
+		set |= r.deploy_error[0] ? TROUBLE_CONFIG_INVALID : 0;
+	}
+	if (pthread_mutex_trylock(&s->replication_lock) == 0) {
+		set |= s->config_problem[0] ? TROUBLE_CONFIG_INVALID : 0;
+		pthread_mutex_unlock(&s->replication_lock);
+	}
+	return set;
+}
+
 static void tell_replication(void *ctx, struct server_replication *out)
 {
 	struct service *s = ctx;
@@ -140,6 +160,8 @@ static bool start_server(struct service *s, struct error *err)
 	        .log = &s->log,
 	        .metrics = s->metrics,
 	        .is_live = is_live,
+	        .troubles = troubles,
+	        .strict_readiness = c->probes.strict_readiness,
 	        .probe_ctx = s,
 	};
 	s->server = server_start(&options, err);

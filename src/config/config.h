@@ -134,6 +134,7 @@ struct config {
 	bool disable_auto_migration;
 	struct {
 		bool use_http, use_filesystem, use_legacy;
+		bool strict_readiness; /* not ready without source or config (an addition of Syncline) */
 	} probes;
 	struct {
 		enum log_level level;

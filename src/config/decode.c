@@ -184,6 +184,7 @@ static void decode_probes(struct config *c, const struct node *probes)
 {
 	c->probes.use_http = node_flag(node_get(probes, "use_http"), false);
 	c->probes.use_filesystem = node_flag(node_get(probes, "use_filesystem"), false);
+	c->probes.strict_readiness = node_flag(node_get(probes, "strict_readiness"), false);
 	c->probes.use_legacy = node_flag(node_get(probes, "use_legacy"), !probes);
 }
 

@@ -321,6 +321,7 @@ static void print_operation(struct printer *p, const struct config *c)
 	flag(p, "use_http", c->probes.use_http);
 	flag(p, "use_filesystem", c->probes.use_filesystem);
 	flag(p, "use_legacy", c->probes.use_legacy);
+	flag(p, "strict_readiness", c->probes.strict_readiness);
 	close_map(p);
 	close_map(p);
 	open_map(p, "system");

@@ -256,6 +256,7 @@ static const struct field probe_fields[] = {
         {.name = "use_http", .type = FIELD_BOOLEAN},
         {.name = "use_filesystem", .type = FIELD_BOOLEAN},
         {.name = "use_legacy", .type = FIELD_BOOLEAN},
+        {.name = "strict_readiness", .type = FIELD_BOOLEAN},
         END,
 };
 static const struct field healthcheck_fields[] = {{.name = "probes", .type = FIELD_MAP, .members = probe_fields}, END};

@@ -236,6 +236,9 @@ static void update_status(struct attempt *a)
 	r->status.position = a->at;
 	r->status.lag_bytes = a->head_lsn > a->shown ? a->head_lsn - a->shown : 0;
 	r->oldest_change_ms = a->oldest_change_ms;
+	/* Past the place where it failed, or well for long enough there. */
+	if (a->announced > r->failed_at || clock_mono_ms() - a->opened_ms > GOOD_ATTEMPT_MS)
+		r->status.failures = 0;
 	r->status.caught_up = r->status.caught_up || a->last_commit_us || a->at >= a->head_lsn;
 	r->status.touched_at_ms = clock_wall_ms();
 	lag_note(&r->lag, clock_mono_ms(), replicator_lag(r));
@@ -394,6 +397,7 @@ static bool prepare(struct attempt *a, struct error *err)
 	if (!a->stream)
 		return false;
 	a->r->stream_opened = true;
+	a->opened_ms = clock_mono_ms();
 	struct reader_options readers = {
 	        .source = a->r->options.source,
 	        .log = a->log,

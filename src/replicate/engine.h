@@ -25,6 +25,9 @@
 #include "replicate/replicate.h"
 #include "replicate/touch_log.h"
 
+/* An attempt whose stream lasted this long was a success: its failure is a new one. */
+#define GOOD_ATTEMPT_MS 10000
+
 struct replicator {
 	struct replicator_options options;
 	struct plan *plan;      /* the configured one */
@@ -105,6 +108,7 @@ struct known_relation {
 #define RELATION_BUCKETS 256
 
 struct attempt {
+	int64_t opened_ms; /* monotonic; when the stream was */
 	struct replicator *r;
 	struct storage *storage;
 	const struct log *log;

@@ -16,8 +16,6 @@
 #define LONGEST_BACKOFF_MS 800
 #define LONGEST_BACKOFF_STUCK_MS 5000
 #define LATE_BACKOFF_MS (15 * 60 * 1000)
-/* An attempt that lasted this long was a success: its failure is a new one. */
-#define GOOD_ATTEMPT_MS 10000
 #define STOP_GRACE_S 1
 /* From here on a failure at the same position is called repeated. */
 #define REPEATED 3

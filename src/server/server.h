@@ -46,6 +46,14 @@ struct server_admin {
 	void *ctx;
 };
 
+/* What keeps a service from doing all of its work though it runs; a set. */
+enum server_trouble {
+	TROUBLE_SOURCE_AWAY = 1 << 0,       /* the source does not deliver */
+	TROUBLE_REPLICATION_STUCK = 1 << 1, /* attempts fail again and again at one position */
+	TROUBLE_CONFIG_INVALID = 1 << 2,    /* the configured sync config cannot be used; an older one may be served */
+	TROUBLE_NO_ACTIVE_CONFIG = 1 << 3,  /* nothing can be served yet */
+};
+
 struct server_options {
 	int port;                 /* 0: any free one (tests); server_port tells */
 	int net_threads, workers; /* 0: defaults from the number of cores */
@@ -70,6 +78,8 @@ struct server_options {
 	struct metrics *metrics; /* may be NULL; printed only before server_free */
 	/* Probe facts, asked on a worker or net thread; must not block (http-api-and-operations 3). */
 	bool (*is_live)(void *ctx, int64_t *touched_at_ms);
+	unsigned (*troubles)(void *ctx); /* set of server_trouble; NULL: never any */
+	bool strict_readiness;           /* with one of them the service is not ready */
 	void *probe_ctx;
 };
 
