@@ -239,6 +239,15 @@ static bool deploy(void *ctx, struct plan *plan, struct error *err)
 	return service_deploy(ctx, plan, err);
 }
 
+static bool reprocess(void *ctx)
+{
+	struct service *s = ctx;
+	pthread_mutex_lock(&s->replication_lock);
+	bool ok = s->replicator && replicator_reprocess(s->replicator);
+	pthread_mutex_unlock(&s->replication_lock);
+	return ok;
+}
+
 void service_config_problem(struct service *s, const char *text)
 {
 	pthread_mutex_lock(&s->replication_lock);
@@ -262,6 +271,7 @@ static void fill_admin(struct service *s)
 	        .sync_config_configured = s->configured,
 	        .replication = tell_replication,
 	        .deploy = deploy,
+	        .reprocess = reprocess,
 	        .ctx = s,
 	};
 }

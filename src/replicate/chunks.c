@@ -39,7 +39,8 @@ bool table_complete(struct attempt *a, struct table_state *t, struct error *err)
 	if (t->phase != TABLE_SWEEPING)
 		t->has_incomplete = false;
 	t->phase = TABLE_DONE;
-	t->never_complete = t->lost = t->reading_whole = false;
+	t->never_complete = t->lost = t->no_gap = t->reading_whole = false;
+	reprocess_check(a);
 	t->error[0] = '\0';
 	t->rows_read = 0;
 	a->dirty = a->commit_wanted = true;

@@ -28,17 +28,21 @@
 /* An attempt whose stream lasted this long was a success: its failure is a new one. */
 #define GOOD_ATTEMPT_MS 10000
 
+enum reprocess_state { REPROCESS_NONE, REPROCESS_WANTED, REPROCESS_RUNNING };
+
 struct replicator {
 	struct replicator_options options;
-	struct plan *plan;      /* the configured one */
-	struct plan *next_plan; /* under status_lock: to be deployed at the next boundary; NULL */
-	_Atomic bool deploy_wanted;
-	pthread_cond_t deploy_taken; /* with status_lock, signalled when next_plan was taken and stored */
-	bool deploying;              /* under status_lock: it is being stored */
-	bool slot_unusable;          /* the stream said so, whatever the catalogue says */
-	uint64_t attempt_position;   /* where the last attempt ended */
-	uint64_t failed_at;          /* where the last failed one did */
-	char failed_with[512];       /* the error that was logged last, and when */
+	struct plan *plan;                      /* the configured one */
+	struct plan *next_plan;                 /* under status_lock: to be deployed at the next boundary; NULL */
+	_Atomic bool deploy_wanted;             /* this, or to reprocess */
+	_Atomic enum reprocess_state reprocess; /* written under status_lock */
+	uint64_t reprocess_generation;          /* of the tables that are to be compared; 0 */
+	pthread_cond_t deploy_taken;            /* with status_lock, signalled when next_plan was taken and stored */
+	bool deploying;                         /* under status_lock: it is being stored */
+	bool slot_unusable;                     /* the stream said so, whatever the catalogue says */
+	uint64_t attempt_position;              /* where the last attempt ended */
+	uint64_t failed_at;                     /* where the last failed one did */
+	char failed_with[512];                  /* the error that was logged last, and when */
 	int64_t failure_logged_ms;
 	bool stream_opened;      /* by the last attempt */
 	int64_t restarted_at_ms; /* the last attempt that ended to look at the catalogue anew */
@@ -80,6 +84,7 @@ struct table_state {
 	uint64_t generation;   /* records below this epoch are from before a gap: their values count for nothing */
 	bool reading_whole;    /* REREADING at the end of a whole reading */
 	bool lost;             /* there was a gap: at the end what is older than the generation is swept */
+	bool no_gap;           /* lost, but only because the operator wants it compared (reprocess.c) */
 	struct buf sweep_after;
 	struct scan *scan; /* keyless: the reading under way */
 	char error[256];   /* why it cannot be read; "" */
@@ -212,6 +217,12 @@ bool keyless_takes(struct attempt *a, struct table_state *t, struct row_key *key
 bool keyless_truncated(struct attempt *a, struct table_state *t);
 /* Is the reading ended by a truncate? */
 bool keyless_ended(const struct table_state *t);
+
+/* reprocess.c */
+void reprocess_take(struct replicator *r); /* between two attempts */
+void reprocess_table(const struct attempt *a, struct table_state *t);
+/* Is it over? */
+void reprocess_check(struct attempt *a);
 
 /* generation.c: repair after a gap (interleaved-snapshot 8) */
 /* All tables are to be compared with the source; takes effect with the next commit or flush. */

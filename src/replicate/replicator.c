@@ -104,6 +104,7 @@ static void take_deploy(struct replicator *r)
 	r->deploying = plan != NULL;
 	atomic_store(&r->deploy_wanted, false);
 	pthread_mutex_unlock(&r->status_lock);
+	reprocess_take(r);
 	if (!plan)
 		return;
 	bool ok = storage_deploy(r->options.storage, plan, &unchanged, &err);

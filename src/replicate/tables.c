@@ -243,6 +243,7 @@ static bool add_table(struct attempt *a, const struct source_table *described, s
 		return false;
 	}
 	t->keyless = t->binding->keyless;
+	reprocess_table(a, t);
 	t->published_as = described->published_as;
 	t->next = a->tables;
 	a->tables = t;
@@ -332,6 +333,7 @@ bool tables_discover(struct attempt *a, struct error *err)
 			remember(a, found[i].relation.oid, t);
 	}
 	a->head = NULL;
+	reprocess_check(a);
 	return ok && generation_absent(a, err);
 }
 
@@ -499,7 +501,7 @@ bool tables_withhold_checkpoints(const struct attempt *a)
 		return false;
 	for (const struct table_state *t = a->tables; t; t = t->next) {
 		const struct source_relation *r = &t->binding->table.relation;
-		if ((t->never_complete || t->lost) && table_is_read(t) &&
+		if ((t->never_complete || (t->lost && !t->no_gap)) && table_is_read(t) &&
 		    plan_uses_table(a->plans.plans[0]->plan, slice_cstr(a->r->options.connection_tag), r->schema, r->name))
 			return true;
 	}

@@ -58,5 +58,7 @@ bool admin_report(struct server *s, struct admin_source *a, struct slice text, e
                   struct error *err);
 /* The object of 4.7: valid, bucket_definitions, source_tables, data_tables, or valid and errors. */
 json_t *admin_validation(struct server *s, struct admin_source *a, struct slice text);
+/* admin_preview.c: definitions kept, reusable, new and removed by a deploy, and the tables that it would read; NULL: not known. */
+json_t *admin_preview(struct server *s, struct admin_source *a, struct slice text);
 
 #endif

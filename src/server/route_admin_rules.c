@@ -76,7 +76,12 @@ static void run_validate(struct exchange *x)
 	struct arena arena = {0};
 	struct admin_source a;
 	admin_source_open(&a, x->server, &arena);
-	admin_answer_pretty(x, admin_validation(x->server, &a, x->admin.text));
+	json_t *answer = admin_validation(x->server, &a, x->admin.text), *changes = NULL;
+	if (json_is_true(json_object_get(answer, "valid")))
+		changes = admin_preview(x->server, &a, x->admin.text);
+	if (changes)
+		json_object_set_new(answer, "changes", changes);
+	admin_answer_pretty(x, answer);
 	admin_source_close(&a);
 	arena_free(&arena);
 }

@@ -29,6 +29,8 @@ static const struct route routes[] = {
         {.method = "POST", .path = SLICE_INIT("/api/sync-rules/v1/deploy"), .handle = route_rules_deploy, .yaml = true},
         {.method = "POST", .path = SLICE_INIT("/api/sync-rules/v1/validate"), .handle = route_rules_validate, .yaml = true},
         {.method = "GET", .path = SLICE_INIT("/api/sync-rules/v1/current"), .handle = route_rules_current},
+        {.method = "POST", .path = SLICE_INIT("/api/sync-rules/v1/reprocess"), .handle = route_rules_reprocess},
+        {.method = "POST", .path = SLICE_INIT("/api/admin/v1/reprocess"), .handle = route_admin_reprocess},
         {.method = "GET", .path = SLICE_INIT("/probes/startup"), .handle = route_probe_startup, .probe = true},
         {.method = "GET", .path = SLICE_INIT("/probes/liveness"), .handle = route_probe_liveness, .probe = true},
         {.method = "GET", .path = SLICE_INIT("/probes/readiness"), .handle = route_probe_readiness, .probe = true},

@@ -26,6 +26,8 @@ bool route_admin_execute_sql(struct exchange *x); /* route_admin_sql.c */
 bool route_rules_deploy(struct exchange *x);      /* route_admin_rules.c */
 bool route_rules_validate(struct exchange *x);
 bool route_rules_current(struct exchange *x);
+bool route_admin_reprocess(struct exchange *x); /* route_admin_reprocess.c */
+bool route_rules_reprocess(struct exchange *x);
 bool route_probe_startup(struct exchange *x); /* route_probes.c */
 bool route_probe_liveness(struct exchange *x);
 bool route_probe_readiness(struct exchange *x);

@@ -43,6 +43,8 @@ struct server_admin {
 	void (*replication)(void *ctx, struct server_replication *out);
 	/* Makes the plan the one to deploy; stored when it returns, or as soon as a large transaction is over. */
 	bool (*deploy)(void *ctx, struct plan *plan, struct error *err);
+	/* Reads every table again and compares it; false: that is going on already. */
+	bool (*reprocess)(void *ctx);
 	void *ctx;
 };
 

@@ -20,6 +20,10 @@ const started = (name, keep, more = {}) =>
       ...more.config
     };
     await w.service.start();
+    if (more.http) {
+      await w.service.listening();
+      await w.request('POST', '/api/sync-rules/v1/deploy', { body: { content: A }, token: 'admin' });
+    }
     await w.service.ready();
     return w;
   });
@@ -175,5 +179,52 @@ ${first}      - SELECT team FROM members WHERE "user" = request.user_id()
     } finally {
       await w.destroy();
     }
+  });
+});
+
+describe('over HTTP: a preview, and everything read again', () => {
+  let w, c;
+  const post = (route, body = {}) => w.request('POST', route, { body, token: 'admin' });
+  before(async () => {
+    w = await started('again', 10, { http: true, config: { sync_config: undefined, api: { tokens: ['admin'] } } });
+    await rows(w, 500);
+    await w.q('analyze items');
+    c = w.client();
+    await c.caughtUp();
+  });
+  after(() => w?.destroy());
+
+  test('a preview says what is kept, taken up again, new and removed, and what would be read', async () => {
+    const changes = async (content) => (await post('/api/sync-rules/v1/validate', { content })).json.changes;
+    assert.deepEqual(await changes(A), { unchanged: true, kept: ['items|0', 'notes|0'], reusable: [], new: [], removed: [], tables: [] });
+    assert.deepEqual(await changes(B), { unchanged: false, kept: ['notes|0'], reusable: [], new: ['items|0'], removed: ['items|0'], tables: [{ schema: 'public', name: 'items', estimated_rows: 500 }] });
+    assert.equal((await post('/api/sync-rules/v1/validate', { content: 'streams: 1' })).json.changes, undefined);
+  });
+
+  test('reprocess compares: what is right makes no operation, changes beside it come once', async () => {
+    const ops = c.fold.ops;
+    for (const route of ['/api/admin/v1/reprocess', '/api/sync-rules/v1/reprocess']) {
+      const from = w.service.log.length;
+      const r = await post(route);
+      assert.equal(r.status, 200, r.text);
+      assert.match(r.json.data.slot_name ?? r.json.data.connections[0].slot_name, /^powersync_/);
+      await w.q(`update items set n = n + 1 where id = 'i7'`);
+      await eventually(() => /Every table has been compared/.test(w.service.log.slice(from)), { what: () => w.service.tail(8) });
+      assert.match(w.service.log.slice(from), /Replicated "public"."items": 500 rows/);
+    }
+    await c.caughtUp();
+    assert.ok(c.fold.ops - ops <= 2, `${c.fold.ops - ops} operations`);
+    await c.equals('items', 'select id, n from items');
+  });
+
+  test('409 while one is pending; 400 for members that the route does not know', async () => {
+    assert.deepEqual((await post('/api/sync-rules/v1/reprocess', { x: 1 })).json.error.details, '[" Property x is not expected to be here"]');
+    await w.tx(async (t) => {
+      await t.query('lock table items in access exclusive mode');
+      assert.equal((await post('/api/sync-rules/v1/deploy', { content: B })).status, 200);
+      const r = await post('/api/admin/v1/reprocess');
+      assert.deepEqual([r.status, r.json.error.code], [409, 'PSYNC_S4106']);
+    });
+    await eventually(async () => (await w.request('GET', '/api/sync-rules/v1/current', { token: 'admin' })).json.data.current.content === B, { what: 'B is active' });
   });
 });

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "storage/preview.h"
 #include "storage/request_list.h"
 #include "storage/storage.h"
 
@@ -195,6 +196,18 @@ struct stored_plan *storage_pending_plan(struct storage *s)
 {
 	(void)s;
 	return NULL;
+}
+
+void storage_preview(struct storage *s, const struct plan *plan, struct plan_preview *out)
+{
+	(void)s;
+	(void)plan;
+	*out = (struct plan_preview){0};
+}
+
+void plan_preview_free(struct plan_preview *p)
+{
+	(void)p;
 }
 
 void stored_plan_unref(struct stored_plan *p)
