@@ -180,6 +180,27 @@ describe('compaction', { timeout: 120000 }, () => {
     await equal(w, w.client({ user: 'user2' }));
   });
 
+  test('what no sync config uses any more goes', async () => {
+    await w.service.stop();
+    w.service.config = { sync_config: { path: 'sync-config.yaml', keep_replaced_minutes: 0 } };
+    w.service.sync = SYNC.slice(0, SYNC.indexOf('  team:'));
+    await w.service.writeConfig();
+    await w.service.start();
+    const c = w.client({ user: 'user1' });
+    await eventually(
+      async () => {
+        await c.caughtUp();
+        return ![...c.fold.buckets.keys()].some((n) => n.includes('team'));
+      },
+      { timeout: 20000, what: 'the new sync config is served' }
+    );
+    const done = await compact(w);
+    assert.ok(done.dropped > 0, JSON.stringify(done));
+    assert.equal((await compact(w)).dropped, 0);
+    await c.caughtUp();
+    await c.equals('items', 'select id, owner, n from items', (r) => JSON.stringify([String(r.id), r.n]));
+  });
+
   test('a store that is not there is nothing to be compacted, and is not made', async () => {
     const other = await World.create({ name: 'nothing', schema: SCHEMA, sync: SYNC });
     try {
