@@ -261,6 +261,17 @@ void gauge_forget(struct gauge *g)
 		atomic_store_explicit(&g->known, false, memory_order_relaxed);
 }
 
+void metrics_forget(struct metrics *m, const char *name)
+{
+	if (!m)
+		return;
+	pthread_mutex_lock(&m->lock);
+	struct family *f = family_find(m, name);
+	for (struct series *s = f && f->kind == METRIC_GAUGE ? f->first : NULL; s; s = s->next)
+		gauge_forget(&s->gauge);
+	pthread_mutex_unlock(&m->lock);
+}
+
 double gauge_get(const struct gauge *g)
 {
 	return g && atomic_load_explicit(&g->known, memory_order_acquire)

@@ -48,6 +48,8 @@ void gauge_set(struct gauge *g, double v);
 /* Not known now: the series is left out of the text until it is set again. */
 void gauge_forget(struct gauge *g);
 double gauge_get(const struct gauge *g); /* 0 when forgotten */
+/* Forgets all series of the name: for labels that come and go. */
+void metrics_forget(struct metrics *m, const char *name);
 void histogram_observe(struct histogram *h, double v);
 uint64_t histogram_count(const struct histogram *h);
 

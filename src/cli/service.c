@@ -85,6 +85,17 @@ bool service_replicator_status(struct service *s, struct replicator_status *out,
 	return there;
 }
 
+void service_replicator_tables(struct service *s, struct arena *arena, struct replicator_table **out, size_t *count)
+{
+	*out = NULL;
+	*count = 0;
+	if (pthread_mutex_trylock(&s->replication_lock) != 0)
+		return;
+	if (s->replicator)
+		replicator_tables(s->replicator, arena, out, count);
+	pthread_mutex_unlock(&s->replication_lock);
+}
+
 static bool is_live(void *ctx, int64_t *touched_at_ms)
 {
 	struct service *s = ctx;
@@ -125,12 +136,33 @@ static void tell_replication(void *ctx, struct server_replication *out)
 	         s->config_problem[0] ? s->config_problem : status.deploy_error);
 	pthread_mutex_unlock(&s->replication_lock);
 	out->connected = status.connected;
+	out->checkpoint_at_ms = status.checkpoint_at_ms;
+	out->failures = status.failures;
 	out->reading = status.snapshotting;
 	out->position = status.position;
 	out->lag_bytes = status.lag_bytes;
 	out->lag_s = status.lag_s;
 	out->keepalive_at_ms = status.connected ? status.touched_at_ms : 0;
 	snprintf(out->last_error, sizeof(out->last_error), "%s", status.connected ? "" : status.last_error);
+}
+
+/* Those that are being read, and those that cannot be. */
+static void tell_tables(void *ctx, struct arena *arena, struct server_table **out, size_t *count)
+{
+	struct service *s = ctx;
+	struct replicator_table *tables;
+	size_t all, n = 0;
+	service_replicator_tables(s, arena, &tables, &all);
+	*out = arena_array(arena, struct server_table, all + 1);
+	for (size_t i = 0; i < all; i++)
+		if (tables[i].reading || tables[i].error[0])
+			(*out)[n++] = (struct server_table){.schema = tables[i].schema,
+			                                    .name = tables[i].name,
+			                                    .rows_read = tables[i].rows_read,
+			                                    .rows_estimated = tables[i].rows_estimated,
+			                                    .eta_s = tables[i].reading ? tables[i].eta_s : -1,
+			                                    .error = tables[i].error};
+	*count = n;
 }
 
 static int write_timeout_ms(double seconds)
@@ -270,6 +302,7 @@ static void fill_admin(struct service *s)
 	        .debug_api = s->source && p->debug_api,
 	        .sync_config_configured = s->configured,
 	        .replication = tell_replication,
+	        .tables = tell_tables,
 	        .deploy = deploy,
 	        .reprocess = reprocess,
 	        .ctx = s,

@@ -60,6 +60,9 @@ void service_stop(struct service *s);
  * may be NULL. */
 bool service_replicator_status(struct service *s, struct replicator_status *out, struct source_traffic *traffic);
 
+/* The tables of the maintained sync configs, in the arena; none while there is no replicator, or one is just being started. */
+void service_replicator_tables(struct service *s, struct arena *arena, struct replicator_table **out, size_t *count);
+
 /* service_metrics.c: the registry, before everything else; and its port, after everything else. */
 void service_init_metrics(struct service *s);
 bool service_publish_metrics(struct service *s, struct error *err);

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -59,6 +60,40 @@ static void collect_replication(void *ctx)
 	          r.tables_reading && r.eta_s >= 0, r.eta_s);
 }
 
+#define TABLES_TOLD 100
+
+static void tell_table(struct metrics *m, const char *rows, const char *estimated, const struct replicator_table *t)
+{
+	struct buf labels = {0}, name = {0};
+	buf_printf(&name, "%.*s.%.*s", SLICE_ARG(t->schema), SLICE_ARG(t->name));
+	metric_label(&labels, "table", buf_slice(&name));
+	buf_putc(&labels, 0);
+	gauge_set(metrics_gauge(m, rows, labels.p, "Rows read so far of a table that is being read."), (double)t->rows_read);
+	set_known(metrics_gauge(m, estimated, labels.p, "Estimated rows of a table that is being read."), t->rows_estimated >= 0,
+	          t->rows_estimated);
+	buf_free(&name);
+	buf_free(&labels);
+}
+
+/* Of thousands only the first: each table that is ever told keeps its series. */
+static void collect_tables(void *ctx)
+{
+	static const char rows[] = "syncline_snapshot_table_rows", estimated[] = "syncline_snapshot_table_rows_estimated";
+	struct service *s = ctx;
+	struct arena arena = {0};
+	struct replicator_table *tables;
+	size_t count, told = 0;
+	metrics_forget(s->metrics, rows);
+	metrics_forget(s->metrics, estimated);
+	service_replicator_tables(s, &arena, &tables, &count);
+	for (size_t i = 0; i < count && told < TABLES_TOLD; i++)
+		if (tables[i].reading) {
+			tell_table(s->metrics, rows, estimated, &tables[i]);
+			told++;
+		}
+	arena_free(&arena);
+}
+
 /* Bytes of a line of /proc/self/status; below 0: not known. */
 static double status_bytes(const char *format)
 {
@@ -86,6 +121,15 @@ static double open_descriptors(void)
 	return n - 3; /* ".", ".." and the folder's own */
 }
 
+static uint64_t cpu_milliseconds(void)
+{
+	struct rusage u;
+	if (getrusage(RUSAGE_SELF, &u) != 0)
+		return 0;
+	return (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000 +
+	       (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1000;
+}
+
 static void tell(struct metrics *m, const char *name, const char *help, double v)
 {
 	set_known(metrics_gauge(m, name, "", help), v >= 0, v);
@@ -97,6 +141,9 @@ static void collect_process(void *ctx)
 	tell(s->metrics, "process_resident_memory_bytes", "Resident memory size in bytes.", status_bytes("VmRSS: %lu kB"));
 	tell(s->metrics, "syncline_anonymous_memory_bytes", "Resident memory that is not of files.",
 	     status_bytes("RssAnon: %lu kB"));
+	counter_set(
+	        metrics_counter(s->metrics, "syncline_cpu_milliseconds_total", "", "Time of processors that the process used."),
+	        cpu_milliseconds());
 	tell(s->metrics, "process_open_fds", "Number of open file descriptors.", open_descriptors());
 }
 
@@ -104,6 +151,7 @@ void service_init_metrics(struct service *s)
 {
 	s->metrics = metrics_new();
 	metrics_on_print(s->metrics, collect_replication, s);
+	metrics_on_print(s->metrics, collect_tables, s);
 	metrics_on_print(s->metrics, collect_process, s);
 	gauge_set(metrics_gauge(s->metrics, "process_start_time_seconds", "",
 	                        "Start time of the process since unix epoch in seconds."),

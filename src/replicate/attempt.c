@@ -35,6 +35,7 @@ static void committed(struct attempt *a, bool shown)
 	if (shown) {
 		a->shown = a->at;
 		a->oldest_change_ms = 0;
+		a->checkpoint_at_ms = clock_wall_ms();
 	}
 	a->last_commit_us = clock_mono_us();
 }
@@ -390,6 +391,7 @@ static bool prepare(struct attempt *a, struct error *err)
 	if (!a->connection || !source_check(a->connection, err) || !ensure_slot(a, err) || !tables_discover(a, err) ||
 	    !definitions_check(a, err))
 		return false;
+	tables_publish_status(a); /* opening the stream may take long */
 	struct source_state state;
 	if (!storage_source_state(a->storage, &state, err))
 		return false;

@@ -1,4 +1,5 @@
 /* chunks.c: what the readers fetched becomes rows in storage; tables and definitions are completed (interleaved-snapshot 5, 6, 8). */
+#include <math.h>
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -83,6 +84,9 @@ bool definitions_check(struct attempt *a, struct error *err)
 	if (tables_withhold_checkpoints(a))
 		return true;
 	a->commit_wanted = true;
+	/* Whoever sees the new sync config active must not be told that its tables are being read; the rest follows at once. */
+	tables_publish_status(a);
+	a->status_due_ms = 0;
 	if (!storage_activate_pending(a->storage, err) || !attempt_commit(a, err))
 		return false;
 	char lsn[LSN_TEXT_SIZE];
@@ -149,6 +153,17 @@ static bool remove_missing(struct attempt *a, struct table_state *t, const struc
 	return true;
 }
 
+static void log_progress(struct attempt *a, const struct table_state *t, int64_t now_ms)
+{
+	double estimate = t->binding->table.estimated_rows, left = table_time_left(t, now_ms);
+	char more[64] = "";
+	if (left >= 0 && estimate > 0)
+		snprintf(more, sizeof(more), " (%.0f %%, about %.0f s left)", fmin(100, 100 * (double)t->rows_read / estimate),
+		         left);
+	log_info(a->log, "Replicating %.*s %llu/~%.0f%s", SLICE_ARG(table_display(a, &t->binding->table.relation)),
+	         (unsigned long long)t->rows_read, estimate, more);
+}
+
 /* range: NULL for a scan, which cannot be resumed. */
 static bool store_progress(struct attempt *a, struct table_state *t, struct table_range *range, const struct source_chunk *chunk,
                            struct error *err)
@@ -160,8 +175,7 @@ static bool store_progress(struct attempt *a, struct table_state *t, struct tabl
 	pthread_mutex_unlock(&a->r->status_lock);
 	if (chunk->row_count && !chunk->last && now - t->logged_at_ms >= LOG_INTERVAL_MS) {
 		t->logged_at_ms = now;
-		log_info(a->log, "Replicating %.*s %llu/~%.0f", SLICE_ARG(table_display(a, &t->binding->table.relation)),
-		         (unsigned long long)t->rows_read, t->binding->table.estimated_rows);
+		log_progress(a, t, now);
 	}
 	if (!range)
 		return true;

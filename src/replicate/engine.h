@@ -150,6 +150,7 @@ struct attempt {
 	bool bulk;          /* only rows of chunks were written: nobody waits for them, so the commit may be large */
 	int64_t dirty_since_us, last_commit_us;
 	int64_t oldest_change_ms; /* commit time of the oldest transaction that is not committed here; 0 */
+	int64_t checkpoint_at_ms; /* wall clock of the last commit that was shown; 0 */
 	int64_t status_due_ms, position_due_ms;
 	uint64_t confirmed;
 	bool reply_now;
@@ -182,6 +183,8 @@ struct slice table_display(struct attempt *a, const struct source_relation *r);
 bool tables_look_again(struct attempt *a, struct error *err);
 uint64_t columns_hash(const struct source_relation *r);
 void tables_publish_status(struct attempt *a);
+/* Seconds until the table is read, at the pace so far; below 0: not known. */
+double table_time_left(const struct table_state *t, int64_t now_ms);
 /* Checkpoints must not be shown: a table of the active plan is being read for the first time. */
 bool tables_withhold_checkpoints(const struct attempt *a);
 

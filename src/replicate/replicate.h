@@ -62,6 +62,7 @@ struct replicator_status {
 	uint64_t rows_read, transactions, changes; /* since the start */
 	double rows_estimated;                     /* of the tables that are being read; below 0: not known */
 	double eta_s;                              /* until they are read; below 0: not known */
+	int64_t checkpoint_at_ms; /* wall clock of the last commit that clients were shown; 0: none since the start */
 	size_t tables_reading, tables;
 };
 void replicator_status(struct replicator *r, struct replicator_status *out);
@@ -72,6 +73,7 @@ struct replicator_table {
 	bool reading;
 	uint64_t rows_read;
 	double rows_estimated; /* below 0: not known */
+	double eta_s;          /* while it is read: until it is; below 0: not known */
 	char error[256];       /* why it cannot be read; "" */
 };
 /* All tables that the maintained plans read, in the arena. Any thread. */

@@ -508,7 +508,16 @@ bool tables_withhold_checkpoints(const struct attempt *a)
 	return false;
 }
 
-static void table_status(struct arena *arena, const struct table_state *t, struct replicator_table *out)
+double table_time_left(const struct table_state *t, int64_t now_ms)
+{
+	double read = (double)(t->rows_read - t->rows_at_start), elapsed = (double)(now_ms - t->reading_since_ms) / 1000;
+	double left = t->binding->table.estimated_rows - (double)t->rows_read;
+	if (t->binding->table.estimated_rows < 0 || read <= 0 || elapsed <= 0)
+		return -1;
+	return left > 0 ? left * elapsed / read : 0;
+}
+
+static void table_status(struct arena *arena, const struct table_state *t, int64_t now_ms, struct replicator_table *out)
 {
 	const struct source_relation *r = &t->binding->table.relation;
 	*out = (struct replicator_table){
@@ -517,18 +526,9 @@ static void table_status(struct arena *arena, const struct table_state *t, struc
 	        .reading = table_is_read(t),
 	        .rows_read = t->rows_read,
 	        .rows_estimated = t->binding->table.estimated_rows,
+	        .eta_s = table_time_left(t, now_ms),
 	};
 	memcpy(out->error, t->error, sizeof(out->error));
-}
-
-/* Seconds until the table is read, at the pace so far; below 0: not known. */
-static double time_left(const struct table_state *t, int64_t now_ms)
-{
-	double read = (double)(t->rows_read - t->rows_at_start), elapsed = (double)(now_ms - t->reading_since_ms) / 1000;
-	double left = t->binding->table.estimated_rows - (double)t->rows_read;
-	if (t->binding->table.estimated_rows < 0 || read <= 0 || elapsed <= 0)
-		return -1;
-	return left > 0 ? left * elapsed / read : 0;
 }
 
 void tables_publish_status(struct attempt *a)
@@ -542,7 +542,7 @@ void tables_publish_status(struct attempt *a)
 		if (!table_is_read(t))
 			continue;
 		reading++;
-		double left = time_left(t, now), rows = t->binding->table.estimated_rows;
+		double left = table_time_left(t, now), rows = t->binding->table.estimated_rows;
 		eta = eta < 0 || left < 0 ? -1 : eta > left ? eta : left;
 		estimated = estimated < 0 || rows < 0 ? -1 : estimated + rows;
 	}
@@ -551,11 +551,13 @@ void tables_publish_status(struct attempt *a)
 	r->tables = arena_array(&r->tables_arena, struct replicator_table, count);
 	r->table_count = count;
 	for (const struct table_state *t = a->tables; t; t = t->next)
-		table_status(&r->tables_arena, t, &r->tables[--count]);
+		table_status(&r->tables_arena, t, now, &r->tables[--count]);
 	r->status.tables = r->table_count;
 	r->status.tables_reading = reading;
 	r->status.snapshotting = reading > 0;
 	r->status.rows_estimated = estimated;
 	r->status.eta_s = eta;
+	if (a->checkpoint_at_ms)
+		r->status.checkpoint_at_ms = a->checkpoint_at_ms;
 	pthread_mutex_unlock(&r->status_lock);
 }

@@ -213,6 +213,43 @@ static void add_lag(const struct server_replication *r, bool has_checkpoint, jso
 	add_error(errors, error_object(quiet > QUIET_FATAL_S, slice_cstr(text)));
 }
 
+/* *Syncline*: how far reading the table is; nothing once it is read. */
+static void add_snapshot(json_t *tables, const struct server_table *t)
+{
+	size_t i;
+	json_t *table;
+	json_array_foreach(tables, i, table)
+	{
+		if (!slice_eq(slice_cstr(json_string_value(json_object_get(table, "schema"))), t->schema) ||
+		    !slice_eq(slice_cstr(json_string_value(json_object_get(table, "name"))), t->name))
+			continue;
+		json_t *o = json_pack("{s:I}", "rows", (json_int_t)t->rows_read);
+		if (t->rows_estimated >= 0)
+			json_object_set_new(o, "estimated_rows", json_integer((json_int_t)t->rows_estimated));
+		if (t->rows_estimated > 0)
+			json_object_set_new(
+			        o, "percent",
+			        json_integer((json_int_t)fmin(100, floor(100 * (double)t->rows_read / t->rows_estimated))));
+		if (t->eta_s >= 0)
+			json_object_set_new(o, "eta_seconds", json_integer((json_int_t)ceil(t->eta_s)));
+		if (*t->error)
+			json_object_set_new(o, "error", json_text(slice_cstr(t->error)));
+		json_object_set_new(table, "snapshot", o);
+	}
+}
+
+static void add_snapshots(struct server *s, struct arena *arena, json_t *tables)
+{
+	const struct server_admin *admin = s->options.admin;
+	struct server_table *list;
+	size_t count;
+	if (!admin || !admin->tables)
+		return;
+	admin->tables(admin->ctx, arena, &list, &count);
+	for (size_t i = 0; i < count; i++)
+		add_snapshot(tables, &list[i]);
+}
+
 static json_t *stream_object(struct server *s, struct admin_source *a, enum report_stage stage,
                              const struct server_replication *r, json_t *errors)
 {
@@ -228,9 +265,14 @@ static json_t *stream_object(struct server *s, struct admin_source *a, enum repo
 		lsn_format(c.position.lsn, lsn);
 		json_object_set_new(o, "last_lsn", json_string(lsn));
 	}
+	if (stage != REPORT_PROPOSED && r->failures)
+		json_object_set_new(o, "repeated_failures", json_integer((json_int_t)r->failures));
 	if (stage != REPORT_PROPOSED)
 		set_time(o, "last_keepalive_ts", r->keepalive_at_ms);
 	if (stage == REPORT_ACTIVE) {
+		set_time(o, "last_checkpoint_ts", r->checkpoint_at_ms);
+		if (r->connected)
+			json_object_set_new(o, "replication_lag_seconds", json_real(r->lag_s));
 		add_slot(a, admin_slot_name(&state), o, errors);
 		add_lag(r, c.valid, errors);
 	}
@@ -270,6 +312,8 @@ bool admin_report(struct server *s, struct admin_source *a, struct slice text, e
 			}
 			json_decref(some);
 		}
+		if (ok && stage != REPORT_PROPOSED)
+			add_snapshots(s, a->arena, tables);
 		json_array_append_new(connections, stream);
 		if (stage != REPORT_PROPOSED && r.last_error[0])
 			add_error(errors, error_object(true, slice_cstr(r.last_error)));

@@ -14,6 +14,18 @@ static void tell_transfers(struct metrics *m, const struct server_stats *stats)
 	            stats->operations_synced);
 }
 
+static void tell_kinds(struct metrics *m, struct server *s)
+{
+	static const char *const transports[STREAM_KINDS] = {"transport=\"http\"", "transport=\"websocket\""};
+	static const char *const codings[CODING_COUNT] = {"encoding=\"identity\"", "encoding=\"gzip\"", "encoding=\"zstd\""};
+	for (size_t i = 0; i < STREAM_KINDS; i++)
+		gauge_set(metrics_gauge(m, "syncline_streams", transports[i], "Open sync streams by transport."),
+		          (double)atomic_load(&s->open_streams[i]));
+	for (size_t i = 0; i < CODING_COUNT; i++)
+		counter_set(metrics_counter(m, "syncline_sent_bytes_total", codings[i], "Bytes sent to clients by encoding."),
+		            atomic_load(&s->totals.sent_by_coding[i]));
+}
+
 static void tell_cache(struct metrics *m, struct session_hub *hub)
 {
 	struct hub_stats h;
@@ -39,6 +51,7 @@ static void collect(void *ctx)
 	gauge_set(metrics_gauge(m, "syncline_websockets", "", "Open WebSockets, with or without a stream."),
 	          (double)stats.sockets);
 	counter_set(metrics_counter(m, "syncline_streams_opened_total", "", "Sync streams opened."), stats.streams_opened);
+	tell_kinds(m, s);
 	tell_cache(m, s->hub);
 }
 

@@ -57,7 +57,7 @@ static void open_stream(struct task *task)
 	        .encoding = negotiate_lines(http_header(&x->request, SLICE("accept"))),
 	        .limits = s->options.limits,
 	};
-	struct stream *stream = stream_new(s, x->net, x->sync, &options, SIZE_MAX, &err);
+	struct stream *stream = stream_new(s, STREAM_HTTP, x->net, x->sync, &options, SIZE_MAX, &err);
 	if (!stream) {
 		exchange_log_failed(x, &err, "ServiceError", slice_make(NULL, 0));
 		stream_error_response(&x->response, &err);

@@ -163,7 +163,7 @@ void server_get_stats(struct server *s, struct server_stats *out)
 	session_hub_stats(s->hub, &h);
 	*out = (struct server_stats){
 	        .streams_opened = atomic_load(&s->streams_opened),
-	        .streams = atomic_load(&s->open_streams),
+	        .streams = atomic_load(&s->open_streams[STREAM_HTTP]) + atomic_load(&s->open_streams[STREAM_WEBSOCKET]),
 	        .sockets = atomic_load(&s->socket_count),
 	        .operations_synced = atomic_load(&s->totals.operations),
 	        .data_synced_bytes = atomic_load(&s->totals.plain_bytes),

@@ -22,7 +22,9 @@ struct server;
 
 /* Replication as the admin routes tell it. */
 struct server_replication {
-	int64_t keepalive_at_ms; /* wall clock when the source was last heard of; 0: never */
+	int64_t keepalive_at_ms;  /* wall clock when the source was last heard of; 0: never */
+	int64_t checkpoint_at_ms; /* wall clock of the last commit that clients were shown; 0: none since the start */
+	uint64_t failures;        /* attempts that failed one after another at one position of the stream */
 	bool connected;
 	bool reading;             /* tables are being read */
 	uint64_t position;        /* LSN that the stream has reached */
@@ -30,6 +32,14 @@ struct server_replication {
 	double lag_s;             /* age of the oldest transaction that was delivered and is not served yet; 0: none */
 	char last_error[512];     /* "" while all is well */
 	char config_problem[512]; /* why the sync config that should run does not; "" */
+};
+
+/* A source table that is being read, or cannot be. */
+struct server_table {
+	struct slice schema, name;
+	uint64_t rows_read;
+	double rows_estimated, eta_s; /* below 0: not known */
+	const char *error;            /* "" */
 };
 
 /* What the admin routes need beside the rest (http-api-and-operations 4); lives as long as the server. */
@@ -41,6 +51,8 @@ struct server_admin {
 	bool sync_config_configured; /* deploying over HTTP is refused (PSYNC_S4105) */
 	/* Called on admin threads. */
 	void (*replication)(void *ctx, struct server_replication *out);
+	/* Those of the kind above, in the arena. */
+	void (*tables)(void *ctx, struct arena *arena, struct server_table **out, size_t *count);
 	/* Makes the plan the one to deploy; stored when it returns, or as soon as a large transaction is over. */
 	bool (*deploy)(void *ctx, struct plan *plan, struct error *err);
 	/* Reads every table again and compares it; false: that is going on already. */

@@ -30,9 +30,9 @@ struct server {
 	struct tls_context *tls; /* NULL: plain */
 	int64_t started_at_ms;
 	_Atomic bool stopping, is_started, is_ready;
-	_Atomic size_t stream_count; /* HTTP streams, against max_connections */
-	_Atomic size_t socket_count; /* WebSocket connections, counted apart */
-	_Atomic size_t open_streams; /* sessions of both kinds, for metrics */
+	_Atomic size_t stream_count;               /* HTTP streams, against max_connections */
+	_Atomic size_t socket_count;               /* WebSocket connections, counted apart */
+	_Atomic size_t open_streams[STREAM_KINDS]; /* sessions, for metrics */
 	_Atomic uint64_t streams_opened;
 	struct stream_totals totals;
 	struct histogram *send_time;

@@ -99,6 +99,7 @@ static void take_output(struct stream *s, struct session_output *out)
 		s->sent_bytes += out->blocks[i]->n;
 	}
 	atomic_fetch_add(&s->server->totals.sent_bytes, s->sent_bytes - before);
+	atomic_fetch_add(&s->server->totals.sent_by_coding[transfer_coding(s->transfer)], s->sent_bytes - before);
 	if (s->credits != SIZE_MAX)
 		s->credits -= out->lines < s->credits ? out->lines : s->credits;
 	free(out->blocks);
@@ -236,7 +237,7 @@ static void stream_free(struct stream *s)
 	free(s->log_fields);
 	timer_clear(&s->net->wheel, &s->timer);
 	s->net->away--;
-	atomic_fetch_sub(&s->server->open_streams, 1);
+	atomic_fetch_sub(&s->server->open_streams[s->kind], 1);
 	transfer_free(s->transfer);
 	free(s->pending);
 	pthread_mutex_destroy(&s->lock);
@@ -347,11 +348,12 @@ void stream_detach(struct stream *s)
 	unlock_and_push(s);
 }
 
-struct stream *stream_new(struct server *server, struct net_thread *n, const struct sync_request *request,
+struct stream *stream_new(struct server *server, enum stream_kind kind, struct net_thread *n, const struct sync_request *request,
                           const struct session_options *options, size_t credits, struct error *err)
 {
 	struct stream *s = xcalloc(1, sizeof(*s));
 	s->server = server;
+	s->kind = kind;
 	s->net = n;
 	s->item.run = deliver;
 	s->task.run = step_task;
@@ -368,7 +370,7 @@ struct stream *stream_new(struct server *server, struct net_thread *n, const str
 		free(s);
 		return NULL;
 	}
-	atomic_fetch_add(&server->open_streams, 1);
+	atomic_fetch_add(&server->open_streams[kind], 1);
 	atomic_fetch_add(&server->streams_opened, 1);
 	return s;
 }

@@ -21,6 +21,8 @@
 
 struct server;
 
+enum stream_kind { STREAM_HTTP, STREAM_WEBSOCKET, STREAM_KINDS };
+
 /* How a stream's end looks to its transport. */
 struct stream_end {
 	bool clean;      /* else err says why */
@@ -45,6 +47,7 @@ struct stream {
 	struct server *server;
 	struct net_thread *net;
 	struct session *session;
+	enum stream_kind kind;
 	struct transfer *transfer; /* NULL: identity */
 	enum line_encoding encoding;
 	const struct stream_transport *transport; /* net thread */
@@ -75,11 +78,12 @@ struct stream {
 /* What happened in all streams, finished or not. */
 struct stream_totals {
 	_Atomic uint64_t operations, plain_bytes, sent_bytes;
+	_Atomic uint64_t sent_by_coding[CODING_COUNT]; /* sums to sent_bytes */
 };
 
 /* Any thread. Makes the stream and its session; the caller is taken to run the first step: it calls stream_first_step, once, after
  * having posted whatever attaches the stream. NULL: the error of session_new. */
-struct stream *stream_new(struct server *s, struct net_thread *n, const struct sync_request *request,
+struct stream *stream_new(struct server *s, enum stream_kind kind, struct net_thread *n, const struct sync_request *request,
                           const struct session_options *options, size_t credits, struct error *err);
 /* Worker thread, before the first step: logs that it has begun. fields: JSON members without braces. */
 void stream_log_start(struct stream *s, struct slice fields);

@@ -17,7 +17,7 @@
 #include "base/buf.h"
 #include "sync/session.h"
 
-enum content_coding { CODING_IDENTITY, CODING_GZIP, CODING_ZSTD };
+enum content_coding { CODING_IDENTITY, CODING_GZIP, CODING_ZSTD, CODING_COUNT };
 
 struct transfer;
 struct transfer_codings; /* what the streams of a server share: compressors that are not in use, and the bound of the zstd pool */

@@ -198,7 +198,7 @@ static void open_stream(struct task *task)
 		        .encoding = ENCODING_BSON,
 		        .limits = j->server->options.limits,
 		};
-		j->stream = stream_new(j->server, j->net, &request, &options, j->credits, &j->err);
+		j->stream = stream_new(j->server, STREAM_WEBSOCKET, j->net, &request, &options, j->credits, &j->err);
 		if (!j->stream) {
 			request_log_failed(j->server->options.log,
 			                   &(struct request_failure){

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { after, before, describe, test } from 'node:test';
+import { relayed } from '../lib/acknowledging.mjs';
+import { deploy } from '../lib/deploy.mjs';
 import { eventually, freePort } from '../lib/util.mjs';
-import { World } from '../lib/world.mjs';
 
 describe('metrics', () => {
   let w;
@@ -11,11 +12,11 @@ describe('metrics', () => {
   before(async () => {
     const port = await freePort();
     url = `http://127.0.0.1:${port}`;
-    w = await World.started({
+    w = await relayed({
       name: 'metrics',
-      schema: "create table items(id text primary key, title text); insert into items select 'i' || n, 'x' from generate_series(1, 50) n",
+      schema: "create table items(id text primary key, title text); insert into items select 'i' || n, 'x' from generate_series(1, 50) n; analyze items",
       sync: 'bucket_definitions:\n  all:\n    data:\n      - SELECT * FROM items\n',
-      config: { telemetry: { disable_telemetry_sharing: true, prometheus_port: port } }
+      config: { api: { tokens: ['admin-token'] }, telemetry: { disable_telemetry_sharing: true, prometheus_port: port } }
     });
   });
   after(() => w?.destroy());
@@ -49,7 +50,12 @@ describe('metrics', () => {
     return all;
   }
 
-  /** Value of a series without labels; undefined: it is not printed. */
+  const diagnostics = async () => {
+    const r = await fetch(`${w.url}/api/admin/v1/diagnostics`, { method: 'POST', headers: { authorization: 'Bearer admin-token', 'content-type': 'application/json' }, body: '{}' });
+    return (await r.json()).data;
+  };
+
+  /** Value of a series with its labels, or without; undefined: it is not printed. */
   async function metric(name) {
     const text = await read();
     const line = text.split('\n').find((l) => l.startsWith(`${name} `));
@@ -83,8 +89,35 @@ describe('metrics', () => {
     assert.equal(await metric('powersync_concurrent_connections'), 1);
     assert.equal(await metric('powersync_operations_synced_total'), sent + 80);
     assert.ok((await metric('powersync_data_synced_bytes_total')) > 80 * 20);
+    assert.equal(await metric('syncline_streams{transport="http"}'), 1);
+    assert.equal(await metric('syncline_streams{transport="websocket"}'), 0);
+    assert.equal(await metric('syncline_sent_bytes_total{encoding="identity"}'), await metric('powersync_data_sent_bytes_total'));
     client.close();
     await eventually(async () => (await metric('powersync_concurrent_connections')) === 0, { what: 'the stream is gone' });
+  });
+
+  test('a first reading is told table by table by metrics and diagnostics, until it is over', async () => {
+    // Rows are taken in once the stream is past them, and the stream is held back.
+    w.relay.hold();
+    await w.q("insert into items select 'k' || n, 'z' from generate_series(1, 5) n");
+    await deploy(w, 'bucket_definitions:\n  all:\n    data:\n      - SELECT id, title, 1 AS n FROM items\n', { until: /Sync config updated/ });
+    await eventually(async () => (await metric('syncline_snapshot_table_rows{table="public.items"}')) !== undefined, { what: 'the reading is told' });
+    assert.ok((await metric('syncline_snapshot_table_rows_estimated{table="public.items"}')) > 0);
+    const { deploying_sync_rules: deploying } = await diagnostics();
+    const { snapshot } = deploying.connections[0].tables.find((t) => t.name === 'items');
+    assert.equal(typeof snapshot.rows, 'number');
+    assert.ok(snapshot.estimated_rows > 0 && snapshot.percent >= 0 && snapshot.percent <= 100, JSON.stringify(snapshot));
+    w.relay.release();
+    await eventually(async () => (await metric('syncline_snapshot_table_rows{table="public.items"}')) === undefined, { what: 'the reading is over' });
+    await eventually(async () => (await diagnostics()).deploying_sync_rules === undefined, { what: 'the new sync config is active' });
+    const stream = async () => (await diagnostics()).active_sync_rules.connections[0];
+    await eventually(async () => Date.parse((await stream()).last_checkpoint_ts) <= Date.now(), { what: 'the time of the last checkpoint' });
+    assert.equal((await stream()).tables[0].snapshot, undefined);
+    assert.equal((await stream()).repeated_failures, undefined);
+    assert.equal(typeof (await stream()).replication_lag_seconds, 'number');
+    const c = w.client();
+    await c.synced();
+    await c.equals('items', 'select id, title, 1 as n from items');
   });
 
   test('the text is that of the format, histograms only rise', async () => {
