@@ -53,6 +53,25 @@ static void a_gauge_that_is_not_known_is_left_out(void **state)
 	metrics_free(m);
 }
 
+static void all_series_of_a_gauge_are_forgotten_at_once(void **state)
+{
+	(void)state;
+	struct metrics *m = metrics_new();
+	gauge_set(metrics_gauge(m, "rows", "table=\"a\"", "Rows."), 1);
+	gauge_set(metrics_gauge(m, "rows", "table=\"b\"", "Rows."), 2);
+	gauge_set(metrics_gauge(m, "other", "", "Other."), 3);
+	counter_add(metrics_counter(m, "events_total", "", "Events."), 4);
+	metrics_forget(m, "rows");
+	metrics_forget(m, "events_total"); /* counters are kept */
+	metrics_forget(m, "unknown");
+	metrics_forget(NULL, "rows");
+	gauge_set(metrics_gauge(m, "rows", "table=\"b\"", "Rows."), 5);
+	expect_text(m, "# HELP rows Rows.\n# TYPE rows gauge\nrows{table=\"b\"} 5\n"
+	               "# HELP other Other.\n# TYPE other gauge\nother 3\n"
+	               "# HELP events_total Events.\n# TYPE events_total counter\nevents_total 4\n");
+	metrics_free(m);
+}
+
 static void buckets_of_a_histogram_add_up(void **state)
 {
 	(void)state;
@@ -155,9 +174,13 @@ static void nothing_is_lost_between_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(series_of_a_name_stand_together),    cmocka_unit_test(a_gauge_that_is_not_known_is_left_out),
-	        cmocka_unit_test(buckets_of_a_histogram_add_up),      cmocka_unit_test(label_values_are_escaped),
-	        cmocka_unit_test(nothing_happens_without_a_registry), cmocka_unit_test(collectors_run_before_printing),
+	        cmocka_unit_test(series_of_a_name_stand_together),
+	        cmocka_unit_test(a_gauge_that_is_not_known_is_left_out),
+	        cmocka_unit_test(all_series_of_a_gauge_are_forgotten_at_once),
+	        cmocka_unit_test(buckets_of_a_histogram_add_up),
+	        cmocka_unit_test(label_values_are_escaped),
+	        cmocka_unit_test(nothing_happens_without_a_registry),
+	        cmocka_unit_test(collectors_run_before_printing),
 	        cmocka_unit_test(nothing_is_lost_between_threads),
 	};
 	return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
