@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { relayed } from '../lib/acknowledging.mjs';
 import { deploy } from '../lib/deploy.mjs';
+import { Sdk } from '../lib/sdk.mjs';
 import { eventually, freePort } from '../lib/util.mjs';
 
 describe('metrics', () => {
@@ -94,6 +95,20 @@ describe('metrics', () => {
     assert.equal(await metric('syncline_sent_bytes_total{encoding="identity"}'), await metric('powersync_data_sent_bytes_total'));
     client.close();
     await eventually(async () => (await metric('powersync_concurrent_connections')) === 0, { what: 'the stream is gone' });
+  });
+
+  test('streams over WebSocket are counted as such', async () => {
+    const sdk = await Sdk.open(w, { tables: { items: { title: 'text' } }, transport: 'ws' });
+    try {
+      await sdk.synced();
+      assert.equal(await metric('syncline_streams{transport="websocket"}'), 1);
+      assert.equal(await metric('syncline_websockets'), 1);
+      assert.equal(await metric('syncline_streams{transport="http"}'), 0);
+      assert.equal(await metric('powersync_concurrent_connections'), 1);
+    } finally {
+      await sdk.close();
+    }
+    await eventually(async () => (await metric('syncline_streams{transport="websocket"}')) === 0, { what: 'the stream is gone' });
   });
 
   test('a first reading is told table by table by metrics and diagnostics, until it is over', async () => {
