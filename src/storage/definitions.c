@@ -295,6 +295,17 @@ bool storage_attach_active(struct storage *s, struct plan *plan, struct error *e
 		         "This version of the program reads the active sync config differently: it will be processed again");
 		return true;
 	}
+	for (size_t i = 0; i < s->active_record.count; i++) {
+		const struct definition_record *d = find_number(s, s->active_record.numbers[i]);
+		struct slice newer =
+		        d ? revision_unknown(d->content, plan_definition(plan, (uint32_t)i)->content) : (struct slice){NULL, 0};
+		if (newer.p)
+			return error_set(
+			        err, "PSYNC_S1005",
+			        "The store was filled by a newer version of this program, which knows %.*s: use that version, "
+			        "or an empty store",
+			        SLICE_ARG(newer));
+	}
 	attach_active(s, plan);
 	if (s->active_stale)
 		log_warn(s->log, "Definitions of the active sync config have changed with this version of the program; they will "

@@ -234,6 +234,11 @@ bool record_fits(const struct storage *s, const struct plan_record *r, const str
 /* What other threads get from now on. */
 void plans_show(struct storage *s);
 
+/* ---- revision.c */
+/* The first revision ("name@number") of the stored content that is above the one in what this program makes of the same text; p == NULL:
+ * there is none. */
+struct slice revision_unknown(struct slice stored, struct slice compiled);
+
 /* ---- retirement.c */
 bool plan_needs(const struct plan_record *r, uint32_t number);
 /* The states of all definitions by the plans that need them: what nobody needs is to be dropped. */

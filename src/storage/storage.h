@@ -144,7 +144,8 @@ struct slice storage_pending_plan_text(struct storage *s);
  * numbers and are FILLING; those that no plan needs any more become DROPPING (section 4 of incremental-deploy). *unchanged: the
  * text is that of the active plan and nothing is pending. Called once at start, and for each deploy. */
 bool storage_deploy(struct storage *s, struct plan *plan, bool *unchanged, struct error *err);
-/* Re-attaches the compiled form of the stored active plan at start, before storage_deploy. */
+/* Re-attaches the compiled form of the stored active plan at start, before storage_deploy. PSYNC_S1005: a newer program filled it, with a
+ * revision of a function or type that this one does not know. */
 bool storage_attach_active(struct storage *s, struct plan *plan, struct error *err);
 /* The same for plans that were replaced: the text of the index-th (p == NULL: there are no more), then its compiled form. What is not
  * attached before the first storage_deploy, or compiles to something else by now, is given up: nobody maintains it. */

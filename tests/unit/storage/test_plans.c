@@ -187,6 +187,28 @@ static void a_program_that_reads_the_text_differently_fills_again(void **state)
 	plan_unref(p);
 }
 
+static void what_a_newer_program_filled_is_refused_by_name(void **state)
+{
+	struct fixture *f = *state;
+	activate(f, "a=types@1 (upper@1 x)\nb=types@1 (>@1 (datetime@12 x) s:\"@3\")");
+	storage_close(f->s);
+	open_store(f);
+	/* Older than what is stored in the second definition, newer in the first. */
+	struct plan *p = make_plan("a=types@2 (upper@1 x)\nb=types@2 (>@1 (datetime@9 x) s:\"@3\")");
+	assert_false(storage_attach_active(f->s, p, &f->err));
+	assert_string_equal(f->err.code, "PSYNC_S1005");
+	assert_non_null(strstr(f->err.message, "datetime@12"));
+	assert_null(storage_active_plan(f->s));
+	plan_unref(p);
+	p = make_plan("a=types@2 (upper@3 x)\nb=types@2 (>@1 (datetime@13 x) s:\"@3\")");
+	OK(storage_attach_active(f->s, p, &f->err));
+	plan_unref(p);
+	assert_true(slice_eq(revision_unknown(SLICE("a@2"), SLICE("a@1")), SLICE("a@2")));
+	assert_null(revision_unknown(SLICE("a@2"), SLICE("b@1")).p);
+	assert_null(revision_unknown(SLICE("a@"), SLICE("a@1")).p);
+	assert_null(revision_unknown(SLICE(""), SLICE("")).p);
+}
+
 static void operations_of_a_filling_definition_are_hidden_by_their_name_only(void **state)
 {
 	struct fixture *f = *state;
@@ -477,6 +499,7 @@ int main(void)
 	        T(plans_survive_a_restart),
 	        T(a_rolled_back_ready_is_filling_again),
 	        T(a_program_that_reads_the_text_differently_fills_again),
+	        T(what_a_newer_program_filled_is_refused_by_name),
 	        T(operations_of_a_filling_definition_are_hidden_by_their_name_only),
 	        T(deploying_keeps_what_was_written_before),
 	        T(going_back_in_time_fills_nothing),
