@@ -99,7 +99,7 @@ describe('one of ten streams is edited', () => {
 });
 
 describe('names, order and priorities', () => {
-  let w, c;
+  let w, c, sdk;
   const a = (name = 'a', more) => stream(name, 'SELECT id, owner, n FROM items WHERE owner = auth.user_id()', more);
   const b = (name = 'b', more) => stream(name, 'SELECT id, body FROM notes', more);
   before(async () => {
@@ -109,8 +109,13 @@ describe('names, order and priorities', () => {
     c = w.client();
     c.seen = watch(c);
     await c.caughtUp();
+    sdk = await Sdk.open(w, { tables: { notes: { body: 'text' }, items: { n: 'integer' } } });
+    await sdk.synced();
   });
-  after(() => w?.destroy());
+  after(async () => {
+    await sdk?.close();
+    await w?.destroy();
+  });
   const nothingCame = async (sync) => {
     const ops = c.fold.ops, buckets = names(c), lines = c.seen.lines.length;
     await deploy(w, EDITION3 + sync);
@@ -142,6 +147,15 @@ describe('names, order and priorities', () => {
   test('comments make no line at all but those of the requests', async () => {
     const lines = await nothingCame(`# a comment\n${b('b', { priority: 1 })}${a('second')}`);
     assert.ok(!lines.includes('checkpoint'), lines.join());
+  });
+
+  test('the SDK went through all of that on one stream, and still follows', async () => {
+    await w.q(`update notes set body = 'seen' where id = 'n7'`);
+    await sdk.until(`select body from notes where id = 'n7'`, [], (r) => r?.body === 'seen');
+    await sdk.equals('notes', ['id', 'body'], 'select id, body from notes');
+    await sdk.equals('items', ['id', 'n'], `select id, n from items where owner = 'user1'`);
+    assert.equal(sdk.calls.filter((x) => x.route === '/sync/stream').length, 1);
+    assert.deepEqual(sdk.errors, []);
   });
 
   test('a stream that goes takes its bucket along, in a diff or a full line', async () => {
