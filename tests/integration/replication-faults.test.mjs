@@ -354,6 +354,11 @@ describe('the server', () => {
     await w.q('select pg_reload_conf()');
     const other = await relayed({ name: 'stranger', postgres: server, role: 'stranger' });
     try {
+      const wrong = 'Wr0ng-word-of-a-stranger';
+      const [connection] = other.service.config.replication.connections;
+      const uri = new URL(connection.uri);
+      uri.password = wrong;
+      connection.uri = uri.href;
       let connections = 0;
       other.relay.server.on('connection', () => connections++);
       await other.service.start();
@@ -361,6 +366,8 @@ describe('the server', () => {
       await eventually(() => /Replication error password authentication failed for user "stranger"/.test(other.service.freshLog), { what: () => `the error:\n${other.service.tail()}` });
       await sleep(2000); // in which others try several times
       assert.ok(connections <= 3, `${connections} connections`);
+      assert.match(fs.readFileSync(other.service.configPath, 'utf8'), new RegExp(wrong));
+      assert.ok(!other.service.log.includes(wrong), 'the password is not in the log');
     } finally {
       await other.destroy();
     }
