@@ -42,7 +42,8 @@ void replicator_deploy(struct replicator *r, struct plan *plan);
 /* Waits until the last one asked for was taken: what it says is durable from then on. DEPLOY_WAITING: not within the time. */
 enum deploy_outcome { DEPLOY_TAKEN, DEPLOY_FAILED, DEPLOY_WAITING };
 enum deploy_outcome replicator_deploy_wait(struct replicator *r, int timeout_ms, struct error *err);
-/* Reads every table again and compares it, beside the work; only differences make operations. False: that is going on already. Any thread. */
+/* Reads every table again and compares it, beside the work; only differences make operations. False: that is going on already, or a deploy
+ * waits to be taken. Any thread. */
 bool replicator_reprocess(struct replicator *r);
 /* Commits what is complete and stops the threads; leaves the slot. */
 void replicator_stop(struct replicator *r);

@@ -13,7 +13,7 @@ bool replicator_reprocess(struct replicator *r)
 {
 	uint64_t one = 1;
 	pthread_mutex_lock(&r->status_lock);
-	bool ok = r->reprocess == REPROCESS_NONE;
+	bool ok = r->reprocess == REPROCESS_NONE && !r->next_plan && !r->deploying;
 	if (ok) {
 		r->reprocess = REPROCESS_WANTED;
 		atomic_store(&r->deploy_wanted, true);
