@@ -68,7 +68,7 @@ new_database() {
 }
 
 first_checkpoint() {
-	curl -sN --noproxy '*' -m 2 -X POST "http://127.0.0.1:$port/sync/stream" -H "Authorization: Token $(head -1 "$work/tokens")" \
+	curl -sN --noproxy '*' -m 0.2 -X POST "http://127.0.0.1:$port/sync/stream" -H "Authorization: Token $(head -1 "$work/tokens")" \
 		-H 'content-type: application/json' -d '{"buckets":[]}' 2>/dev/null | head -c 13 || true
 }
 
