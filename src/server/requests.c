@@ -212,8 +212,8 @@ static void look_at_waiting_jobs(struct requests *r, bool stopping)
 	marker_want(r->marker, NULL);
 }
 
-/* Heads for those that came while there was none: first who waits, then the head, then exactly these. */
-static void fill_heads(struct requests *r)
+/* First who waits, then the head, then exactly these. True: there may be more. */
+static bool fill_some_heads(struct requests *r)
 {
 	struct error err = {.code = ""};
 	size_t count = 0;
@@ -221,18 +221,36 @@ static void fill_heads(struct requests *r)
 	struct waiting_heads *w = storage_waiting_heads(r->options.storage, &count, &err);
 	if (!w) {
 		log_error(r->options.log, "Looking for waiting checkpoint requests failed [%s] %s", err.code, err.message);
-		return;
+		return false;
 	}
+	bool filled = false;
 	r->headless = count > 0;
 	if (count > 0 && read_head(r, &head)) {
 		r->headless = false;
-		if (storage_fill_heads(r->options.storage, w, head, &err))
+		filled = storage_fill_heads(r->options.storage, w, head, &err);
+		if (filled)
 			marker_want(r->marker, NULL);
 		else
 			log_error(r->options.log, "Storing heads of checkpoint requests failed [%s] %s", err.code, err.message);
 	}
 	waiting_heads_free(w);
 	arena_reset(&r->arena);
+	return filled && count >= WAITING_HEADS_MAX;
+}
+
+static bool is_stopping(struct requests *r)
+{
+	pthread_mutex_lock(&r->lock);
+	bool stopping = r->stopping;
+	pthread_mutex_unlock(&r->lock);
+	return stopping;
+}
+
+/* Heads for those that came while there was none. */
+static void fill_heads(struct requests *r)
+{
+	while (fill_some_heads(r) && !is_stopping(r))
+		;
 }
 
 /* A new era made all heads unknown that waited. */

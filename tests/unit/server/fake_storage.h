@@ -119,7 +119,7 @@ struct waiting_heads *storage_waiting_heads(struct storage *s, size_t *count, st
 	*count = 0;
 	pthread_mutex_lock(&fake_storage.lock);
 	for (size_t i = 0; i < fake_storage.user_count; i++)
-		*count += fake_storage.users[i].unknown;
+		*count += fake_storage.users[i].unknown && *count < WAITING_HEADS_MAX;
 	pthread_mutex_unlock(&fake_storage.lock);
 	return xcalloc(1, 1);
 }
@@ -129,8 +129,8 @@ bool storage_fill_heads(struct storage *s, struct waiting_heads *w, struct posit
 	(void)s, (void)w, (void)err;
 	pthread_mutex_lock(&fake_storage.lock);
 	fake_storage.fills++;
-	for (size_t i = 0; i < fake_storage.user_count; i++)
-		if (fake_storage.users[i].unknown) {
+	for (size_t i = 0, n = 0; i < fake_storage.user_count; i++)
+		if (fake_storage.users[i].unknown && n++ < WAITING_HEADS_MAX) {
 			fake_storage.users[i].unknown = false;
 			fake_storage.users[i].head = head;
 		}

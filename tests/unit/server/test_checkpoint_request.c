@@ -319,6 +319,30 @@ static void requests_are_answered_while_the_source_is_down(void **state)
 	assert_int_equal(fake_storage.users[0].head.era, 1);
 }
 
+static bool nobody_waits_for_a_head(void)
+{
+	size_t n = 0;
+	pthread_mutex_lock(&fake_storage.lock);
+	for (size_t i = 0; i < fake_storage.user_count; i++)
+		n += fake_storage.users[i].unknown;
+	pthread_mutex_unlock(&fake_storage.lock);
+	return n == 0;
+}
+
+/* More than one look finds: the others do not wait for the next one. */
+static void all_that_came_while_the_source_was_down_get_heads_at_once(void **state)
+{
+	(void)state;
+	pthread_mutex_lock(&fake_storage.lock);
+	fake_storage.user_count = 3 * WAITING_HEADS_MAX;
+	for (size_t i = 0; i < fake_storage.user_count; i++)
+		fake_storage.users[i] = (struct fake_user){.id = 1, .unknown = true};
+	pthread_mutex_unlock(&fake_storage.lock);
+	fake_source.down = false;
+	wait_until(nobody_waits_for_a_head);
+	assert_in_range(fake_storage.fills, 3, 8);
+}
+
 static size_t markers_before;
 
 static bool another_marker_was_made(void)
@@ -492,6 +516,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(pending_requests_get_a_marker_and_passed_ones_none, start, stop),
 	        cmocka_unit_test_setup_teardown(a_thousand_at_once_share_a_handful_of_heads, start, stop),
 	        cmocka_unit_test_setup_teardown(requests_are_answered_while_the_source_is_down, start_down, stop),
+	        cmocka_unit_test_setup_teardown(all_that_came_while_the_source_was_down_get_heads_at_once, start_down, stop),
 	        cmocka_unit_test_setup_teardown(a_lost_connection_is_made_anew, start, stop),
 	        cmocka_unit_test_setup_teardown(a_failed_marker_follows_by_itself, start, stop),
 	        cmocka_unit_test_setup_teardown(at_start_pending_ones_get_a_marker, start, stop),
