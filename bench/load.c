@@ -4,6 +4,8 @@
  *
  *   load PORT TOKENS download CLIENTS ROUNDS     full first syncs, CLIENTS at a time; tokens are taken in turn from the file
  *   load PORT TOKENS ack ROUNDS                  one stream; checkpoint requests one after the other, until acknowledged and complete
+ *   load PORT TOKENS requests CLIENTS COUNT [S]  COUNT new checkpoint requests on CLIENTS connections, each as soon as its last is answered;
+ *                                                with S: connections are opened evenly over S seconds, as after a mass reconnect
  *   load PORT TOKENS idle CLIENTS PID            opens CLIENTS streams, waits until all are complete; the process's memory before, after
  *   load PORT TOKENS fanout CLIENTS ROUNDS CMD   runs CMD with the streams open; time until every client has a complete checkpoint
  *
@@ -321,6 +323,76 @@ static void ack(size_t rounds)
 	close(c.fd);
 }
 
+/* One connection of the workload `requests`. */
+struct asker {
+	int fd;
+	uint64_t id;
+	double began;
+	size_t length;
+	char answer[2048];
+};
+
+static void ask_next(struct asker *a, size_t index)
+{
+	char body[128];
+	if (a->fd < 0)
+		a->fd = connect_service();
+	a->length = 0;
+	a->began = now();
+	snprintf(body, sizeof(body), "{\"client_id\":\"ask-%zu\",\"checkpoint_request_id\":\"%llu\"}", index,
+	         (unsigned long long)++a->id);
+	post(a->fd, "/sync/checkpoint-request", tokens[index % token_count], body);
+}
+
+/* True: the answer is here, and it is a 200. */
+static bool answered(struct asker *a)
+{
+	ssize_t n = recv(a->fd, a->answer + a->length, sizeof(a->answer) - 1 - a->length, 0);
+	if (n <= 0)
+		die("a connection ended early");
+	a->length += (size_t)n;
+	a->answer[a->length] = '\0';
+	if (!strstr(a->answer, "}}"))
+		return false;
+	if (strncmp(a->answer, "HTTP/1.1 200", 12) != 0)
+		die("a request answers: %.300s", a->answer);
+	return true;
+}
+
+static void requests(size_t count, size_t total, double spread)
+{
+	struct asker *askers = calloc(count, sizeof(*askers));
+	struct pollfd *fds = calloc(count, sizeof(*fds));
+	double *ms = calloc(total, sizeof(*ms)), began = now();
+	size_t opened = 0, sent = 0, done = 0;
+	while (done < total) {
+		for (; opened < count && sent < total &&
+		       (double)opened <= (now() - began) / (spread > 0 ? spread : 1e-9) * (double)count;
+		     opened++, sent++) {
+			askers[opened] = (struct asker){.fd = -1, .id = (uint64_t)time(NULL) * 1000};
+			ask_next(&askers[opened], opened);
+			fds[opened] = (struct pollfd){.fd = askers[opened].fd, .events = POLLIN};
+		}
+		if (poll(fds, opened, opened < count ? 1 : 1000) < 0 && errno != EINTR)
+			die("poll: %s", strerror(errno));
+		if (now() - began > DEADLINE_S)
+			die("%zu of %zu requests are answered after %d s", done, total, DEADLINE_S);
+		for (size_t i = 0; i < opened; i++) {
+			if (!fds[i].revents || !answered(&askers[i]))
+				continue;
+			ms[done++] = (now() - askers[i].began) * 1000;
+			if (sent < total && opened == count) {
+				ask_next(&askers[i], i);
+				sent++;
+			}
+		}
+	}
+	printf("connections=%zu per_s=%.0f p99_ms=", count, (double)total / (now() - began));
+	qsort(ms, total, sizeof(*ms), by_value);
+	printf("%.2f ", ms[total * 99 / 100]);
+	print_times(ms, total);
+}
+
 static long memory_kb(const char *pid, const char *field)
 {
 	char path[64], line[256];
@@ -384,7 +456,7 @@ int main(int argc, char **argv)
 {
 	struct rlimit files = {1 << 20, 1 << 20};
 	if (argc < 5)
-		die("usage: load PORT TOKENS download|ack|idle|fanout ... (see the head of bench/load.c)");
+		die("usage: load PORT TOKENS download|ack|requests|idle|fanout ... (see the head of bench/load.c)");
 	if (setrlimit(RLIMIT_NOFILE, &files) != 0 && getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
@@ -398,6 +470,8 @@ int main(int argc, char **argv)
 		download(n, strtoul(argv[5], NULL, 10));
 	else if (strcmp(argv[3], "ack") == 0)
 		ack(n);
+	else if (strcmp(argv[3], "requests") == 0 && argc >= 6)
+		requests(n, strtoul(argv[5], NULL, 10), argc > 6 ? strtod(argv[6], NULL) : 0);
 	else if (strcmp(argv[3], "idle") == 0 && argc == 6)
 		idle(n, argv[5]);
 	else if (strcmp(argv[3], "fanout") == 0 && argc == 7)

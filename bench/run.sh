@@ -172,6 +172,10 @@ fleet() {
 	line "a commit in Postgres, median" "$(tail -1 "$work/commits")" ms "the limit"
 	result=$("$load" "$port" "$work/tokens" ack "$rounds")
 	line "acknowledge on an idle source, median" "$(field "$result" p50_ms)" ms "p95 $(field "$result" p95_ms)"
+	result=$("$load" "$port" "$work/tokens" requests 50 50000)
+	line "checkpoint requests, 50 connections" "$(field "$result" per_s)" requests/s "p99 $(field "$result" p99_ms) ms"
+	result=$("$load" "$port" "$work/tokens" requests 5000 5000 1)
+	line "5,000 reconnect within a second, p99" "$(field "$result" p99_ms)" ms "median $(field "$result" p50_ms) ms, all answered"
 	result=$("$load" "$port" "$work/tokens" download 50 10)
 	line "small first syncs, 50 at a time" "$(awk -v s="$(field "$result" seconds)" 'BEGIN {printf "%.0f", 500 / s}')" clients/s ""
 	result=$("$load" "$port" "$work/tokens" idle "$clients" "$service")
