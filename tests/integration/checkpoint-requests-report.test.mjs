@@ -4,15 +4,17 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { ask, follow, generate, isComplete, relayed, until } from '../lib/acknowledging.mjs';
 import { syncline } from '../lib/cli.mjs';
-import { eventually } from '../lib/util.mjs';
+import { eventually, freePort } from '../lib/util.mjs';
 
 const ADMIN = 'admin-secret';
 const SYNC = 'bucket_definitions:\n  notes:\n    data:\n      - SELECT * FROM notes\n';
 
 describe('the report on checkpoint requests', () => {
-  let w;
+  let w, port;
   before(async () => {
-    w = await relayed({ name: 'report', schema: 'create table notes(id text primary key, body text);', sync: SYNC, config: { api: { tokens: [ADMIN] } } });
+    port = await freePort();
+    const config = { api: { tokens: [ADMIN] }, telemetry: { prometheus_port: port, disable_telemetry_sharing: true } };
+    w = await relayed({ name: 'report', schema: 'create table notes(id text primary key, body text);', sync: SYNC, config });
   });
   after(() => w?.destroy());
 
@@ -32,6 +34,11 @@ describe('the report on checkpoint requests', () => {
       },
       { every: 20, what: () => `state ${want}` }
     );
+
+  const metrics = async () => {
+    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    return Object.fromEntries(text.split('\n').filter((l) => l && !l.startsWith('#')).map((l) => [l.slice(0, l.lastIndexOf(' ')), Number(l.slice(l.lastIndexOf(' ')))]));
+  };
 
   test('a client that has what it asked for', async () => {
     const s = await follow(w, 'ann', 'phone');
@@ -66,12 +73,22 @@ describe('the report on checkpoint requests', () => {
     const waiting = await command();
     assert.deepEqual([waiting.pending, waiting.waiting_for_head, waiting.running, waiting.active], [2, 0, true, true]);
     assert.deepEqual(waiting.clients.map((x) => x.user_id), ['bob']);
+    const m = await metrics();
+    assert.equal(m.syncline_checkpoint_requests_pending, 2);
+    assert.ok(m.syncline_checkpoint_requests_oldest_pending_seconds > 0);
+    const acknowledgedBefore = m.syncline_checkpoint_request_acknowledged_seconds_count;
     assert.equal(waiting.source.connected, true);
     const text = await syncline(['requests'], { config: w.service.configPath });
     assert.match(text.out, /2 pending, 0 of them without a head[\s\S]*user "bob", client "laptop": newest id 2, acknowledged none, 1 open stream/);
     w.relay.release();
     await until(s, 2);
     await state('bob', 'laptop', 'sent');
+    const after = await metrics();
+    assert.equal(after.syncline_checkpoint_requests_pending, 0);
+    assert.equal(after.syncline_checkpoint_request_acknowledged_seconds_count, acknowledgedBefore + 2);
+    assert.ok(after['syncline_checkpoint_requests_total{outcome="stored"}'] >= 4);
+    assert.ok(after.syncline_checkpoint_request_markers_total >= 1);
+    assert.ok(after.syncline_session_steps_total > 0);
   });
 
   test('the source is away', async () => {
