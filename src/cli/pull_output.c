@@ -13,7 +13,7 @@
 
 /* The part of SQLite's C interface that is used (stable since 3.0). */
 struct sqlite_api {
-	void *library;
+	void *loaded;
 	int (*open)(const char *path, void **db);
 	int (*close)(void *db);
 	int (*exec)(void *db, const char *sql, void *callback, void *ctx, char **message);
@@ -44,11 +44,11 @@ static bool load(struct sqlite_api *api, struct error *err)
 	} all[] = {{"sqlite3_open", &api->open},          {"sqlite3_close", &api->close},         {"sqlite3_exec", &api->exec},
 	           {"sqlite3_prepare_v2", &api->prepare}, {"sqlite3_bind_text", &api->bind_text}, {"sqlite3_step", &api->step},
 	           {"sqlite3_finalize", &api->finalize},  {"sqlite3_errmsg", &api->errmsg}};
-	api->library = dlopen("libsqlite3.so.0", RTLD_NOW | RTLD_LOCAL);
-	if (!api->library)
+	api->loaded = dlopen("libsqlite3.so.0", RTLD_NOW | RTLD_LOCAL);
+	if (!api->loaded)
 		return error_set(err, "", "--sqlite needs libsqlite3: %s", dlerror());
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
-		void *symbol = dlsym(api->library, all[i].name);
+		void *symbol = dlsym(api->loaded, all[i].name);
 		if (!symbol)
 			return error_set(err, "", "libsqlite3 has no %s", all[i].name);
 		memcpy(all[i].function, &symbol, sizeof(symbol));
@@ -75,8 +75,8 @@ void pull_output_close(struct pull_output *o)
 {
 	if (o->db)
 		o->sqlite.close(o->db);
-	if (o->sqlite.library)
-		dlclose(o->sqlite.library);
+	if (o->sqlite.loaded)
+		dlclose(o->sqlite.loaded);
 	free(o);
 }
 

@@ -88,7 +88,6 @@ void storage_database_open(struct storage_database *d, const struct config *c, c
 	options->postgres = (struct storage_postgres){
 	        .connect = connect_storage,
 	        .connect_ctx = d,
-	        .max_connections = (size_t)c->storage.postgres.max_pool_size,
 	};
 }
 

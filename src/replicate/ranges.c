@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/codec.h"
 #include "replicate/touch_log.h"
 
 #define MAX_RANGES 1024
@@ -128,59 +129,22 @@ const struct xid_snapshot *ranges_floor(const struct table_ranges *r)
 
 /* ---- in storage ---- */
 
-static void put_varint(struct buf *out, size_t v)
-{
-	for (; v >= 0x80; v >>= 7)
-		buf_putc(out, (char)(v | 0x80));
-	buf_putc(out, (char)v);
-}
-
-static void put_text(struct buf *out, const struct buf *text)
-{
-	put_varint(out, text->n);
-	buf_slice_append(out, buf_slice(text));
-}
-
-static bool get_varint(struct slice *in, size_t *out)
-{
-	*out = 0;
-	for (unsigned shift = 0; in->n && shift < 32; shift += 7) {
-		unsigned char c = (unsigned char)*in->p;
-		*in = slice_drop(*in, 1);
-		*out |= (size_t)(c & 0x7f) << shift;
-		if (!(c & 0x80))
-			return true;
-	}
-	return false;
-}
-
-static bool get_text(struct slice *in, struct buf *out)
-{
-	size_t n;
-	if (!get_varint(in, &n) || n > in->n)
-		return false;
-	buf_append(out, in->p, n);
-	*in = slice_drop(*in, n);
-	return true;
-}
-
 void ranges_encode(const struct table_ranges *r, struct buf *out)
 {
 	if (r->count == 1)
 		buf_slice_append(out, buf_slice(&r->items[0].next));
 	if (r->count <= 1)
 		return;
-	put_varint(out, r->count);
+	buf_varint(out, r->count);
 	for (size_t i = 0; i < r->count; i++) {
 		buf_putc(out, r->items[i].done);
-		put_text(out, &r->items[i].next);
-		put_text(out, &r->items[i].until);
+		buf_text(out, buf_slice(&r->items[i].next));
+		buf_text(out, buf_slice(&r->items[i].until));
 	}
 }
 
 bool ranges_decode(struct table_ranges *r, struct slice in, bool several)
 {
-	size_t count;
 	ranges_free(r);
 	if (!several) {
 		if (in.n == 0)
@@ -189,18 +153,17 @@ bool ranges_decode(struct table_ranges *r, struct slice in, bool several)
 		buf_slice_append(&r->items[0].next, in);
 		return true;
 	}
-	bool ok = get_varint(&in, &count) && count > 0 && count <= MAX_RANGES;
+	struct decoder d = decoder_of(in);
+	uint64_t count = decode_varint(&d);
+	bool ok = !d.bad && count > 0 && count <= MAX_RANGES;
 	if (ok)
 		ranges_alloc(r, count);
-	for (size_t i = 0; i < r->count && ok; i++) {
-		ok = in.n > 0;
-		if (!ok)
-			break;
-		r->items[i].done = *in.p == 1;
-		in = slice_drop(in, 1);
-		ok = get_text(&in, &r->items[i].next) && get_text(&in, &r->items[i].until);
+	for (size_t i = 0; i < r->count; i++) {
+		r->items[i].done = decode_u8(&d) == 1;
+		buf_slice_append(&r->items[i].next, decode_text(&d));
+		buf_slice_append(&r->items[i].until, decode_text(&d));
 	}
-	ok = ok && in.n == 0;
+	ok = ok && !d.bad && d.p == d.end;
 	if (!ok)
 		ranges_free(r);
 	return ok;

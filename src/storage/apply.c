@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "storage/codec.h"
+#include "base/codec.h"
 #include "storage/digest.h"
 #include "storage/internal.h"
 

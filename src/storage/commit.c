@@ -12,7 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "storage/codec.h"
+#include "base/codec.h"
 #include "storage/internal.h"
 
 /* Beyond this, telling which buckets changed costs more than looking at all sessions. */

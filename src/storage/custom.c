@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "storage/codec.h"
+#include "base/codec.h"
 
 #define RECORD_VERSION 1
 #define FLAG_SNAPSHOT 1

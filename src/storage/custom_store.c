@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "storage/codec.h"
+#include "base/codec.h"
 #include "storage/internal.h"
 
 #define RECORD_VERSION 1

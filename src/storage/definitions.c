@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "storage/codec.h"
+#include "base/codec.h"
 #include "storage/internal.h"
 
 /* ---- stored_plan objects ---- */

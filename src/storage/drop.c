@@ -8,7 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "storage/codec.h"
+#include "base/codec.h"
 #include "storage/compact_run.h"
 
 #define DROP_STEP 2000

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "storage/codec.h"
+#include "base/codec.h"
 
 enum { RECORD_INCOMPLETE = 1, RECORD_IMAGE = 2 };
 

@@ -32,7 +32,6 @@ struct storage_postgres {
 	/* Opens a connection to it, a PGconn of libpq; NULL: *err says why. Any thread. */
 	void *(*connect)(void *ctx, struct error *err);
 	void *connect_ctx;
-	size_t max_connections; /* for single statements; one more listens */
 };
 
 struct storage_options {

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
-#include "storage/codec.h"
+#include "base/codec.h"
 #include "storage/digest.h"
 #include "storage/internal.h"
 

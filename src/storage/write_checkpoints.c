@@ -1,7 +1,7 @@
 /* write_checkpoints.c: the queue of one user's checkpoint requests (write_checkpoints.h). */
 #include "storage/write_checkpoints.h"
 
-#include "storage/codec.h"
+#include "base/codec.h"
 
 #define USER_RECORD_VERSION 1
 

@@ -13,7 +13,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "rules/rules.h"
-#include "storage/codec.h"
+#include "base/codec.h"
 #include "storage/digest.h"
 #include "storage/internal.h"
 

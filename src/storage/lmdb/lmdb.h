@@ -12,7 +12,7 @@
 
 #include "base/buf.h"
 #include "storage/backend.h"
-#include "storage/codec.h"
+#include "base/codec.h"
 #include "storage/names.h"
 
 /* LMDB's longest key is 511 bytes. */

@@ -5,9 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include <openssl/sha.h>
-
 #include "value/json.h"
+#include "value/uuid.h"
 
 enum bson_type {
 	BSON_DOUBLE = 0x01,
@@ -25,8 +24,6 @@ enum bson_type {
 #define MAX_DEPTH 100 /* of documents read back; those written come from JSON_MAX_DEPTH at most */
 
 /* a396dd91-09fc-4017-a28d-3df722f651e9 */
-static const uint8_t uuid_namespace[16] = {0xa3, 0x96, 0xdd, 0x91, 0x09, 0xfc, 0x40, 0x17,
-                                           0xa2, 0x8d, 0x3d, 0xf7, 0x22, 0xf6, 0x51, 0xe9};
 
 /* ---- writing ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -433,24 +430,11 @@ bool bson_lookup_read(struct slice doc, struct arena *arena, struct slice *name,
 
 /* ---- UUIDs -------------------------------------------------------------------------------------------------------------------------- */
 
-void bson_uuid5(struct slice document, uint8_t uuid[16])
-{
-	uint8_t digest[SHA_DIGEST_LENGTH];
-	struct buf text = {0};
-	buf_append(&text, uuid_namespace, sizeof(uuid_namespace));
-	buf_slice_append(&text, document);
-	SHA1((const unsigned char *)text.p, text.n, digest);
-	buf_free(&text);
-	memcpy(uuid, digest, 16);
-	uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x50);
-	uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
-}
-
 void bson_replica_uuid(const struct slice *names, const struct value *values, size_t count, uint8_t uuid[16])
 {
 	struct buf doc = {0};
 	bson_row(&doc, names, values, count);
-	bson_uuid5(buf_slice(&doc), uuid);
+	uuid_of_identity(&(struct slice){doc.p, doc.n}, 1, uuid);
 	buf_free(&doc);
 }
 
@@ -464,7 +448,7 @@ bool bson_subkey_uuid(struct slice table_id, struct slice source_key, uint8_t uu
 	put_text(&doc, SLICE("table"), table_id);
 	buf_slice_append(&doc, rest); /* id: the replica id */
 	document_end(&doc, at);
-	bson_uuid5(buf_slice(&doc), uuid);
+	uuid_of_identity(&(struct slice){doc.p, doc.n}, 1, uuid);
 	buf_free(&doc);
 	return true;
 }

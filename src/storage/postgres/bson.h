@@ -28,8 +28,6 @@ bool bson_lookup(struct buf *out, struct slice name, struct slice query_id, stru
 bool bson_lookup_read(struct slice doc, struct arena *arena, struct slice *name, struct slice *query_id, struct slice *key,
                       struct error *err);
 
-/* UUID version 5 in the reference's namespace (storage-semantics 3). */
-void bson_uuid5(struct slice document, uint8_t uuid[16]);
 /* The UUID of the replica identity of a row. */
 void bson_replica_uuid(const struct slice *names, const struct value *values, size_t count, uint8_t uuid[16]);
 /* Subkey of a row whose replica id is no UUID: the UUID alone, of {table, id}. source_key as above. */

@@ -2,25 +2,13 @@
 #include "storage/postgres/lock.h"
 
 #include <stdio.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "storage/digest.h"
 
 #define RETRY_US 500000
-
-static bool random_uuid(char out[37], struct error *err)
-{
-	uint8_t b[16];
-	if (getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b))
-		return error_set(err, "", "the system has no random numbers");
-	b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
-	b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
-	snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3], b[4],
-	         b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
-	return true;
-}
 
 /* Milliseconds since 1970 as text, for to_timestamp. */
 static void clock_text(char out[32], int64_t ms)
@@ -33,8 +21,7 @@ bool pg_lock_try(struct pg_conn *c, struct pg_lock *lock, const char *name, bool
 	char now[32], old[32];
 	*got = false;
 	snprintf(lock->name, sizeof(lock->name), "%s", name);
-	if (!random_uuid(lock->id, err))
-		return false;
+	uuid_random_text(lock->id);
 	clock_text(now, clock_wall_ms());
 	clock_text(old, clock_wall_ms() - PG_LOCK_LIFE_MS);
 	PGresult *r = pg_query(c,

@@ -22,7 +22,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
-#include "storage/codec.h"
+#include "base/codec.h"
 #include "storage/digest.h"
 #include "storage/internal.h"
 #include "storage/storage.h"

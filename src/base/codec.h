@@ -1,11 +1,11 @@
 /*
- * codec.h: numbers as bytes, for the records that storage keeps.
+ * codec.h: numbers as bytes, for the records that stores keep.
  *
  * Big-endian in keys (so that byte order is numeric order), varints (LEB128) in values. A decoder is bounded by its slice: past the
  * end or on a bad number it turns bad, gives zeros from then on, and the caller reports a damaged store once.
  */
-#ifndef SYNCLINE_STORAGE_CODEC_H
-#define SYNCLINE_STORAGE_CODEC_H
+#ifndef SYNCLINE_BASE_CODEC_H
+#define SYNCLINE_BASE_CODEC_H
 
 #include <stdbool.h>
 #include <stdint.h>
