@@ -140,6 +140,7 @@ describe('the report on checkpoint requests', () => {
   });
 
   test('without a service the store is read', async () => {
+    await eventually(async () => (await command()).pending === 0, { every: 20, what: 'nothing of the tests before is pending' });
     w.relay.hold();
     await w.q(`insert into notes values ('eve', '')`);
     await ask(w, 'eve', 'x', 4);
