@@ -29,6 +29,14 @@ static void set_known(struct gauge *g, bool known, double v)
 		gauge_forget(g);
 }
 
+/* These are there from the start, with 0. known: there was a replicator to ask; a counter never goes back. */
+static void tell_total(struct metrics *m, const char *name, const char *help, bool known, uint64_t total)
+{
+	struct counter *c = metrics_counter(m, name, "", help);
+	if (known)
+		counter_set(c, total);
+}
+
 /* On the thread that prints. */
 static void collect_replication(void *ctx)
 {
@@ -37,14 +45,11 @@ static void collect_replication(void *ctx)
 	struct replicator_status r = {.rows_estimated = -1, .eta_s = -1};
 	struct source_traffic traffic = {0};
 	bool running = service_replicator_status(s, &r, &traffic);
-	counter_set(metrics_counter(m, "powersync_data_replicated_bytes_total", "", "Bytes read from the source connections."),
-	            traffic.bytes);
-	counter_set(metrics_counter(m, "powersync_chunks_replicated_total", "", "Portions of data that came from the source."),
-	            traffic.chunks);
-	counter_set(metrics_counter(m, "powersync_rows_replicated_total", "", "Rows from snapshots and the stream."),
-	            r.rows_read + r.changes);
-	counter_set(metrics_counter(m, "powersync_transactions_replicated_total", "", "Transactions from the stream."),
-	            r.transactions);
+	tell_total(m, "powersync_data_replicated_bytes_total", "Bytes read from the source connections.", running, traffic.bytes);
+	tell_total(m, "powersync_chunks_replicated_total", "Portions of data that came from the source.", running,
+	           traffic.chunks);
+	tell_total(m, "powersync_rows_replicated_total", "Rows from snapshots and the stream.", running, r.rows_read + r.changes);
+	tell_total(m, "powersync_transactions_replicated_total", "Transactions from the stream.", running, r.transactions);
 	set_known(metrics_gauge(m, "powersync_replication_lag_seconds", "", "Age of the oldest change that is not served yet."),
 	          running && r.caught_up && storage_checkpoint(s->storage).valid, round(r.greatest_lag_s));
 	set_known(metrics_gauge(m, "syncline_replication_lag_bytes", "", "WAL of the source that is not served yet."),
