@@ -135,7 +135,7 @@ describe('the connection is cut in the stream', () => {
   test('again and again while rows are written', async () => {
     const cutter = setInterval(() => [...w.relay.pairs].forEach((p, i) => i % 2 === lines % 2 && w.relay.drop(p)), 60);
     for (let i = 0; i < 40; i++) {
-      await w.q(`update items set n = n + 1 where n % 40 = ${i}`);
+      await w.q(`update items set n = n + 1 where right(id, 2) = lpad('${i}', 2, '0')`);
       await write(w);
     }
     clearInterval(cutter);
@@ -176,7 +176,7 @@ describe('the connection is cut in the stream', () => {
       },
       { every: 2, what: 'the slot is dropped before the service is back at it' }
     );
-    await w.q(`delete from items where n % 2 = 0`);
+    await w.q(`delete from items where right(id, 1) in ('0', '2', '4', '6', '8')`); /* some stay */
     await write(w);
     await served(w);
     await same(c);
