@@ -129,9 +129,13 @@ static void tell_replication(void *ctx, struct server_replication *out)
 {
 	struct service *s = ctx;
 	struct replicator_status status = {0};
+	char failure[STORAGE_FAILURE_SIZE];
+	storage_last_failure(s->storage, failure);
 	pthread_mutex_lock(&s->replication_lock);
 	if (s->replicator)
 		replicator_status(s->replicator, &status);
+	else /* of the process that replicates */
+		snprintf(status.last_error, sizeof(status.last_error), "%s", failure);
 	snprintf(out->config_problem, sizeof(out->config_problem), "%s",
 	         s->config_problem[0] ? s->config_problem : status.deploy_error);
 	pthread_mutex_unlock(&s->replication_lock);

@@ -90,7 +90,7 @@ static bool write_complete_row(struct attempt *a, struct table_state *t, const s
 
 static bool insert(struct attempt *a, struct table_state *t, const struct stream_event *e, struct error *err)
 {
-	struct row_key key;
+	struct row_key key = {.uuid_alone = false};
 	if (t->keyless) {
 		if (!keyless_takes(a, t, &key))
 			return true;
@@ -106,7 +106,7 @@ static bool insert(struct attempt *a, struct table_state *t, const struct stream
 
 static bool remove_row(struct attempt *a, struct table_state *t, const struct stream_event *e, struct error *err)
 {
-	struct row_key key;
+	struct row_key key = {.uuid_alone = false};
 	source_row_key(&t->binding->table.relation, e->old_row, &a->arena, &key.bytes, key.uuid);
 	touch(a, t, &key, TOUCH_OTHER);
 	if (a->skipping)
@@ -137,7 +137,7 @@ static bool fill_unchanged(struct attempt *a, struct table_state *t, const struc
 static bool update(struct attempt *a, struct table_state *t, const struct stream_event *e, struct error *err)
 {
 	const struct source_relation *r = &t->binding->table.relation;
-	struct row_key key, old;
+	struct row_key key = {.uuid_alone = false}, old = key;
 	bool complete;
 	struct raw_value *row = arena_array(&a->arena, struct raw_value, r->column_count);
 	memcpy(row, e->new_row, r->column_count * sizeof(*row));

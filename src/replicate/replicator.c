@@ -77,6 +77,20 @@ static void note_failure(struct replicator *r, const struct error *err, int64_t 
 	log_error(r->options.log, "Replication error %s", text);
 }
 
+/* For whoever looks after a restart. A store that cannot take it says so in an error of its own. */
+static void store_failure(struct replicator *r, const struct error *failure)
+{
+	struct storage *s = r->options.storage;
+	struct buf text = {0};
+	struct error err = {.code = ""};
+	buf_printf(&text, "%s%s%s%s", *failure->code ? "[" : "", failure->code, *failure->code ? "] " : "", failure->message);
+	if (!storage_report_failure(s, buf_slice(&text), &err)) {
+		storage_rollback(s);
+		log_error(r->options.log, "Cannot store why replication failed: %s", err.message);
+	}
+	buf_free(&text);
+}
+
 /* Waits, with a sign of life twice a second, until the time is over, or a stop or a deploy is asked for. */
 static void back_off(struct replicator *r, int64_t ms)
 {
@@ -146,6 +160,7 @@ static void *replicator_main(void *arg)
 			continue;
 		int64_t lasted_ms = clock_mono_ms() - began;
 		note_failure(r, &err, lasted_ms);
+		store_failure(r, &err);
 		enum source_failure kind = source_classify(&err);
 		r->slot_unusable |= kind == SOURCE_SLOT_LOST;
 		delay = next_delay(r, delay);
@@ -242,6 +257,9 @@ struct replicator *replicator_start(const struct replicator_options *options, st
 	if (r->options.discovery_interval_s <= 0)
 		r->options.discovery_interval_s = 10;
 	r->status.rows_estimated = r->status.eta_s = -1;
+	char failure[STORAGE_FAILURE_SIZE];
+	storage_last_failure(options->storage, failure);
+	snprintf(r->status.last_error, sizeof(r->status.last_error), "%.*s", (int)sizeof(r->status.last_error) - 1, failure);
 	source_on_wait(options->source, source_waits, r);
 	r->plan = plan_ref(plan);
 	pthread_mutex_init(&r->status_lock, NULL);

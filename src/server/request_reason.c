@@ -68,7 +68,10 @@ static const char *pending_reason(const struct request_facts *f, const struct us
 	const struct pending_request *p = &u->pending[u->pending_count - 1];
 	if (f->service != SERVICE_KNOWN) {
 		buf_printf(text, "Id %llu is pending", ID(p->id));
-		return without_service(f, text);
+		const char *word = without_service(f, text);
+		if (*f->source_error)
+			buf_printf(text, " Replication failed last with: %s.", f->source_error);
+		return word;
 	}
 	if (!f->has_source) {
 		buf_printf(text, "Id %llu is pending, and no source connection is configured.", ID(p->id));

@@ -20,12 +20,12 @@ struct request_facts {
 	bool active;            /* a sync config is served */
 	bool custom;            /* write checkpoints come with the data */
 	struct position served; /* of the newest checkpoint */
-	/* What follows is known only of a SERVICE_KNOWN. */
 	enum { SERVICE_ABSENT, SERVICE_SILENT /* it uses the store, and cannot be asked */, SERVICE_KNOWN } service;
+	const char *source_error; /* ""; without a service: the last one that it stored */
+	/* What follows is known only of a SERVICE_KNOWN. */
 	bool has_source, connected, reading;
 	uint64_t received; /* LSN that the stream has reached */
 	double lag_s;
-	const char *source_error; /* "" */
 	const struct request_stream *streams;
 	size_t stream_count;
 };

@@ -156,8 +156,13 @@ json_t *request_report(struct storage *storage, struct server *s, bool in_use, c
 	r.facts.served = c.position;
 	r.facts.streams = r.streams;
 	r.facts.service = in_use ? SERVICE_SILENT : SERVICE_ABSENT;
-	if (s)
+	char failure[STORAGE_FAILURE_SIZE];
+	if (s) {
 		look_at_service(&r);
+	} else {
+		storage_last_failure(storage, failure);
+		r.facts.source_error = failure;
+	}
 	bool ok = storage_count_requests(storage, &counts, err) &&
 	          storage_list_requests(storage, filter, &arena, &list, &count, &more, err);
 	json_t *out = NULL;

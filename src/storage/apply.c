@@ -149,13 +149,13 @@ static bool write_remove(struct row_write *w, const struct contribution *c, stru
 	if (known == 0 || definition_is_dropping(s, definition))
 		return true;
 	if (!w->have_remove_sum)
-		w->remove_sum = remove_checksum(names_get(&s->table_names, w->table).p, w->key->uuid);
+		w->remove_sum = remove_checksum(w->key->uuid_alone ? "" : names_get(&s->table_names, w->table).p, w->key->uuid);
 	w->have_remove_sum = true;
 	struct backend_op op = {.bucket = c->bucket,
 	                        .op_id = ++s->state.op_seq,
 	                        .kind = OP_REMOVE,
 	                        .checksum = w->remove_sum,
-	                        .table = w->table,
+	                        .table = w->key->uuid_alone ? 0 : w->table,
 	                        .uuid = w->key->uuid,
 	                        .type = c->type,
 	                        .object_id = c->object_id,
@@ -379,7 +379,7 @@ static bool write_puts(struct row_write *w, const struct row_contributions *c, s
 		                        .op_id = e->op_id,
 		                        .kind = OP_PUT,
 		                        .checksum = put_checksum(p->digest),
-		                        .table = w->table,
+		                        .table = w->key->uuid_alone ? 0 : w->table,
 		                        .uuid = w->key->uuid,
 		                        .type = e->type,
 		                        .object_id = p->object_id,
@@ -454,6 +454,15 @@ static bool write_image(struct row_write *w, struct slice image, bool had, struc
 	return !had || ops->image_delete(w->s->backend, w->table, w->key->bytes, err);
 }
 
+static void put_head(struct row_write *w, bool incomplete, bool has_image)
+{
+	record_put_head(&w->s->apply.record, &(struct record_head){.incomplete = incomplete,
+	                                                           .has_image = has_image,
+	                                                           .uuid_alone = w->key->uuid_alone,
+	                                                           .epoch = w->s->state.epoch,
+	                                                           .uuid = w->key->uuid});
+}
+
 static void encode_contributions(struct apply *a, const struct row_contributions *c)
 {
 	size_t count = 0;
@@ -526,7 +535,7 @@ static bool write_row(struct row_write *w, const struct row_key *old, const stru
 	if (!writer_begin(s, err) || !write_puts(w, c, err) || !write_removes(w, err))
 		return false;
 	buf_clear(&a->record);
-	record_put_head(&a->record, false, image.n > 0, s->state.epoch, w->key->uuid);
+	put_head(w, false, image.n > 0);
 	encode_contributions(a, c);
 	return write_lookups(w, c, mode, a->matched + r->contribution_count, err) && write_image(w, image, r->has_image, err) &&
 	       store_record(w, r, false, err);
@@ -568,7 +577,7 @@ bool storage_write_incomplete_row(struct storage *s, uint32_t table, const struc
 	if (!retire_former(s, table, key, old, err) || !load_record(s, table, key->bytes, &a->current, err))
 		return writer_fail(s);
 	buf_clear(&a->record);
-	record_put_head(&a->record, true, partial.n > 0, s->state.epoch, key->uuid);
+	put_head(&w, true, partial.n > 0);
 	encode_kept(a);
 	return (write_image(&w, partial, a->current.has_image, err) && store_record(&w, &a->current, true, err)) ||
 	       writer_fail(s);
@@ -616,8 +625,7 @@ bool storage_incomplete_rows(struct storage *s, uint32_t table, struct slice aft
 		struct row_record *r = &s->apply.current;
 		if (!row_record_decode(r, rows[i].record, err))
 			return false;
-		(*keys)[i].bytes = rows[i].key;
-		memcpy((*keys)[i].uuid, r->uuid, sizeof((*keys)[i].uuid));
+		(*keys)[i] = record_row_key(r, rows[i].key);
 	}
 	*count = n;
 	return true;
@@ -639,10 +647,9 @@ bool storage_truncate_table(struct storage *s, uint32_t table, uint64_t *removed
 		if (!count)
 			return true;
 		for (size_t i = 0; i < count; i++) {
-			struct row_key key = {.bytes = rows[i].key};
 			if (!writer_begin(s, err) || !row_record_decode(&a->current, rows[i].record, err))
 				return writer_fail(s);
-			memcpy(key.uuid, a->current.uuid, sizeof(key.uuid));
+			struct row_key key = record_row_key(&a->current, rows[i].key);
 			if (!retire_row(s, table, &key, &a->current, err))
 				return writer_fail(s);
 			++*removed;

@@ -278,7 +278,7 @@ static bool write_out(struct storage *s, const struct store_state *next, struct 
 	struct buf record = {0};
 	encode_state(&record, next);
 	int64_t began_us = clock_mono_us();
-	bool ok = types_store(s, err) &&
+	bool ok = types_store(s, err) && failure_settle(s, err) &&
 	          s->backend->ops->small_put(s->backend, SMALL_META, META_STATE, buf_slice(&record), err) &&
 	          s->backend->ops->write_commit(s->backend, &s->news.buckets, err);
 	buf_free(&record);
@@ -289,6 +289,7 @@ static bool write_out(struct storage *s, const struct store_state *next, struct 
 	s->state = s->committed = *next;
 	s->types_committed = next->type_count;
 	definitions_committed(s);
+	failure_settled(s);
 	turn_give(&s->turn);
 	return true;
 }

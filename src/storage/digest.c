@@ -116,7 +116,10 @@ uint32_t remove_checksum(const char *subkey_table, const uint8_t uuid[16])
 	char text[UUID_TEXT];
 	uint8_t full[32];
 	uuid_text(uuid, text);
-	sha256_slices((struct slice[]){SLICE("delete."), slice_cstr(subkey_table), SLICE("/"), {text, UUID_TEXT}}, 4, full);
+	sha256_slices(
+	        (struct slice[]){
+	                SLICE("delete."), slice_cstr(subkey_table), *subkey_table ? SLICE("/") : SLICE(""), {text, UUID_TEXT}},
+	        4, full);
 	return (uint32_t)full[0] | (uint32_t)full[1] << 8 | (uint32_t)full[2] << 16 | (uint32_t)full[3] << 24;
 }
 

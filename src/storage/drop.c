@@ -159,7 +159,8 @@ static bool strip_record(struct compact_run *r, struct row_record *record, struc
 		return true;
 	struct slice previous = {NULL, 0};
 	buf_clear(out);
-	record_put_head(out, record->incomplete, record->has_image, record->epoch, record->uuid);
+	record_put_head(out, &(struct record_head){record->incomplete, record->has_image, record->uuid_alone, record->epoch,
+	                                           record->uuid});
 	buf_varint(out, contributions);
 	for (size_t i = 0; i < contributions; i++)
 		record_put_contribution(out, &record->contributions[i], &previous);

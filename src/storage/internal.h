@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "storage/apply.h"
 #include "storage/backend.h"
@@ -129,6 +130,12 @@ struct pending_news {
 	size_t user_count, user_cap, user_bytes;
 };
 
+/* Why replication failed last (failure.c). */
+struct failure {
+	char text[STORAGE_FAILURE_SIZE]; /* under lock */
+	bool fresh;                      /* the writer's: what is written now brings it */
+};
+
 #define INSTANCE_ID_SIZE 37
 
 struct storage {
@@ -160,6 +167,8 @@ struct storage {
 	const uint64_t *custom_shown; /* as custom.active */
 	size_t custom_shown_count;
 	struct custom_upkeep upkeep;
+
+	struct failure failure;
 
 	struct turn turn;             /* held from opening the backend's transaction to its end */
 	pthread_mutex_t compact_lock; /* one compaction at a time */
@@ -216,6 +225,20 @@ struct checkpoint checkpoint_announced(struct storage *s);
 uint64_t checkpoint_floor(struct storage *s, int64_t margin_ms);
 void news_free(struct pending_news *n);
 void news_add_user(struct storage *s, const struct user_key *user);
+
+/* ---- failure.c */
+bool failure_load(struct storage *s, struct error *err);
+/* Within a commit: what was reported before it is over. */
+bool failure_settle(struct storage *s, struct error *err);
+void failure_settled(struct storage *s);
+
+/* The key of a row as its record gives it; the uuid is copied. */
+static inline struct row_key record_row_key(const struct row_record *r, struct slice bytes)
+{
+	struct row_key key = {.bytes = bytes, .uuid_alone = r->uuid_alone};
+	memcpy(key.uuid, r->uuid, sizeof(key.uuid));
+	return key;
+}
 
 /* ---- definitions.c */
 bool definitions_load(struct storage *s, struct error *err);

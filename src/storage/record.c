@@ -6,7 +6,7 @@
 #include "base/alloc.h"
 #include "base/codec.h"
 
-enum { RECORD_INCOMPLETE = 1, RECORD_IMAGE = 2 };
+enum { RECORD_INCOMPLETE = 1, RECORD_IMAGE = 2, RECORD_UUID_ALONE = 4 };
 
 void row_record_free(struct row_record *r)
 {
@@ -18,7 +18,7 @@ void row_record_free(struct row_record *r)
 
 void row_record_clear(struct row_record *r)
 {
-	r->found = r->incomplete = r->has_image = false;
+	r->found = r->incomplete = r->has_image = r->uuid_alone = false;
 	r->epoch = 0;
 	r->uuid = NULL;
 	r->contribution_count = r->lookup_count = 0;
@@ -45,6 +45,7 @@ bool row_record_decode(struct row_record *r, struct slice record, struct error *
 	r->found = true;
 	r->incomplete = flags & RECORD_INCOMPLETE;
 	r->has_image = flags & RECORD_IMAGE;
+	r->uuid_alone = flags & RECORD_UUID_ALONE;
 	r->epoch = decode_varint(&d);
 	r->uuid = (const uint8_t *)decode_bytes(&d, 16).p;
 	struct slice previous_id = {"", 0};
@@ -65,11 +66,12 @@ bool row_record_decode(struct row_record *r, struct slice record, struct error *
 	return true;
 }
 
-void record_put_head(struct buf *out, bool incomplete, bool has_image, uint64_t epoch, const uint8_t uuid[16])
+void record_put_head(struct buf *out, const struct record_head *h)
 {
-	buf_putc(out, (char)((incomplete ? RECORD_INCOMPLETE : 0) | (has_image ? RECORD_IMAGE : 0)));
-	buf_varint(out, epoch);
-	buf_append(out, uuid, 16);
+	buf_putc(out, (char)((h->incomplete ? RECORD_INCOMPLETE : 0) | (h->has_image ? RECORD_IMAGE : 0) |
+	                     (h->uuid_alone ? RECORD_UUID_ALONE : 0)));
+	buf_varint(out, h->epoch);
+	buf_append(out, h->uuid, 16);
 }
 
 void record_put_contribution(struct buf *out, const struct contribution *c, struct slice *previous_id)

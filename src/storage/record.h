@@ -2,7 +2,7 @@
  * record.h: the record that is kept for each source row (incremental-deploy 5), without its JSON.
  *
  * Format, version by the store's format version:
- *   flags u8          1 incomplete, 2 an image is kept
+ *   flags u8          1 incomplete, 2 an image is kept, 4 the uuid is the whole subkey
  *   epoch varint
  *   uuid 16 bytes     second half of the row's subkey
  *   count varint      contributions, each:
@@ -39,7 +39,7 @@ struct record_lookup {
 
 /* A decoded record. A zeroed one is empty and ready; the arrays grow and are used again. */
 struct row_record {
-	bool found, incomplete, has_image;
+	bool found, incomplete, has_image, uuid_alone;
 	uint64_t epoch;
 	const uint8_t *uuid;
 	struct contribution *contributions;
@@ -55,7 +55,12 @@ void row_record_clear(struct row_record *r);
 bool row_record_decode(struct row_record *r, struct slice record, struct error *err);
 
 /* Encoding, in order: head, contribution count, contributions, lookup count, lookups. */
-void record_put_head(struct buf *out, bool incomplete, bool has_image, uint64_t epoch, const uint8_t uuid[16]);
+struct record_head {
+	bool incomplete, has_image, uuid_alone;
+	uint64_t epoch;
+	const uint8_t *uuid;
+};
+void record_put_head(struct buf *out, const struct record_head *h);
 void record_put_contribution(struct buf *out, const struct contribution *c, struct slice *previous_id);
 void record_put_lookup(struct buf *out, uint32_t definition, struct slice key, const uint8_t *digest);
 

@@ -45,8 +45,8 @@ static struct storage *open_lmdb(const struct storage_options *options, bool rea
 	                                    "Time from storing a checkpoint request to the checkpoint that acknowledges it.",
 	                                    metrics_latency_bounds, metrics_latency_bound_count);
 	s->backend = lmdb_backend_open(options, read_only, &s->type_names, &s->table_names, err);
-	if (!s->backend || !state_load(s, read_only, err) || !instance_load(s, read_only, err) || !types_load(s, err) ||
-	    !tables_load(s, err) || !definitions_load(s, err)) {
+	if (!s->backend || !state_load(s, read_only, err) || !instance_load(s, read_only, err) || !failure_load(s, err) ||
+	    !types_load(s, err) || !tables_load(s, err) || !definitions_load(s, err)) {
 		storage_free(s);
 		return NULL;
 	}

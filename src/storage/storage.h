@@ -249,6 +249,7 @@ void put_entry_digest(struct put_entry *e);
 struct row_key {
 	struct slice bytes; /* order-preserving encoding of the replica identity, any length; unique within the table */
 	uint8_t uuid[16];   /* second half of the subkey */
+	bool uuid_alone;    /* the replica id is no UUID: uuid is the whole subkey (storage-semantics 3) */
 };
 
 enum row_write_mode {
@@ -282,6 +283,14 @@ bool storage_incomplete_rows(struct storage *s, uint32_t table, struct slice aft
 /* REMOVEs for every row, in bounded internal transactions; *removed counts them. */
 bool storage_truncate_table(struct storage *s, uint32_t table, uint64_t *removed, struct error *err);
 bool storage_drop_table(struct storage *s, uint32_t table, struct error *err); /* truncate, then forget the record */
+
+/* Why replication failed last (storage-semantics 1): durable, so that it is still known after a restart. Gone with the next flush that
+ * writes something, and with the next checkpoint. Longer ones are cut. */
+#define STORAGE_FAILURE_SIZE 4097 /* with its end */
+/* After storage_rollback: flushes. An equal text costs nothing. */
+bool storage_report_failure(struct storage *s, struct slice text, struct error *err);
+/* "": there is none. Any thread. */
+void storage_last_failure(struct storage *s, char out[STORAGE_FAILURE_SIZE]);
 
 /* Bytes that the open batch would dirty by now; the caller flushes above about 8 MiB (notes-on-libraries 1). */
 size_t storage_batch_size(struct storage *s);
@@ -336,7 +345,7 @@ struct op_view {
 	uint32_t checksum;
 	struct slice object_type, object_id; /* PUT, REMOVE */
 	struct slice data;                   /* PUT: JSON text */
-	const char *subkey_table;            /* text before '/' of the subkey */
+	const char *subkey_table;            /* text before '/' of the subkey; "": it is the UUID alone */
 	const uint8_t *subkey_uuid;          /* 16 bytes */
 	uint64_t target_op;                  /* MOVE, CLEAR: else 0 */
 };

@@ -14,11 +14,10 @@ bool storage_sweep(struct storage *s, uint32_t table, uint64_t generation, struc
 		return writer_fail(s);
 	bool ok = true;
 	for (size_t i = 0; i < count && ok; i++) {
-		struct row_key key = {.bytes = rows[i].key};
 		ok = row_record_decode(&record, rows[i].record, err);
 		if (!ok || record.epoch >= generation)
 			continue;
-		memcpy(key.uuid, record.uuid, sizeof(key.uuid));
+		struct row_key key = record_row_key(&record, rows[i].key);
 		ok = storage_delete_row(s, table, &key, err);
 		++*removed;
 	}

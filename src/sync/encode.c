@@ -56,7 +56,8 @@ size_t format_subkey(char *p, const struct op_view *op)
 	size_t n = op->subkey_table ? strnlen(op->subkey_table, SUBKEY_SIZE - 37) : 0;
 	if (n)
 		memcpy(p, op->subkey_table, n);
-	p[n++] = '/';
+	if (n)
+		p[n++] = '/';
 	for (int i = 0; i < 16; i++) {
 		if (i == 4 || i == 6 || i == 8 || i == 10)
 			p[n++] = '-';

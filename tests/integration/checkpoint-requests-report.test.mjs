@@ -153,6 +153,16 @@ describe('the report on checkpoint requests', () => {
     w.relay.release();
   });
 
+  test('why replication failed is known without a service', async () => {
+    w.relay.away();
+    await w.service.start();
+    await eventually(async () => (await command()).source?.error, { every: 20, what: 'an error of replication' });
+    await w.service.kill9();
+    const [c] = (await command('--user', 'eve')).clients;
+    assert.match(c.reason, /no service is running on this store\. Replication failed last with: .+/);
+    w.relay.back();
+  });
+
   test('wrong arguments are told', async () => {
     const r = await syncline(['requests', '--limit', '0'], { config: w.service.configPath });
     assert.deepEqual([r.code, r.err], [1, 'syncline requests: --limit takes a whole number from 1 to 1000\n']);

@@ -24,8 +24,6 @@ static const struct {
         {"version-*", "whole-version deploys are for the shared layouts"},
         {"checkpoint-op-ids-across-streams", "whole-version deploys are for the shared layouts"},
         {"write-checkpoint-before-activation", "whole-version deploys are for the shared layouts"},
-        {"checkpoint-error-report", "the one process that there is keeps the last error in memory"},
-        {"data-raw-replica-ids", "replica ids of other kinds belong to sources that the embedded store does not have"},
 };
 
 static const struct {
@@ -98,7 +96,8 @@ static const struct {
              {"missing", do_nothing},
              {"current_data", do_nothing},
              {"counts", do_nothing},
-             {"streams", do_nothing},
+             {"streams", do_streams},
+             {"report_error", do_report_error},
              {"status", do_status}};
 
 /* ---- scenarios ---- */

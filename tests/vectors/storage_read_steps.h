@@ -60,7 +60,7 @@ static json_t *op_json(const struct op_view *op)
 		return json_pack("{s:I,s:s,s:I}", "op_id", (json_int_t)op->op_id, "op", kinds[op->kind], "checksum",
 		                 (json_int_t)op->checksum);
 	uuid_text(op->subkey_uuid, uuid);
-	snprintf(subkey, sizeof(subkey), "%s/%.*s", op->subkey_table, UUID_TEXT, uuid);
+	snprintf(subkey, sizeof(subkey), "%s%s%.*s", op->subkey_table, *op->subkey_table ? "/" : "", UUID_TEXT, uuid);
 	json_t *o = json_pack("{s:I,s:s,s:s%,s:s%,s:s,s:I}", "op_id", (json_int_t)op->op_id, "op", kinds[op->kind], "object_type",
 	                      op->object_type.p, op->object_type.n, "object_id", op->object_id.p, op->object_id.n, "subkey",
 	                      subkey, "checksum", (json_int_t)op->checksum);

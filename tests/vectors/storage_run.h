@@ -233,7 +233,7 @@ static void key_uuid(struct run *r, json_t *key, uint8_t uuid[16])
 	buf_free(&b);
 }
 
-static struct row_key row_key_of(struct run *r, json_t *id)
+static struct row_key row_key_of(struct run *r, const char *table_id, json_t *id)
 {
 	struct row_key k = {.bytes = {"", 0}};
 	char *text = json_dumps(id, JSON_COMPACT | JSON_ENCODE_ANY);
@@ -248,6 +248,12 @@ static struct row_key row_key_of(struct run *r, json_t *id)
 				sscanf(p, "%2x", &byte);
 				k.uuid[i] = (uint8_t)byte;
 			}
+	} else {
+		/* The replica id itself, of a source that has no UUIDs: its subkey is made of {table, id}. */
+		json_t *document = json_pack("{s:s,s:O}", "table", table_id, "id", id);
+		key_uuid(r, document, k.uuid);
+		json_decref(document);
+		k.uuid_alone = true;
 	}
 	return k;
 }

@@ -17,6 +17,11 @@ static struct run_table *table_named(struct run *r, const char *name)
 	exit(1);
 }
 
+static const char *subkey_id(struct run *r, uint32_t table)
+{
+	return names_get(&r->s->table_names, table).p;
+}
+
 /* Here the sync config says so (checkpoint-requests 7). */
 #define CUSTOM_EVENTS                                                                                                            \
 	"event_definitions:\n  write_checkpoints:\n    payloads:\n      - SELECT user_id, checkpoint FROM checkpoints\n"
@@ -68,6 +73,29 @@ static bool do_status(struct run *r, json_t *step)
 	if (json_is_true(json_object_get(want, "snapshot_done")) != (r->snapshot_done && storage_checkpoint(r->s).valid))
 		return differ(r, "snapshot_done");
 	return resumes_at(r, text_of(want, "resume_lsn"));
+}
+
+static bool do_report_error(struct run *r, json_t *step)
+{
+	must(r, storage_report_failure(r->s, slice_cstr(text_of(step, "message")), &r->err));
+	return true;
+}
+
+/* The one stream that there is; where it goes on and what it keeps back are other steps'. */
+static bool do_streams(struct run *r, json_t *step)
+{
+	json_t *want = json_array_get(json_object_get(json_object_get(step, "expect"), "streams"), 0);
+	const char *checkpoint = text_of(want, "last_checkpoint"), *failure = text_of(want, "last_fatal_error");
+	struct checkpoint c = storage_checkpoint(r->s);
+	char stored[STORAGE_FAILURE_SIZE];
+	if (strcmp(text_of(want, "state"), c.valid ? "ACTIVE" : "PROCESSING") != 0)
+		return differ(r, "state");
+	if (c.valid != (checkpoint != NULL) || c.position.lsn != lsn_of(text_of(want, "last_checkpoint_lsn")))
+		return differ(r, "last_checkpoint_lsn: %llx", (unsigned long long)c.position.lsn);
+	if (checkpoint && !pair_checkpoint(r, number_of(json_object_get(want, "last_checkpoint")), c.op_id))
+		return false;
+	storage_last_failure(r->s, stored);
+	return strcmp(failure ? failure : "", stored) == 0 || differ(r, "last_fatal_error: %s", stored);
 }
 
 static bool do_resolve_table(struct run *r, json_t *step)
@@ -214,7 +242,7 @@ static bool leaves_alone(struct run *r, json_t *step, uint32_t table)
 	if (!writer || !*r->skipping_writer || strcmp(writer, r->skipping_writer) != 0)
 		return false;
 	r->refused |= strcmp(text_of(step, "tag"), "insert") != 0;
-	struct row_key key = row_key_of(r, json_object_get(step, "after_id"));
+	struct row_key key = row_key_of(r, subkey_id(r, table), json_object_get(step, "after_id"));
 	must(r, storage_read_row(r->s, table, &key, &r->arena, &stored, &r->err));
 	return stored.found || r->refused;
 }
@@ -230,13 +258,13 @@ static bool do_save(struct run *r, json_t *step)
 		return true;
 	struct row_key old = {.bytes = {NULL, 0}}, key = {.bytes = {NULL, 0}};
 	if (before_id)
-		old = row_key_of(r, before_id);
+		old = row_key_of(r, subkey_id(r, t->number), before_id);
 	r->dirty = true;
 	if (strcmp(tag, "delete") == 0) {
 		must(r, storage_delete_row(r->s, t->number, &old, &r->err));
 		return true;
 	}
-	key = row_key_of(r, after_id);
+	key = row_key_of(r, subkey_id(r, t->number), after_id);
 	save_row(r, t, tag, json_object_get(step, "after"), key, before_id ? &old : NULL);
 	return true;
 }
@@ -264,7 +292,7 @@ static bool do_save_many(struct run *r, json_t *step)
 		snprintf(id, sizeof(id), "%s%s", text_of(step, "id_prefix"), number);
 		json_object_set_new(row, "id", json_string(id));
 		json_t *key = json_pack("{s:{s:s}}", "key", "id", id);
-		save_row(r, t, "insert", row, row_key_of(r, key), NULL);
+		save_row(r, t, "insert", row, row_key_of(r, subkey_id(r, t->number), key), NULL);
 		json_decref(key);
 		json_decref(row);
 	}

@@ -5,7 +5,7 @@
  *   head u8            kind (bits 0-1: PUT, REMOVE, MOVE, CLEAR), bits 2-3 form of the data (0 as it is, 1 zstd, 2 reference),
  *                      bit 4: other operations refer to this one's data
  *   checksum u32 BE
- *   PUT, REMOVE:       table varint, uuid 16 bytes, type varint, object id (varint length, bytes)
+ *   PUT, REMOVE:       table varint (0: the subkey is the uuid alone), uuid 16 bytes, type varint, object id (varint length, bytes)
  *   PUT, bit 4:        count varint, then of each operation that refers to this one: bucket varint, op id less this one's varint
  *   PUT:               data: the text; or its length (varint) and zstd; or bucket u32 BE and op id u64 BE of the operation that has it
  *   MOVE, CLEAR:       target op id varint (0: none)

@@ -235,7 +235,7 @@ static bool decode_op(struct lmdb_op_cursor *c, struct slice value, struct op_vi
 		return !d.bad;
 	}
 	uint32_t table = (uint32_t)decode_varint(&d);
-	out->subkey_table = names_get(c->base.backend->tables, table).p;
+	out->subkey_table = table ? names_get(c->base.backend->tables, table).p : "";
 	out->subkey_uuid = (const uint8_t *)decode_bytes(&d, 16).p;
 	out->object_type = names_get(c->base.backend->types, (uint32_t)decode_varint(&d));
 	out->object_id = decode_text(&d);

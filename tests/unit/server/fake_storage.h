@@ -148,6 +148,12 @@ void storage_want_position(struct storage *s, struct position position)
 	(void)s, (void)position;
 }
 
+void storage_last_failure(struct storage *s, char out[STORAGE_FAILURE_SIZE])
+{
+	(void)s;
+	out[0] = '\0';
+}
+
 bool storage_custom_mode(struct storage *s)
 {
 	(void)s;

@@ -69,7 +69,7 @@ static void what_stands_in_the_way_is_told_from_the_outside_in(void **state)
 	f.has_source = false;
 	expect(&f, &u, "no_source", "no source connection is configured");
 	f.service = SERVICE_ABSENT;
-	expect(&f, &u, "not_running", "Id 43 is pending, and no service is running");
+	expect(&f, &u, "not_running", "no service is running on this store. Replication failed last with: no route.");
 	f.service = SERVICE_SILENT;
 	expect(&f, &u, "not_known", "cannot be asked");
 	f.active = false;

@@ -194,6 +194,45 @@ static void a_rollback_keeps_positions_that_were_announced(void **state)
 	assert_int_equal(storage_checkpoint(f->s).position.lsn, 710);
 }
 
+static const char *last_failure(struct fixture *f)
+{
+	char *text = arena_bytes(&f->arena, STORAGE_FAILURE_SIZE);
+	storage_last_failure(f->s, text);
+	return text;
+}
+
+static void a_reported_failure_stays_until_something_is_written(void **state)
+{
+	struct fixture *f = *state;
+	activate(f, PLAN);
+	uint32_t t = table(f, "todos", 1);
+	commit(f);
+	assert_string_equal(last_failure(f), "");
+	OK(storage_report_failure(f->s, SLICE("slot lost"), &f->err));
+	reopen(f);
+	assert_string_equal(last_failure(f), "slot lost");
+	put(f, t, "a", "{}");
+	OK(storage_report_failure(f->s, SLICE("slot lost"), &f->err)); /* nothing new: nothing is written */
+	storage_rollback(f->s);
+	assert_string_equal(last_failure(f), "slot lost");
+	put(f, t, "a", "{}");
+	OK(storage_flush(f->s, &f->err));
+	assert_string_equal(last_failure(f), "");
+	OK(storage_report_failure(f->s, SLICE("again"), &f->err));
+	commit_wanted(f, 1000);
+	assert_string_equal(last_failure(f), "");
+	reopen(f);
+	assert_string_equal(last_failure(f), "");
+	/* Of a long one the beginning stays, with whole characters. */
+	char *longer = arena_bytes(&f->arena, 5000);
+	memset(longer, 'x', 5000);
+	memcpy(longer + 4094, "\xe2\x82\xac", 3);
+	OK(storage_report_failure(f->s, slice_make(longer, 5000), &f->err));
+	assert_int_equal(strlen(last_failure(f)), 4094);
+	reopen(f);
+	assert_int_equal(strlen(last_failure(f)), 4094);
+}
+
 static void a_second_opener_is_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -431,6 +470,7 @@ int main(void)
 	        T(a_lower_position_makes_no_checkpoint),
 	        T(rollback_forgets_the_batch_and_op_ids_go_on),
 	        T(a_rollback_keeps_positions_that_were_announced),
+	        T(a_reported_failure_stays_until_something_is_written),
 	        T(a_second_opener_is_refused),
 	        T(a_newer_format_is_refused),
 	        T(a_full_map_is_an_error_and_a_rollback_recovers),

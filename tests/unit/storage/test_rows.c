@@ -284,6 +284,38 @@ static void a_row_with_many_entries_is_matched_like_one_with_few(void **state)
 	assert_int_equal(storage_checkpoint(f->s).op_id, 402 + 100 + 300);
 }
 
+/* Not those of Postgres: a document's _id, say. */
+static void rows_whose_ids_are_no_uuids_have_subkeys_without_a_table(void **state)
+{
+	struct fixture *f = *state;
+	struct put_entry e = entry(ALL, "[]", "t", "o", "{}");
+	struct row_contributions c = {&e, 1, NULL, 0};
+	uint64_t removed;
+	activate(f, PLAN);
+	uint32_t t = table(f, "todos", 1);
+	struct row_key key = row_key("a"), plain = row_key("b");
+	key.uuid_alone = true;
+	OK(storage_write_row(f->s, t, &key, NULL, &c, NO_IMAGE, ROW_STREAM, &f->err));
+	OK(storage_write_row(f->s, t, &plain, NULL, &c, NO_IMAGE, ROW_STREAM, &f->err));
+	commit(f);
+	reopen(f);
+	OK(storage_truncate_table(f->s, t, &removed, &f->err));
+	commit(f);
+	struct storage_reader *r = storage_read_begin(f->s, &f->err);
+	struct op_cursor *cursor = reader_ops(r, reader_bucket(r, ALL, SLICE("[]")), 0, UINT64_MAX, &f->err);
+	struct op_view op;
+	size_t ops = 0;
+	for (; op_cursor_next(cursor, &op, &f->err) > 0; ops++) {
+		bool alone = memcmp(op.subkey_uuid, key.uuid, 16) == 0;
+		assert_int_equal(strlen(op.subkey_table), alone ? 0 : UUID_TEXT);
+		if (op.kind == OP_REMOVE)
+			assert_int_equal(op.checksum, remove_checksum(op.subkey_table, op.subkey_uuid));
+	}
+	assert_int_equal(ops, 4);
+	op_cursor_close(cursor);
+	storage_read_end(r);
+}
+
 /* ---- images and incomplete rows ---- */
 
 static void the_image_and_epoch_of_a_row_are_kept(void **state)
@@ -471,6 +503,7 @@ int main(void)
 	        T(data_of_any_size_and_shared_data_comes_back_as_it_was),
 	        T(keys_of_any_length_are_kept_apart),
 	        T(a_row_with_many_entries_is_matched_like_one_with_few),
+	        T(rows_whose_ids_are_no_uuids_have_subkeys_without_a_table),
 	        T(the_image_and_epoch_of_a_row_are_kept),
 	        T(an_incomplete_row_keeps_its_contributions_and_can_be_found),
 	        T(an_incomplete_row_under_a_new_key_is_removed_under_the_old_one),
