@@ -69,6 +69,33 @@ describe('migrations of a storage database', async () => {
       assert.deepEqual(await db.schema(), before);
     }));
 
+  test('tables of its own come with up and go with down', () =>
+    withDatabase('migrate_side', { dump: path.join(dumps, 'legacy/storage.sql') }, async (db, migrate) => {
+      const own = async () => (await db.q("select tablename from pg_tables where schemaname = 'powersync' and tablename like 'syncline%'")).length;
+      const instances = () => db.q('select * from powersync.instance');
+      const before = await instances();
+      assert.equal((await migrate('up')).code, 0);
+      assert.ok((await own()) > 3);
+      assert.deepEqual(await instances(), before);
+      await migrate('down');
+      assert.equal(await own(), 0);
+    }));
+
+  test('tables that were left beside a store that is no more are emptied; those of a newer program are refused', () =>
+    withDatabase('migrate_left', {}, async (db, migrate) => {
+      await migrate('up');
+      await db.q("insert into powersync.syncline_request_floors values ('x', 7)");
+      assert.equal((await migrate('up')).code, 0);
+      assert.equal((await db.q('select * from powersync.syncline_request_floors')).length, 1);
+      await db.q("update powersync.instance set id = 'another'");
+      assert.equal((await migrate('up')).code, 0);
+      assert.equal((await db.q('select * from powersync.syncline_request_floors')).length, 0);
+      await db.q("update powersync.syncline_state set value = '99' where name = 'version'");
+      const r = await migrate('up');
+      assert.equal(r.code, 1);
+      assert.match(r.out + r.err, /newer version \(99\)/);
+    }));
+
   test('down stops where a stream has a storage version, and up goes on from there; write checkpoints keep ids and heads', () =>
     withDatabase('migrate_part', { dump: path.join(dumps, 'streams/storage.sql') }, async (db, migrate) => {
       const before = await db.schema();

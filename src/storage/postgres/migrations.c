@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "storage/postgres/lock.h"
+#include "storage/postgres/side.h"
 
 #define LOCK_WAIT_MS 180000
 
@@ -128,7 +129,7 @@ bool pg_migrations_done(struct pg_conn *c, struct error *err)
 	if (exists && !read_progress(c, &done, err))
 		return false;
 	if (done == MIGRATIONS)
-		return true;
+		return pg_side_ready(c, err);
 	return error_set(
 	        err, "",
 	        "The storage database lacks the migration %s, and migrations.disable_auto_migration is set: run 'syncline "
@@ -231,7 +232,8 @@ static bool migrate(struct pg_conn *c, bool up, const struct log *log, struct er
 	struct pg_lock lock;
 	if (!make_base(c, err) || !pg_lock_wait(c, &lock, "migrations", LOCK_WAIT_MS, log, err))
 		return false;
-	bool ok = run_all(c, up, log, err);
+	bool ok = up ? run_all(c, true, log, err) && pg_side_prepare(c, log, err)
+	             : pg_side_remove(c, err) && run_all(c, false, log, err);
 	if (!c->broken)
 		pg_lock_release(c, &lock, NULL);
 	return ok;

@@ -1,7 +1,8 @@
 /*
  * migrations.h: the reference's migrations (storage-postgres 5), under its names: both programs find the store as they expect it.
  *
- * Nothing of Syncline's own is among them; what it adds lives in tables with the prefix syncline_.
+ * Nothing of Syncline's own is among them; what it adds lives in tables with the prefix syncline_ (side.h), which are made after them and
+ * removed before them.
  */
 #ifndef SYNCLINE_STORAGE_POSTGRES_MIGRATIONS_H
 #define SYNCLINE_STORAGE_POSTGRES_MIGRATIONS_H
