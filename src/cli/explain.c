@@ -38,7 +38,7 @@ struct request {
 struct slice explain_bucket_name(const struct stored_plan *p, uint32_t definition, struct slice keys, struct arena *arena)
 {
 	const struct stored_definition *d = &p->definitions[definition];
-	return arena_printf(arena, "%u#%.*s%.*s", d->number, SLICE_ARG(d->name), SLICE_ARG(keys));
+	return arena_printf(arena, "%.*s%.*s", SLICE_ARG(d->head), SLICE_ARG(keys));
 }
 
 /* ---- the user ------------------------------------------------------------------------------------------------------------------- */

@@ -88,6 +88,7 @@ void storage_database_open(struct storage_database *d, const struct config *c, c
 	options->postgres = (struct storage_postgres){
 	        .connect = connect_storage,
 	        .connect_ctx = d,
+	        .max_pool_size = (unsigned)c->storage.postgres.max_pool_size,
 	};
 }
 

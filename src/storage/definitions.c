@@ -53,24 +53,48 @@ static struct definition_record *find_number(const struct storage *s, uint32_t n
 	return NULL;
 }
 
+struct stored_plan *stored_plan_new(uint64_t id, struct plan *plan, const struct stored_definition *definitions, size_t count,
+                                    uint64_t events)
+{
+	size_t size = 0;
+	for (size_t i = 0; i < count; i++)
+		size += definitions[i].head.n;
+	struct plan_object *o = xcalloc(1, sizeof(*o) + count * sizeof(o->definitions[0]) + size);
+	char *heads = (char *)(o->definitions + count);
+	atomic_init(&o->refs, 1);
+	o->shown = (struct stored_plan){
+	        .id = id, .plan = plan_ref(plan), .count = count, .definitions = o->definitions, .events = events};
+	for (size_t i = 0; i < count; i++) {
+		struct slice head = definitions[i].head;
+		o->definitions[i] = definitions[i];
+		o->definitions[i].head = slice_make(heads, head.n);
+		if (head.n)
+			memcpy(heads, head.p, head.n);
+		heads += head.n;
+	}
+	return &o->shown;
+}
+
 static struct stored_plan *make_object(struct storage *s, const struct plan_record *r, struct plan *plan)
 {
 	bool is_pending = r == &s->pending_record, is_retired = !is_pending && r != &s->active_record;
-	struct plan_object *o = xcalloc(1, sizeof(*o) + r->count * sizeof(o->definitions[0]));
-	atomic_init(&o->refs, 1);
-	o->shown = (struct stored_plan){.id = r->id,
-	                                .plan = plan_ref(plan),
-	                                .count = r->count,
-	                                .definitions = o->definitions,
-	                                .events = is_retired ? 0 : custom_tag(s, is_pending)};
+	struct arena arena = {0};
+	struct stored_definition *definitions = arena_array(&arena, struct stored_definition, r->count + 1);
 	for (size_t i = 0; i < r->count; i++) {
 		const struct definition_record *d = find_number(s, r->numbers[i]);
-		o->definitions[i] = (struct stored_definition){.number = r->numbers[i],
-		                                               .state = d ? d->state : DEFINITION_NONE,
-		                                               .epoch = d ? d->epoch : 0,
-		                                               .name = d ? d->name : (struct slice){"", 0}};
+		struct slice name = d ? d->name : (struct slice){"", 0};
+		definitions[i] = (struct stored_definition){
+		        .number = r->numbers[i],
+		        .state = d ? d->state : DEFINITION_NONE,
+		        .epoch = d ? d->epoch : 0,
+		        .name = name,
+		        .head = arena_printf(&arena, "%u#%.*s", r->numbers[i], SLICE_ARG(name)),
+		};
 	}
-	return &o->shown;
+	uint64_t events = is_retired ? 0 : custom_tag(s, is_pending);
+	struct stored_plan *p = stored_plan_new(r->id, plan, definitions, r->count, events);
+	arena_free(&arena);
+	return p;
 }
 
 void plans_show(struct storage *s)

@@ -138,9 +138,21 @@ struct failure {
 
 #define INSTANCE_ID_SIZE 37
 
+/*
+ * What a shared store does in its own way, in place of the files of this folder that keep records in a backend (docs/architecture.md,
+ * "The shared Postgres store"): the entries of storage.h branch here if s->shared is set.
+ */
+struct shared_ops {
+	/* -- opening and readers (store.c) */
+	void (*stop)(struct storage *s); /* before everything is freed: threads end */
+	                                 /* -- the writer: streams, tables, rows (writer.c, deploy.c, tables.c, rows.c) */
+	                                 /* -- requests, compaction, sizes (requests.c) */
+};
+
 struct storage {
 	char instance_id[INSTANCE_ID_SIZE]; /* "": a store without one, opened for reading only */
 	struct backend *backend;
+	const struct shared_ops *shared; /* NULL: the embedded store */
 	const struct log *log;
 	int64_t retention_ms, retirement_ms;
 	bool keep_format;         /* an older store is refused, not migrated */
@@ -209,6 +221,10 @@ struct storage {
 	struct pending_news news;
 };
 
+/* ---- storage.c: opening. storage_free closes the backend, if there is one. */
+struct storage *storage_new(const struct storage_options *options);
+void storage_free(struct storage *s);
+
 /* ---- commit.c */
 /* Opens the transaction if it is not open, and marks it as having something to commit. */
 bool writer_begin(struct storage *s, struct error *err);
@@ -242,6 +258,9 @@ static inline struct row_key record_row_key(const struct row_record *r, struct s
 
 /* ---- definitions.c */
 bool definitions_load(struct storage *s, struct error *err);
+/* Copies the definitions and their heads; takes a reference to the plan. */
+struct stored_plan *stored_plan_new(uint64_t id, struct plan *plan, const struct stored_definition *definitions, size_t count,
+                                    uint64_t events);
 void definitions_committed(struct storage *s);
 void definitions_rollback(struct storage *s);
 bool definition_is_dropping(const struct storage *s, uint32_t number);

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "storage/internal.h"
 
-static void storage_free(struct storage *s)
+void storage_free(struct storage *s)
 {
 	if (s->backend)
 		s->backend->ops->close(s->backend);
@@ -29,7 +29,7 @@ static void storage_free(struct storage *s)
 	free(s);
 }
 
-static struct storage *open_lmdb(const struct storage_options *options, bool read_only, struct error *err)
+struct storage *storage_new(const struct storage_options *options)
 {
 	struct storage *s = xcalloc(1, sizeof(*s));
 	pthread_mutex_init(&s->lock, NULL);
@@ -44,6 +44,12 @@ static struct storage *open_lmdb(const struct storage_options *options, bool rea
 	s->acknowledged = metrics_histogram(options->metrics, "syncline_checkpoint_request_acknowledged_seconds", "",
 	                                    "Time from storing a checkpoint request to the checkpoint that acknowledges it.",
 	                                    metrics_latency_bounds, metrics_latency_bound_count);
+	return s;
+}
+
+static struct storage *open_lmdb(const struct storage_options *options, bool read_only, struct error *err)
+{
+	struct storage *s = storage_new(options);
 	s->backend = lmdb_backend_open(options, read_only, &s->type_names, &s->table_names, err);
 	if (!s->backend || !state_load(s, read_only, err) || !instance_load(s, read_only, err) || !failure_load(s, err) ||
 	    !types_load(s, err) || !tables_load(s, err) || !definitions_load(s, err)) {
@@ -68,6 +74,11 @@ void storage_close(struct storage *s)
 {
 	if (!s)
 		return;
+	if (s->shared) {
+		s->shared->stop(s);
+		storage_free(s);
+		return;
+	}
 	struct error err;
 	storage_rollback(s);
 	if (!storage_sync_position(s, &err))

@@ -32,6 +32,7 @@ struct storage_postgres {
 	/* Opens a connection to it, a PGconn of libpq; NULL: *err says why. Any thread. */
 	void *(*connect)(void *ctx, struct error *err);
 	void *connect_ctx;
+	unsigned max_pool_size; /* of connections for readers and requests; 0: 8 */
 };
 
 struct storage_options {
@@ -56,6 +57,12 @@ struct storage *storage_open_lmdb_readonly(const struct storage_options *options
  * (up), or undoes that as far as it goes (down). Safe from several processes at once: the others wait. Unknown migrations are refused.
  */
 bool storage_postgres_migrate(const struct storage_options *options, bool up, struct error *err);
+
+/*
+ * Opens the shared store: migrates it (or refuses an older one, keep_format) and loads its streams. Several processes may have it open; one
+ * of them writes.
+ */
+struct storage *storage_open_postgres(const struct storage_options *options, struct error *err);
 
 /* Flushes and closes; no reader or writer may be in use. */
 void storage_close(struct storage *s);
@@ -106,10 +113,11 @@ enum definition_state { DEFINITION_NONE, DEFINITION_FILLING, DEFINITION_READY, D
 
 /* What the store knows about one definition of a plan. */
 struct stored_definition {
-	uint32_t number; /* store-wide, never reused; stands before '#' in bucket names */
+	uint32_t number; /* store-wide, never reused (shared stores: in this process) */
 	enum definition_state state;
 	uint64_t epoch;
 	struct slice name; /* as first stored; owned by the storage, lives until it is closed */
+	struct slice head; /* bucket names up to the keys: "7#todos|0"; lives as long as the plan object */
 };
 
 /* A compiled plan and where its definitions lie in the store. Immutable, reference counted, any thread. */

@@ -101,17 +101,13 @@ static bool read_lookup(void *ctx, uint32_t definition, struct slice key, struct
 	return reader_lookup(c->t->reader, number, key, c->op_id, arena, results, count, err);
 }
 
-/* "<number>#<name><keys>", incremental-deploy 2. */
 static struct slice bucket_name(struct arena *arena, const struct stored_definition *d, struct slice keys)
 {
-	char *p = arena_bytes(arena, 11 + d->name.n + keys.n);
-	size_t n = format_u64(p, d->number);
-	p[n++] = '#';
-	memcpy(p + n, d->name.p, d->name.n);
-	n += d->name.n;
+	char *p = arena_bytes(arena, d->head.n + keys.n);
+	memcpy(p, d->head.p, d->head.n);
 	if (keys.n)
-		memcpy(p + n, keys.p, keys.n);
-	return slice_make(p, n + keys.n);
+		memcpy(p + d->head.n, keys.p, keys.n);
+	return slice_make(p, d->head.n + keys.n);
 }
 
 static int by_name(const void *a, const void *b)

@@ -95,19 +95,27 @@ static PGresult *receive(struct pg_conn *c, int timeout_ms, struct error *err)
 
 /* ---- statements ------------------------------------------------------------------------------------------------------------------ */
 
-PGresult *pg_query(struct pg_conn *c, const char *sql, int count, const char *const *values, int timeout_ms, struct error *err)
+PGresult *pg_receive(struct pg_conn *c, int timeout_ms, struct error *err)
+{
+	return send_all(c, timeout_ms, err) ? receive(c, timeout_ms, err) : NULL;
+}
+
+static bool usable(struct pg_conn *c, struct error *err)
 {
 	c->sqlstate[0] = '\0';
-	if (c->broken) {
-		error_set(err, "PSYNC_S2404", "The connection to the storage database is lost");
+	return !c->broken || error_set(err, "PSYNC_S2404", "The connection to the storage database is lost");
+}
+
+PGresult *pg_query(struct pg_conn *c, const char *sql, int count, const char *const *values, int timeout_ms, struct error *err)
+{
+	if (!usable(c, err))
 		return NULL;
-	}
 	int sent = count ? PQsendQueryParams(c->pg, sql, count, NULL, values, NULL, NULL, 0) : PQsendQuery(c->pg, sql);
 	if (!sent) {
 		fail(c, NULL, err);
 		return NULL;
 	}
-	return send_all(c, timeout_ms, err) ? receive(c, timeout_ms, err) : NULL;
+	return pg_receive(c, timeout_ms, err);
 }
 
 bool pg_command(struct pg_conn *c, const char *sql, struct error *err)
@@ -115,6 +123,48 @@ bool pg_command(struct pg_conn *c, const char *sql, struct error *err)
 	PGresult *r = pg_query(c, sql, 0, NULL, PG_TIMEOUT_MS, err);
 	PQclear(r);
 	return r != NULL;
+}
+
+bool pg_prepare(struct pg_conn *c, const char *sql, char name[16], int timeout_ms, struct error *err)
+{
+	unsigned at = 0;
+	while (at < c->prepared_count && c->prepared[at] != sql)
+		at++;
+	snprintf(name, 16, "s%u", at);
+	if (at < c->prepared_count)
+		return true;
+	if (!usable(c, err))
+		return false;
+	if (at == PG_PREPARED_MAX)
+		return error_set(err, "PSYNC_S1101", "too many prepared statements");
+	if (!PQsendPrepare(c->pg, name, sql, 0, NULL))
+		return fail(c, NULL, err);
+	PGresult *r = pg_receive(c, timeout_ms, err);
+	PQclear(r);
+	if (!r)
+		return false;
+	c->prepared[c->prepared_count++] = sql;
+	return true;
+}
+
+PGresult *pg_prepared(struct pg_conn *c, const char *sql, const struct pg_values *v, int timeout_ms, struct error *err)
+{
+	char name[16];
+	if (!usable(c, err) || !pg_prepare(c, sql, name, timeout_ms, err))
+		return NULL;
+	if (!PQsendQueryPrepared(c->pg, name, v->count, v->values, v->lengths, v->formats, v->binary_result)) {
+		fail(c, NULL, err);
+		return NULL;
+	}
+	return pg_receive(c, timeout_ms, err);
+}
+
+/* Class 08: connection; 40: rolled back because of others; 53: out of something; 57P: being shut down; 55P03: lock not available. */
+bool pg_may_retry(const struct pg_conn *c)
+{
+	const char *s = c->sqlstate;
+	return c->broken || strncmp(s, "08", 2) == 0 || strncmp(s, "40", 2) == 0 || strncmp(s, "53", 2) == 0 ||
+	       strncmp(s, "57P", 3) == 0 || strcmp(s, "55P03") == 0;
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------------------ */

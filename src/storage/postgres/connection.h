@@ -16,10 +16,15 @@
 /* Silence after which a connection is given up. */
 #define PG_TIMEOUT_MS 30000
 
+#define PG_PREPARED_MAX 96
+
 struct pg_conn {
 	PGconn *pg;
 	bool broken;
 	char sqlstate[6]; /* of the last error that the server answered with, else "" */
+	const char *prepared[PG_PREPARED_MAX];
+	unsigned prepared_count;
+	uint64_t era; /* the pool's */
 };
 
 /* NULL: it cannot be opened. */
@@ -30,5 +35,22 @@ void pg_close(struct pg_conn *c);
  * whether the connection did. */
 PGresult *pg_query(struct pg_conn *c, const char *sql, int count, const char *const *values, int timeout_ms, struct error *err);
 bool pg_command(struct pg_conn *c, const char *sql, struct error *err);
+
+/* Parameters of a prepared statement: text, or bytes where formats says 1. */
+struct pg_values {
+	int count;
+	const char *const *values;
+	const int *lengths; /* may be NULL if all are texts */
+	const int *formats; /* NULL: all are texts */
+	bool binary_result;
+};
+/* The same with a statement that the server parses once for each connection. sql is a constant of the program: it is told by its address. */
+PGresult *pg_prepared(struct pg_conn *c, const char *sql, const struct pg_values *values, int timeout_ms, struct error *err);
+/* Its name on the server, prepared if need be; for those who send it in a pipeline. False: failed. */
+bool pg_prepare(struct pg_conn *c, const char *sql, char name[16], int timeout_ms, struct error *err);
+/* Waits for the answer of what was sent with libpq; for those who use it directly. As pg_query answers. */
+PGresult *pg_receive(struct pg_conn *c, int timeout_ms, struct error *err);
+/* Is it worth while to try the statement again, on another connection if this one is broken? */
+bool pg_may_retry(const struct pg_conn *c);
 
 #endif

@@ -1,0 +1,260 @@
+/* store.c: see store.h. */
+#include "storage/postgres/store.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "storage/digest.h"
+#include "storage/postgres/lock.h"
+#include "storage/postgres/migrations.h"
+#include "storage/postgres/plan_names.h"
+
+#define DEFAULT_POOL 8
+#define INSTANCE_LOCK_WAIT_MS 70000
+
+void pg_position_format(struct position p, char out[PG_POSITION_SIZE])
+{
+	lsn_format(p.lsn, out);
+}
+
+bool pg_position_parse(const char *text, struct position *out)
+{
+	*out = (struct position){0, 0};
+	return lsn_parse(slice_cstr(text), &out->lsn);
+}
+
+/* ---- streams ---------------------------------------------------------------------------------------------------------------------- */
+
+struct pg_stream *pg_store_stream(struct pg_store *store, int32_t id)
+{
+	struct pg_stream *found = NULL;
+	pthread_mutex_lock(&store->lock);
+	for (size_t i = 0; i < store->stream_count; i++)
+		if (store->streams[i]->id == id)
+			found = store->streams[i];
+	pthread_mutex_unlock(&store->lock);
+	return found;
+}
+
+struct pg_stream *pg_store_active(struct pg_store *store)
+{
+	pthread_mutex_lock(&store->lock);
+	struct pg_stream *p = store->active;
+	pthread_mutex_unlock(&store->lock);
+	return p;
+}
+
+struct pg_stream *pg_store_pending(struct pg_store *store)
+{
+	pthread_mutex_lock(&store->lock);
+	struct pg_stream *p = store->pending;
+	pthread_mutex_unlock(&store->lock);
+	return p;
+}
+
+static void stream_free(struct pg_stream *p)
+{
+	stored_plan_unref(p->stored);
+	plan_unref(p->plan);
+	arena_free(&p->arena);
+	free(p);
+}
+
+/* Numbers for the definitions, and the object that sessions hold. */
+static void name_definitions(struct pg_store *store, struct pg_stream *p)
+{
+	size_t count = plan_definition_count(p->plan);
+	const struct pg_definition **list = arena_array(&p->arena, const struct pg_definition *, count + 1);
+	struct stored_definition *stored = arena_array(&p->arena, struct stored_definition, count + 1);
+	for (size_t i = 0; i < count; i++) {
+		struct pg_definition d;
+		pg_plan_name(p->plan, (uint32_t)i, p->id, p->version, &p->arena, &d);
+		list[i] = pg_names_add_definition(store->names, &d);
+		stored[i] = (struct stored_definition){
+		        .number = list[i]->number,
+		        .state = DEFINITION_READY,
+		        .epoch = (uint64_t)p->id,
+		        .name = plan_definition(p->plan, (uint32_t)i)->name,
+		        .head = list[i]->head,
+		};
+	}
+	p->definitions = list;
+	p->stored = stored_plan_new((uint64_t)p->id, p->plan, stored, count, 0);
+}
+
+static void compile(struct pg_store *store, struct pg_stream *p, struct slice sync_plan)
+{
+	struct diagnostics d = {0};
+	struct error err = {.code = ""};
+	p->plan = plan_compile(p->content, SLICE("public"), &d);
+	diagnostics_free(&d);
+	if (!p->plan)
+		snprintf(p->problem, sizeof(p->problem), "its sync config does not compile");
+	else if (sync_plan.n && !pg_plan_agrees(p->plan, sync_plan, &err))
+		snprintf(p->problem, sizeof(p->problem), "%s", err.message);
+	if (p->plan && !p->problem[0])
+		name_definitions(store, p);
+	else
+		log_error(store->s->log, "The stream %d in the storage database cannot be used: %s", p->id, p->problem);
+}
+
+static enum pg_stream_state state_of(const char *text)
+{
+	return strcmp(text, "ACTIVE") == 0    ? PG_STREAM_ACTIVE
+	       : strcmp(text, "ERRORED") == 0 ? PG_STREAM_ERRORED
+	                                      : PG_STREAM_PROCESSING;
+}
+
+static bool load_stream(struct pg_store *store, const PGresult *r, int row, struct pg_stream **out, struct error *err)
+{
+	int32_t id = (int32_t)strtol(PQgetvalue(r, row, 0), NULL, 10);
+	int version = (int)strtol(PQgetvalue(r, row, 3), NULL, 10);
+	struct pg_stream *p = *out = pg_store_stream(store, id);
+	if (p)
+		return true;
+	if (version < 1 || version > 3)
+		return error_set(err, "PSYNC_S1005", "Unsupported storage version %d (stream %d)", version, id);
+	p = xcalloc(1, sizeof(*p));
+	p->id = id;
+	p->version = version;
+	snprintf(p->slot_name, sizeof(p->slot_name), "%s", PQgetvalue(r, row, 2));
+	p->content = arena_copy(&p->arena, slice_make(PQgetvalue(r, row, 4), (size_t)PQgetlength(r, row, 4)));
+	compile(store, p, slice_make(PQgetvalue(r, row, 5), (size_t)PQgetlength(r, row, 5)));
+	pthread_mutex_lock(&store->lock);
+	store->streams = xgrow(store->streams, store->stream_count, &store->stream_cap, sizeof(struct pg_stream *));
+	store->streams[store->stream_count++] = p;
+	pthread_mutex_unlock(&store->lock);
+	*out = p;
+	return true;
+}
+
+/* What other threads get from now on. */
+static void show(struct pg_store *store, struct pg_stream *active, struct pg_stream *pending)
+{
+	struct storage *s = store->s;
+	pthread_mutex_lock(&store->lock);
+	store->active = active;
+	store->pending = pending;
+	pthread_mutex_unlock(&store->lock);
+	pthread_mutex_lock(&s->lock);
+	struct stored_plan *old_active = s->active, *old_pending = s->pending;
+	s->active = active ? stored_plan_ref(active->stored) : NULL;
+	s->pending = pending ? stored_plan_ref(pending->stored) : NULL;
+	pthread_mutex_unlock(&s->lock);
+	stored_plan_unref(old_active);
+	stored_plan_unref(old_pending);
+}
+
+bool pg_store_load(struct pg_store *store, struct pg_conn *conn, struct error *err)
+{
+	static const char sql[] = "SELECT id, state, slot_name, storage_version, content, sync_plan::text FROM sync_rules"
+	                          " WHERE state IN ('ACTIVE', 'ERRORED', 'PROCESSING') ORDER BY id";
+	struct pg_stream *active = NULL, *pending = NULL;
+	PGresult *r = pg_query(conn, sql, 0, NULL, PG_TIMEOUT_MS, err);
+	bool ok = r != NULL;
+	for (int i = 0; ok && i < PQntuples(r); i++) {
+		struct pg_stream *p;
+		ok = load_stream(store, r, i, &p, err);
+		if (!ok)
+			break;
+		enum pg_stream_state state = state_of(PQgetvalue(r, i, 1));
+		pthread_mutex_lock(&store->lock);
+		p->state = state;
+		pthread_mutex_unlock(&store->lock);
+		*(state == PG_STREAM_PROCESSING ? &pending : &active) = p;
+	}
+	PQclear(r);
+	if (ok)
+		show(store, active, pending);
+	return ok;
+}
+
+/* ---- opening and closing ------------------------------------------------------------------------------------------------------------ */
+
+static bool read_instance(struct pg_store *store, struct pg_conn *conn, bool *found, struct error *err)
+{
+	PGresult *r = pg_query(conn, "SELECT id FROM instance LIMIT 1", 0, NULL, PG_TIMEOUT_MS, err);
+	*found = r && PQntuples(r) == 1;
+	if (*found)
+		snprintf(store->s->instance_id, sizeof(store->s->instance_id), "%s", PQgetvalue(r, 0, 0));
+	PQclear(r);
+	return r != NULL;
+}
+
+/* Made once, under a lock that all processes know. */
+static bool load_instance(struct pg_store *store, struct pg_conn *conn, struct error *err)
+{
+	struct pg_lock lock;
+	bool found;
+	if (!read_instance(store, conn, &found, err) || found)
+		return found;
+	if (!pg_lock_wait(conn, &lock, "instance-id-insertion-lock", INSTANCE_LOCK_WAIT_MS, store->s->log, err))
+		return false;
+	bool ok = read_instance(store, conn, &found, err);
+	if (ok && !found) {
+		uuid_random_text(store->s->instance_id);
+		PGresult *r = pg_query(conn, "INSERT INTO instance (id) VALUES ($1)", 1,
+		                       (const char *const[]){store->s->instance_id}, PG_TIMEOUT_MS, err);
+		PQclear(r);
+		ok = r != NULL;
+	}
+	if (!conn->broken)
+		pg_lock_release(conn, &lock, NULL);
+	return ok;
+}
+
+static bool open_with(struct pg_store *store, struct pg_conn *conn, struct error *err)
+{
+	struct storage *s = store->s;
+	return (s->keep_format ? pg_migrations_done(conn, err) : pg_migrate_up(conn, s->log, err)) &&
+	       load_instance(store, conn, err) && pg_store_load(store, conn, err);
+}
+
+static void store_close(struct backend *b)
+{
+	struct pg_store *store = (struct pg_store *)b;
+	for (size_t i = 0; i < store->stream_count; i++)
+		stream_free(store->streams[i]);
+	free(store->streams);
+	pg_pool_free(store->pool);
+	pg_names_free(store->names);
+	pthread_mutex_destroy(&store->lock);
+	free(store);
+}
+
+static void stop(struct storage *s)
+{
+	(void)s;
+}
+
+/* What readers do. */
+static const struct backend_ops backend = {
+        .close = store_close,
+};
+
+/* What writers and requests do (internal.h). */
+static const struct shared_ops shared = {
+        .stop = stop,
+};
+
+struct storage *storage_open_postgres(const struct storage_options *options, struct error *err)
+{
+	struct storage *s = storage_new(options);
+	struct pg_store *store = xcalloc(1, sizeof(*store));
+	store->backend = (struct backend){.ops = &backend, .types = &s->type_names, .tables = &s->table_names};
+	store->s = s;
+	store->connection = options->postgres;
+	store->pool =
+	        pg_pool_new(&store->connection, options->postgres.max_pool_size ? options->postgres.max_pool_size : DEFAULT_POOL);
+	store->names = pg_names_new();
+	pthread_mutex_init(&store->lock, NULL);
+	s->backend = &store->backend;
+	s->shared = &shared;
+	struct pg_conn *conn = pg_pool_take(store->pool, err);
+	bool ok = conn && open_with(store, conn, err);
+	pg_pool_give(store->pool, conn);
+	if (ok)
+		return s;
+	storage_free(s);
+	return NULL;
+}
