@@ -1,24 +1,20 @@
 /*
  * requests.c: checkpoint requests of all users (checkpoint-requests 2 to 5): batches, unknown heads, retention, who was passed.
  *
- * The rules of one user's queue are in write_checkpoints.c. Everything that writes holds requests_lock. The position that clients are
- * served is read twice: before storing, for trimming (a position only grows, so an older one only trims less), and after the commit,
- * for deciding who needs no marker and is acknowledged at once.
+ * The rules of one user's queue are in write_checkpoints.c, those of a batch in request_batch.h. Everything that writes holds requests_lock.
  */
 #include <stdlib.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "storage/internal.h"
+#include "storage/request_batch.h"
 #include "storage/request_list.h"
 
 /* Index entries of passed heads that one write takes along. */
 #define TRIM_HEADS 256
 /* Records that one step of the clean-up looks at. */
 #define EXPIRE_STEP 1000
-/* A repeated id moves the stamp only in steps of this part of the retention, or of a minute: not every duplicate is worth a flush. */
-#define STAMP_PART 16
-#define LONGEST_STAMP_STEP_MS 60000
 /* Records that one write of storage_touch_requests stamps: requests wait for it. */
 #define TOUCH_STEP 500
 
@@ -60,26 +56,6 @@ static bool edit_load(struct storage *s, struct requests_txn *t, struct slice ke
 	return true;
 }
 
-static bool same_association(const struct association *a, const struct association *b)
-{
-	return a->id == b->id && position_cmp(a->head, b->head) == 0 && a->generated == b->generated;
-}
-
-/* Only the stamp moved, and not by much: not worth a disk flush. */
-static bool edit_is_idle(const struct storage *s, const struct user_edit *e)
-{
-	const struct user_record *a = &e->before, *b = &e->after;
-	if (!e->found || a->count != b->count || a->unknown != b->unknown || a->unknown_generated != b->unknown_generated ||
-	    a->floor != b->floor || a->stamped != b->stamped)
-		return false;
-	for (size_t i = 0; i < a->count; i++)
-		if (!same_association(&a->entries[i], &b->entries[i]))
-			return false;
-	int64_t step =
-	        s->retention_ms / STAMP_PART < LONGEST_STAMP_STEP_MS ? s->retention_ms / STAMP_PART : LONGEST_STAMP_STEP_MS;
-	return !b->stamped || (b->stamp_ms >= a->stamp_ms && b->stamp_ms - a->stamp_ms < step);
-}
-
 static const struct association *find_head(const struct user_record *u, struct position head)
 {
 	for (size_t i = 0; i < u->count; i++)
@@ -110,142 +86,7 @@ static bool edit_store(struct storage *s, struct requests_txn *t, const struct u
 	return ops->user_put(t, e->key, buf_slice(scratch), err);
 }
 
-/* ---- news for users who are acknowledged at once ---- */
-
-struct user_list {
-	struct arena arena;
-	struct user_key *items;
-	size_t count, cap;
-};
-
-static void user_list_free(struct user_list *l)
-{
-	free(l->items);
-	arena_free(&l->arena);
-}
-
-static void user_list_add(struct user_list *l, struct slice key)
-{
-	struct user_key user;
-	if (!user_key_decode(arena_copy(&l->arena, key), &user))
-		return;
-	l->items = xgrow(l->items, l->count, &l->cap, sizeof(*l->items));
-	l->items[l->count++] = user;
-}
-
-static void tell_users(struct storage *s, const struct user_list *l)
-{
-	if (!l->count)
-		return;
-	pthread_mutex_lock(&s->lock);
-	void (*callback)(void *ctx, const struct storage_news *news) = s->callback;
-	void *ctx = s->callback_ctx;
-	struct storage_news news = {.checkpoint = s->checkpoint, .users = l->items, .user_count = l->count, .only_users = true};
-	pthread_mutex_unlock(&s->lock);
-	if (callback)
-		callback(ctx, &news);
-}
-
-/* What has to be known of a stored record once the served position is read again. */
-struct outcome {
-	bool unknown, any, has_new;
-	struct position newest, first_new; /* greatest head; smallest head that this write brought */
-};
-
-static struct outcome outcome_of(const struct user_edit *e)
-{
-	const struct user_record *u = &e->after;
-	struct outcome o = {.unknown = u->unknown, .any = u->count};
-	if (u->count)
-		o.newest = u->entries[u->count - 1].head;
-	for (size_t i = u->count; i > 0; i--) {
-		bool known = false;
-		for (size_t j = 0; j < e->before.count; j++)
-			known |= same_association(&e->before.entries[j], &u->entries[i - 1]);
-		if (known)
-			continue;
-		o.has_new = true;
-		o.first_new = u->entries[i - 1].head;
-	}
-	return o;
-}
-
-/* On an idle source a head can lie exactly at the served position: such an association was acknowledged when it was stored, without any
- * event in the source. A client that asks for it again has not seen that, so this once it gets an event after all; from then on the
- * served position lies beyond, and further duplicates cost the source nothing. */
-static bool outcome_pending(const struct outcome *o, const struct served *p)
-{
-	if (o->unknown || !o->any || !p->valid)
-		return o->unknown || o->any;
-	int order = position_cmp(o->newest, p->position);
-	return order > 0 || (order == 0 && !o->has_new);
-}
-
-/* Did this write bring an association that is passed already? No commit will tell of it. */
-static bool outcome_passed(const struct outcome *o, const struct served *p)
-{
-	return o->has_new && p->valid && position_cmp(o->first_new, p->position) <= 0;
-}
-
 /* ---- requests ---- */
-
-struct batch_user {
-	struct slice key;
-	uint64_t supplied; /* greatest supplied id; 0: none */
-	bool generated;
-	uint64_t answer;
-	struct outcome outcome;
-	bool pending;
-};
-
-struct request_batch {
-	struct arena arena;
-	struct batch_user *users;
-	size_t count;
-	uint32_t *user_of; /* by request: index into users */
-	uint32_t *slots;   /* hash of users: index + 1 */
-	size_t slot_count; /* power of two */
-};
-
-static void batch_group(struct request_batch *b, const struct checkpoint_request *requests, size_t count)
-{
-	struct buf key = {0};
-	b->users = arena_array(&b->arena, struct batch_user, count);
-	b->user_of = arena_array(&b->arena, uint32_t, count);
-	for (b->slot_count = 16; b->slot_count < count * 2;)
-		b->slot_count *= 2;
-	b->slots = arena_calloc(&b->arena, b->slot_count * sizeof(*b->slots));
-	for (size_t i = 0; i < count; i++) {
-		buf_clear(&key);
-		user_key_encode(&key, &requests[i].user);
-		size_t at = lookup_hash(0, buf_slice(&key)) & (b->slot_count - 1);
-		while (b->slots[at] && !slice_eq(b->users[b->slots[at] - 1].key, buf_slice(&key)))
-			at = (at + 1) & (b->slot_count - 1);
-		if (!b->slots[at]) {
-			b->users[b->count] = (struct batch_user){.key = arena_copy(&b->arena, buf_slice(&key))};
-			b->slots[at] = (uint32_t)++b->count;
-		}
-		struct batch_user *u = &b->users[b->slots[at] - 1];
-		b->user_of[i] = b->slots[at] - 1;
-		if (!requests[i].id)
-			u->generated = true;
-		else if (requests[i].id > u->supplied)
-			u->supplied = requests[i].id;
-	}
-	buf_free(&key);
-}
-
-/* Of one user the greatest supplied id counts; a generated request is done as well, unless the supplied id is stored with this
- * batch's head just now and so stands for it (section 2). An id below one that was given before a removal cannot stand for it. */
-static void apply_requests(struct batch_user *u, struct user_record *r, const struct position *head, const struct served *p,
-                           int64_t now)
-{
-	bool fresh = u->supplied > user_greatest(r) && u->supplied > r->floor;
-	if (u->supplied)
-		u->answer = user_store(r, u->supplied, head, p, now);
-	if (u->generated && !fresh)
-		u->answer = user_store(r, 0, head, p, now);
-}
 
 static bool store_batch(struct storage *s, struct request_batch *b, const struct position *head, struct user_list *at_once,
                         struct error *err)
@@ -262,9 +103,9 @@ static bool store_batch(struct storage *s, struct request_batch *b, const struct
 		ok = edit_load(s, t, b->users[i].key, &e, err);
 		if (!ok)
 			break;
-		apply_requests(&b->users[i], &e.after, head, &p, now);
-		b->users[i].outcome = outcome_of(&e);
-		if (edit_is_idle(s, &e))
+		request_batch_apply(&b->users[i], &e.after, head, &p, now);
+		b->users[i].outcome = request_outcome_of(&e.before, &e.after);
+		if (e.found && request_changes_nothing(&e.before, &e.after, s->retention_ms))
 			continue;
 		ok = edit_store(s, t, &e, &scratch, err);
 		wrote = true;
@@ -280,8 +121,8 @@ static bool store_batch(struct storage *s, struct request_batch *b, const struct
 		return false;
 	p = storage_served(s);
 	for (size_t i = 0; i < b->count; i++) {
-		b->users[i].pending = outcome_pending(&b->users[i].outcome, &p);
-		if (outcome_passed(&b->users[i].outcome, &p)) {
+		b->users[i].pending = request_is_pending(&b->users[i].outcome, &p);
+		if (request_is_passed(&b->users[i].outcome, &p)) {
 			user_list_add(at_once, b->users[i].key);
 			requests_note_latency(s, now);
 		}
@@ -296,25 +137,18 @@ bool storage_request_checkpoints(struct storage *s, struct checkpoint_request *r
 	struct user_list at_once = {.count = 0};
 	if (!count)
 		return true;
-	if (storage_custom_mode(s))
-		return error_set(err, "PSYNC_S2001", "%s", CUSTOM_MODE_REFUSAL);
-	for (size_t i = 0; i < count; i++)
-		if (requests[i].id > REQUEST_ID_MAX)
-			return error_set(err, "PSYNC_S2001", "a checkpoint request id is at most %lld",
-			                 (long long)REQUEST_ID_MAX);
-	batch_group(&b, requests, count);
+	if (!request_batch_check(s, requests, count, err))
+		return false;
+	request_batch_group(&b, requests, count);
 	pthread_mutex_lock(&s->requests_lock);
 	/* A head of the former source says nothing about this one. */
 	bool known = head_known && head.era >= s->request_era;
 	bool ok = store_batch(s, &b, known ? &head : NULL, &at_once, err);
 	pthread_mutex_unlock(&s->requests_lock);
-	for (size_t i = 0; ok && i < count; i++) {
-		requests[i].stored_id = b.users[b.user_of[i]].answer;
-		requests[i].pending = b.users[b.user_of[i]].pending;
-		requests[i].fresh = b.users[b.user_of[i]].outcome.has_new;
+	if (ok) {
+		request_batch_answer(&b, requests, count);
+		user_list_tell(s, &at_once);
 	}
-	if (ok)
-		tell_users(s, &at_once);
 	user_list_free(&at_once);
 	arena_free(&b.arena);
 	return ok;
@@ -322,33 +156,11 @@ bool storage_request_checkpoints(struct storage *s, struct checkpoint_request *r
 
 /* ---- unknown heads ---- */
 
-struct waiting_user {
-	struct slice key;
-	uint64_t id;
-	struct outcome outcome; /* once filled in */
-};
-
-struct waiting_heads {
-	struct arena arena;
-	struct waiting_user *items;
-	size_t count, cap;
-};
-
-void waiting_heads_free(struct waiting_heads *w)
-{
-	if (!w)
-		return;
-	free(w->items);
-	arena_free(&w->arena);
-	free(w);
-}
-
 static bool collect_waiting(void *ctx, struct slice user, int64_t since)
 {
 	struct waiting_heads *w = ctx;
 	(void)since;
-	w->items = xgrow(w->items, w->count, &w->cap, sizeof(*w->items));
-	w->items[w->count++] = (struct waiting_user){.key = arena_copy(&w->arena, user)};
+	waiting_heads_add(w, user, 0);
 	return true;
 }
 
@@ -395,11 +207,11 @@ static bool fill_heads(struct storage *s, struct waiting_heads *w, struct positi
 	for (size_t i = 0; ok && i < w->count; i++) {
 		struct user_edit e;
 		ok = edit_load(s, t, w->items[i].key, &e, err);
-		w->items[i].outcome = (struct outcome){.any = false};
+		w->items[i].outcome = (struct request_outcome){.any = false};
 		if (!ok || !w->items[i].id || e.before.unknown != w->items[i].id)
 			continue; /* a request that came after the head was read waits for the next one */
 		user_resolve(&e.after, head, &p, s->wall_ms());
-		w->items[i].outcome = outcome_of(&e);
+		w->items[i].outcome = request_outcome_of(&e.before, &e.after);
 		ok = edit_store(s, t, &e, &scratch, err);
 	}
 	buf_free(&scratch);
@@ -409,7 +221,7 @@ static bool fill_heads(struct storage *s, struct waiting_heads *w, struct positi
 		ops->requests_abort(t);
 	p = storage_served(s);
 	for (size_t i = 0; ok && i < w->count; i++)
-		if (outcome_passed(&w->items[i].outcome, &p))
+		if (request_is_passed(&w->items[i].outcome, &p))
 			user_list_add(at_once, w->items[i].key);
 	return ok;
 }
@@ -425,7 +237,7 @@ bool storage_fill_heads(struct storage *s, struct waiting_heads *w, struct posit
 		ok = fill_heads(s, w, head, &at_once, err);
 	pthread_mutex_unlock(&s->requests_lock);
 	if (ok)
-		tell_users(s, &at_once);
+		user_list_tell(s, &at_once);
 	user_list_free(&at_once);
 	return ok;
 }
