@@ -4,13 +4,10 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "storage/digest.h"
-#include "storage/postgres/lock.h"
 #include "storage/postgres/migrations.h"
 #include "storage/postgres/plan_names.h"
 
 #define DEFAULT_POOL 8
-#define INSTANCE_LOCK_WAIT_MS 70000
 
 void pg_position_format(struct position p, char out[PG_POSITION_SIZE])
 {
@@ -171,36 +168,14 @@ bool pg_store_load(struct pg_store *store, struct pg_conn *conn, struct error *e
 
 /* ---- opening and closing ------------------------------------------------------------------------------------------------------------ */
 
-static bool read_instance(struct pg_store *store, struct pg_conn *conn, bool *found, struct error *err)
+/* side.c made it, if the reference had not. */
+static bool load_instance(struct pg_store *store, struct pg_conn *conn, struct error *err)
 {
 	PGresult *r = pg_query(conn, "SELECT id FROM instance LIMIT 1", 0, NULL, PG_TIMEOUT_MS, err);
-	*found = r && PQntuples(r) == 1;
-	if (*found)
+	if (r && PQntuples(r) == 1)
 		snprintf(store->s->instance_id, sizeof(store->s->instance_id), "%s", PQgetvalue(r, 0, 0));
 	PQclear(r);
 	return r != NULL;
-}
-
-/* Made once, under a lock that all processes know. */
-static bool load_instance(struct pg_store *store, struct pg_conn *conn, struct error *err)
-{
-	struct pg_lock lock;
-	bool found;
-	if (!read_instance(store, conn, &found, err) || found)
-		return found;
-	if (!pg_lock_wait(conn, &lock, "instance-id-insertion-lock", INSTANCE_LOCK_WAIT_MS, store->s->log, err))
-		return false;
-	bool ok = read_instance(store, conn, &found, err);
-	if (ok && !found) {
-		uuid_random_text(store->s->instance_id);
-		PGresult *r = pg_query(conn, "INSERT INTO instance (id) VALUES ($1)", 1,
-		                       (const char *const[]){store->s->instance_id}, PG_TIMEOUT_MS, err);
-		PQclear(r);
-		ok = r != NULL;
-	}
-	if (!conn->broken)
-		pg_lock_release(conn, &lock, NULL);
-	return ok;
 }
 
 static bool open_with(struct pg_store *store, struct pg_conn *conn, struct error *err)

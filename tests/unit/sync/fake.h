@@ -149,6 +149,7 @@ struct storage {
 	struct checkpoint checkpoint;
 	uint64_t last_op;
 	struct stored_definition definitions[FAKE_MAX];
+	char heads[FAKE_MAX][64];
 	size_t definition_count;
 	struct stored_plan *active;
 	struct fake_bucket buckets[4096];
@@ -394,10 +395,13 @@ static inline void fake_free(struct storage *s)
 /* Answers the index; numbers are 1 more. */
 static inline uint32_t fake_definition(struct storage *s, const char *name)
 {
+	char *head = s->heads[s->definition_count];
+	snprintf(head, sizeof(s->heads[0]), "%zu#%s", s->definition_count + 1, name);
 	s->definitions[s->definition_count] = (struct stored_definition){
 	        .number = (uint32_t)s->definition_count + 1,
 	        .state = DEFINITION_READY,
 	        .name = slice_cstr(name),
+	        .head = slice_cstr(head),
 	};
 	return (uint32_t)s->definition_count++;
 }
