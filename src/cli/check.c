@@ -191,10 +191,12 @@ int cli_check(int argc, char **argv)
 	struct config *c = cli_load("check", &arguments, json, &code);
 	if (!c)
 		return code;
-	struct check_list list = {0};
+	struct check_list list = {.bar = progress_begin("Checking", json)};
 	check_configuration(&list, c);
+	progress_step(&list.bar, 0, "the keys and their URLs");
 	check_keys(&list, c);
 	struct check_store store = {.running = false};
+	progress_step(&list.bar, 0.2, "the store, the ports and the sync config");
 	check_storage(&list, c, &store);
 	check_port(&list, "port", c->port, store.running);
 	if (c->prometheus_port)
@@ -203,7 +205,9 @@ int cli_check(int argc, char **argv)
 		check_add(&list, CHECK_ERROR, "ports", NULL, "port and telemetry.prometheus_port are both %d", c->port);
 	check_tls(&list, c);
 	char *text = check_sync_config(&list, c);
+	progress_step(&list.bar, CHECK_SOURCE_FROM, "the source");
 	check_source(&list, c, &store, text);
+	progress_clear(&list.bar);
 	check_list_print(&list, json);
 	code = list.errors ? 1 : 0;
 	free(text);

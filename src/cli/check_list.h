@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "base/arena.h"
+#include "cli/progress.h"
 #include "config/config.h"
 
 enum check_status { CHECK_OK, CHECK_NOTE, CHECK_WARNING, CHECK_ERROR };
@@ -21,6 +22,7 @@ struct check_list {
 	struct check_item *items;
 	size_t count, cap;
 	size_t errors, warnings;
+	struct progress bar;
 };
 
 /* fix: what to do, NULL if the text says it; both are copied. */
@@ -34,6 +36,9 @@ struct check_store {
 	bool running;  /* a service holds it: its ports, slot and WAL sender are taken as they should be */
 	char slot[64]; /* its replication slot; "" if it has none yet */
 };
+
+/* The part of the work that is done when the source's turn comes. */
+#define CHECK_SOURCE_FROM 0.3
 
 /* check_source.c: the source database and the sync config against it; text: the sync config, NULL if there is none to compare. */
 void check_source(struct check_list *l, const struct config *config, const struct check_store *store, const char *text);

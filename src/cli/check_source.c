@@ -145,6 +145,9 @@ static void check_connected(struct check_list *l, struct source *source, struct 
 	struct plan *plan = plan_compile(slice_cstr(text), SLICE("public"), &d);
 	for (size_t i = 0; plan && i < plan_pattern_count(plan); i++) {
 		const struct table_pattern *p = plan_pattern(plan, (uint32_t)i);
+		double part = (double)i / (double)plan_pattern_count(plan);
+		progress_show(&l->bar, CHECK_SOURCE_FROM + (1 - CHECK_SOURCE_FROM) * part, "table %.*s.%.*s",
+		              SLICE_ARG(p->schema), SLICE_ARG(p->table));
 		if (slice_eq(p->connection_tag, slice_cstr(config->source.tag)))
 			check_tables(l, &f, c,
 			             &(struct source_pattern){p->schema, p->table, p->schema_wildcard, p->table_wildcard});

@@ -13,6 +13,7 @@
 #include "cli/cli.h"
 #include "cli/compact_order.h"
 #include "cli/control.h"
+#include "cli/progress.h"
 #include "cli/storage_folder.h"
 #include "cli/wiring.h"
 
@@ -103,17 +104,11 @@ static json_int_t number(const json_t *values, const char *key)
 	return json_integer_value(json_object_get(values, key));
 }
 
-static void show_progress(const json_t *values)
-{
-	double part = number(values, "total") ? (double)number(values, "walked") / (double)number(values, "total") : 0;
-	fprintf(stderr, "\rCompacting: %3.0f %%, %lld operations superseded, %lld cleared, %lld lookup entries removed ",
-	        part < 1 ? 100 * part : 100.0, number(values, "moved"), number(values, "cleared"), number(values, "lookups"));
-}
-
 static void on_progress(void *ctx, const json_t *values)
 {
-	if (*(bool *)ctx)
-		show_progress(values);
+	double part = number(values, "total") ? (double)number(values, "walked") / (double)number(values, "total") : 0;
+	progress_show(ctx, part, "%lld operations superseded, %lld cleared, %lld lookup entries removed", number(values, "moved"),
+	              number(values, "cleared"), number(values, "lookups"));
 }
 
 static void take_progress(void *ctx, json_t *values)
@@ -164,7 +159,8 @@ static bool store_exists(const struct config *config)
 }
 
 /* No client is served: every checkpoint but the newest is over. */
-static json_t *compact_here(const struct config *config, const json_t *order, const struct log *log, bool *bar, struct error *err)
+static json_t *compact_here(const struct config *config, const json_t *order, const struct log *log, struct progress *bar,
+                            struct error *err)
 {
 	struct storage_options options = wiring_storage_options(config, log);
 	struct compact_way way = {.go_on = not_interrupted, .progress = take_progress, .ctx = bar};
@@ -184,7 +180,7 @@ static json_t *compact_here(const struct config *config, const json_t *order, co
 /* A service that is about to listen, or to end, holds the store without answering. */
 #define BETWEEN_MS 10000
 
-static json_t *compact(const struct config *config, json_t *order, const struct log *log, bool *bar, struct error *err)
+static json_t *compact(const struct config *config, json_t *order, const struct log *log, struct progress *bar, struct error *err)
 {
 	const struct timespec pause = {.tv_nsec = 50000000};
 	int64_t until = clock_mono_ms() + BETWEEN_MS;
@@ -204,14 +200,13 @@ static int run(const struct config *config, const struct request *r, json_t *ord
 {
 	struct error err = {.code = ""};
 	struct log log = {.level = LOG_WARN, .json = config->logging.json, .fd = STDERR_FILENO};
-	bool bar = isatty(STDERR_FILENO);
+	struct progress bar = progress_begin("Compacting", r->json);
 	if (strcmp(config->storage.type, "lmdb") != 0) {
 		error_set(&err, "", "storage.type '%s' is not supported by this version", config->storage.type);
 		return cli_fail("compact", r->json, EXIT_BAD_CONFIG, &err);
 	}
 	json_t *done = compact(config, order, &log, &bar, &err);
-	if (bar)
-		fputs("\r\033[K", stderr);
+	progress_clear(&bar);
 	if (!done)
 		return cli_fail("compact", r->json, 1, &err);
 	int code = json_is_true(json_object_get(done, "stopped")) ? 1 : 0;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/progress.h"
 #include "cli/wiring.h"
 
 static const char help[] = "Usage: syncline migrate up|down [--json] [OPTIONS]\n\n"
@@ -14,6 +15,14 @@ static const char help[] = "Usage: syncline migrate up|down [--json] [OPTIONS]\n
                            "program needs a backup from before, or an empty folder.\n"
                            "Exit code 0: done; 1: it failed, or the direction is wrong; 150: the configuration is bad.\n\n"
                            "      --json                 as JSON\n";
+
+static void on_progress(void *ctx, double part)
+{
+	struct progress *bar = ctx;
+	progress_show(bar, part, "%s", "");
+	if (part >= 1) /* what the store then logs must not stand beside it */
+		progress_clear(bar);
+}
 
 static bool migrate_embedded(const struct config *config, bool up, struct storage_options *options, struct error *err)
 {
@@ -38,9 +47,12 @@ static bool migrate_postgres(const struct config *config, bool up, struct storag
 	return ok;
 }
 
-static bool migrate(const struct config *config, const char *direction, const struct log *log, struct error *err)
+static bool migrate(const struct config *config, const char *direction, const struct log *log, struct progress *bar,
+                    struct error *err)
 {
 	struct storage_options options = wiring_storage_options(config, log);
+	options.migrating = on_progress;
+	options.migrating_ctx = bar;
 	options.keep_format = false; /* this is what was asked for */
 	bool up = strcmp(direction, "up") == 0;
 	if (!up && strcmp(direction, "down") != 0)
@@ -73,7 +85,10 @@ int cli_migrate(int argc, char **argv)
 	if (!config)
 		return code;
 	struct log log = {.level = LOG_INFO, .json = config->logging.json, .fd = json ? STDERR_FILENO : STDOUT_FILENO};
-	code = migrate(config, direction, &log, &err) ? 0 : cli_fail("migrate", json, 1, &err);
+	struct progress bar = progress_begin("Migrating", json);
+	bool ok = migrate(config, direction, &log, &bar, &err);
+	progress_clear(&bar);
+	code = ok ? 0 : cli_fail("migrate", json, 1, &err);
 	if (!code && json)
 		cli_print_json(json_pack("{s:b}", "ok", 1));
 	config_free(config);

@@ -9,13 +9,13 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "cli/progress.h"
 #include "cli/pull.h"
 #include "cli/token_make.h"
 
 #define MAX_STREAMS 100
 #define MAX_LINE ((size_t)256 << 20)
 #define RECONNECT_MS 1000
-#define PROGRESS_MS 100
 
 static const char help[] =
         "Usage: syncline pull (--token TOKEN | --sub USER) [--url URL] [--follow] [OPTIONS]\n\n"
@@ -37,9 +37,8 @@ struct pull {
 	const char *streams[MAX_STREAMS];
 	size_t stream_count;
 	bool follow, stats;
-	bool bar;          /* standard error is a terminal */
+	struct progress bar;
 	char *certificate; /* of the configuration's own service; owned here. NULL: the system's authorities vouch for it */
-	int64_t next_progress_ms;
 	uint64_t timeout_s;
 	/* running */
 	struct pull_state *state;
@@ -50,26 +49,19 @@ struct pull {
 	struct error err;
 };
 
-/* How far the download is, on a terminal. */
-static void show_progress(struct pull *p, bool over)
+/* How far the download is. */
+static void show_progress(struct pull *p)
 {
-	int64_t now = clock_mono_ms();
 	struct pull_counts n;
-	if (!p->bar || (!over && now < p->next_progress_ms))
-		return;
-	p->next_progress_ms = now + PROGRESS_MS;
 	pull_state_counts(p->state, &n);
-	double part = n.expected ? 100.0 * (double)n.operations / (double)n.expected : 100;
-	if (over)
-		fputs("\r\033[K", stderr);
-	else
-		fprintf(stderr, "\rDownloading: %3.0f %%, %llu of %llu operations in %zu buckets ", part < 100 ? part : 100.0,
-		        (unsigned long long)n.operations, (unsigned long long)n.expected, n.buckets);
+	progress_show(&p->bar, n.expected ? (double)n.operations / (double)n.expected : 1,
+	              "%llu of %llu operations in %zu buckets", (unsigned long long)n.operations, (unsigned long long)n.expected,
+	              n.buckets);
 }
 
 static bool show(struct pull *p)
 {
-	show_progress(p, true);
+	progress_clear(&p->bar);
 	return pull_output_begin(p->output, &p->err) && pull_state_changes(p->state, pull_output_row, p->output, &p->err) &&
 	       pull_output_commit(p->output, &p->err);
 }
@@ -86,8 +78,8 @@ static bool take_line(struct pull *p)
 	buf_clear(&p->line);
 	if (ok && complete)
 		ok = show(p);
-	if (!complete)
-		show_progress(p, !ok);
+	if (ok && !complete)
+		show_progress(p);
 	p->failed = !ok;
 	p->done = complete && !p->follow;
 	return ok && !p->done;
@@ -226,6 +218,7 @@ static bool sync_loop(struct pull *p)
 		free(body);
 		if (ok || !p->follow || !retry)
 			return ok;
+		progress_clear(&p->bar);
 		fprintf(stderr, "syncline pull: %s; connecting again\n", p->err.message);
 		nanosleep(&(struct timespec){.tv_sec = RECONNECT_MS / 1000}, NULL);
 	}
@@ -235,11 +228,12 @@ static int run(struct pull *p)
 {
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	signal(SIGPIPE, SIG_IGN);
-	p->bar = isatty(STDERR_FILENO);
+	p->bar = progress_begin("Downloading", false);
 	p->curl = curl_easy_init();
 	p->state = pull_state_new();
 	p->output = pull_output_open(p->sqlite, &p->err);
 	bool ok = p->output && sync_loop(p);
+	progress_clear(&p->bar);
 	struct pull_counts n;
 	pull_state_counts(p->state, &n);
 	if (p->stats)

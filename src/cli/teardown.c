@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/progress.h"
 #include "cli/storage_folder.h"
 #include "cli/wiring.h"
 
@@ -22,15 +23,19 @@ static const char *plain_name(const char *slot)
 	return slot + (*slot == '!');
 }
 
-static void drop_slot(const struct config *config, const char *slot, const struct log *log)
+/* Answers when the server has no more use for it: a walsender that is still there is waited for. */
+static void drop_slot(const struct config *config, const char *slot, const struct log *log, struct progress *bar)
 {
 	struct error err = {.code = ""};
 	if (!*slot || !config->has_source)
 		return;
 	struct source_config sc = wiring_source_config(config);
+	progress_step(bar, 0.3, "dropping the replication slot %s", slot);
 	struct source *source = source_new(&sc, log);
 	struct source_connection *c = source_connect(source, &err);
-	if (c && source_slot_drop(c, slot, &err))
+	bool dropped = c && source_slot_drop(c, slot, &err);
+	progress_clear(bar);
+	if (dropped)
 		log_info(log, "Dropped the replication slot %s", slot);
 	else
 		log_warn(log, "Cannot drop the replication slot %s: %s", slot, err.message);
@@ -79,7 +84,7 @@ static bool delete_files(const char *folder, struct error *err)
 	return true;
 }
 
-static bool teardown(const struct config *config, const struct log *log, struct error *err)
+static bool teardown(const struct config *config, const struct log *log, struct progress *bar, struct error *err)
 {
 	long pid;
 	uint64_t space;
@@ -95,6 +100,7 @@ static bool teardown(const struct config *config, const struct log *log, struct 
 		log_info(log, "There is no store in %s", config->storage.path);
 		return true;
 	}
+	progress_step(bar, 0, "opening the store");
 	struct storage *storage = storage_open_lmdb(&options, err); /* refused (PSYNC_S1003) while a service holds it */
 	if (!storage)
 		return false;
@@ -102,9 +108,11 @@ static bool teardown(const struct config *config, const struct log *log, struct 
 	storage_close(storage);
 	if (!ok)
 		return false;
-	drop_slot(config, plain_name(state.slot_name), log);
+	drop_slot(config, plain_name(state.slot_name), log, bar);
+	progress_step(bar, 0.8, "deleting %s", config->storage.path);
 	if (!delete_files(config->storage.path, err))
 		return false;
+	progress_clear(bar);
 	log_info(log, "Deleted the store in %s", config->storage.path);
 	return true;
 }
@@ -133,7 +141,10 @@ int cli_teardown(int argc, char **argv)
 	if (!config)
 		return 1; /* unlike elsewhere (configuration 1.6) */
 	struct log log = {.level = LOG_INFO, .json = config->logging.json, .fd = json ? STDERR_FILENO : STDOUT_FILENO};
-	code = teardown(config, &log, &err) ? 0 : cli_fail("teardown", json, 1, &err);
+	struct progress bar = progress_begin("Tearing down", json);
+	bool ok = teardown(config, &log, &bar, &err);
+	progress_clear(&bar);
+	code = ok ? 0 : cli_fail("teardown", json, 1, &err);
 	if (!code && json)
 		cli_print_json(json_pack("{s:b}", "ok", 1));
 	config_free(config);

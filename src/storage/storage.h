@@ -42,6 +42,9 @@ struct storage_options {
 	int64_t request_retention_ms; /* api.parameters.checkpoint_request_retention_minutes */
 	int64_t retirement_ms;        /* definitions that only replaced plans use are maintained for so long; 0: not */
 	bool keep_format;        /* a store of an older format is refused, not migrated (migrations.disable_auto_migration) */
+	/* Told while a store is migrated when it is opened: how much is done, 0 to 1. NULL: nobody asks. */
+	void (*migrating)(void *ctx, double part);
+	void *migrating_ctx;
 	const struct log *log;   /* outlives the storage */
 	struct metrics *metrics; /* may be NULL; outlives the storage, and is printed no more once that is closed */
 };

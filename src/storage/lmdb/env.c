@@ -431,6 +431,8 @@ struct backend *lmdb_backend_open(const struct storage_options *options, bool re
 	b->base.types = types;
 	b->base.tables = tables;
 	b->log = options->log;
+	b->migrating = options->migrating;
+	b->migrating_ctx = options->migrating_ctx;
 	b->lock_fd = -1;
 	b->zstd = ZSTD_createCCtx();
 	lmdb_batch_open(b);

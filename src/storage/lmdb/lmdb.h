@@ -26,6 +26,8 @@ struct lmdb_batch;
 struct lmdb_backend {
 	struct backend base; /* first */
 	const struct log *log;
+	void (*migrating)(void *ctx, double part); /* may be NULL */
+	void *migrating_ctx;
 	int lock_fd;
 	MDB_env *data, *requests;
 	MDB_dbi small[SMALL_KINDS], ops, bucket_names, buckets, rows, incomplete, images, lookups, custom;

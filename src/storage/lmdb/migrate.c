@@ -54,12 +54,25 @@ static bool convert(struct lmdb_backend *b, enum pass pass, MDB_val v, struct bu
 	return true;
 }
 
+/* How far the passes over the operations are. */
+struct walk {
+	enum pass pass;
+	uint8_t at[OP_KEY];
+	uint64_t seen, total;
+};
+
+static void tell(const struct lmdb_backend *b, double part)
+{
+	if (b->migrating)
+		b->migrating(b->migrating_ctx, part);
+}
+
 /* One transaction, from the key in `at` on; *more: it ended before the last operation. */
-static bool step(struct lmdb_backend *b, enum pass pass, uint8_t at[OP_KEY], bool *more, struct error *err)
+static bool step(struct lmdb_backend *b, struct walk *w, bool *more, struct error *err)
 {
 	struct buf value = {0};
 	MDB_cursor *cursor;
-	MDB_val k = val(at, OP_KEY), v;
+	MDB_val k = val(w->at, OP_KEY), v;
 	size_t bytes = 0;
 	*more = false;
 	if (!b->base.ops->write_begin(&b->base, err))
@@ -72,12 +85,13 @@ static bool step(struct lmdb_backend *b, enum pass pass, uint8_t at[OP_KEY], boo
 			ok = lmdb_damaged(err, "an operation cannot be read");
 			break;
 		}
-		memcpy(at, k.mv_data, OP_KEY);
-		if ((*more = bytes >= STEP_BYTES) || !(ok = convert(b, pass, v, &value, err)))
+		memcpy(w->at, k.mv_data, OP_KEY);
+		if ((*more = bytes >= STEP_BYTES) || !(ok = convert(b, w->pass, v, &value, err)))
 			break;
+		w->seen++;
 		if (!value.n)
 			continue;
-		k = val(at, OP_KEY);
+		k = val(w->at, OP_KEY);
 		v = val(value.p, value.n);
 		bytes += value.n;
 		if ((rc = mdb_cursor_put(cursor, &k, &v, MDB_CURRENT)))
@@ -93,14 +107,25 @@ static bool step(struct lmdb_backend *b, enum pass pass, uint8_t at[OP_KEY], boo
 	return ok;
 }
 
-static bool run_pass(struct lmdb_backend *b, enum pass pass, struct error *err)
+/* Twice over all operations. */
+static bool run_passes(struct lmdb_backend *b, struct error *err)
 {
-	uint8_t at[OP_KEY] = {0};
-	bool more = true;
-	while (more)
-		if (!step(b, pass, at, &more, err))
-			return false;
-	return true;
+	struct walk w = {.pass = INLINE_TEXTS};
+	MDB_stat stat = {0};
+	if (!b->base.ops->write_begin(&b->base, err))
+		return false;
+	int rc = mdb_stat(b->txn, b->ops, &stat);
+	b->base.ops->write_abort(&b->base);
+	w.total = 2 * (uint64_t)stat.ms_entries;
+	for (w.pass = INLINE_TEXTS; !rc && w.pass <= CLEAR_BITS; w.pass++) {
+		memset(w.at, 0, sizeof(w.at));
+		for (bool more = true; more;) {
+			if (!step(b, &w, &more, err))
+				return false;
+			tell(b, w.total ? (double)w.seen / (double)w.total : 1);
+		}
+	}
+	return !rc || lmdb_fail(err, rc, "migrating");
 }
 
 /* All of a bucket's operations count as dead: the next compaction looks at it. */
@@ -157,7 +182,7 @@ bool lmdb_migrate(struct backend *base, uint32_t from, struct error *err)
 	if (from != 1)
 		return error_set(err, "PSYNC_S1005", "The store has a format that this version cannot migrate (%u)", from);
 	log_info(b->log, "The store is of an older format: migrating it");
-	if (!run_pass(b, INLINE_TEXTS, err) || !run_pass(b, CLEAR_BITS, err))
+	if (!run_passes(b, err))
 		return false;
 	if (!base->ops->write_begin(base, err))
 		return false;
