@@ -161,10 +161,21 @@ bool stream_query_parse(struct stream_compiler *s, struct query *q);
 
 /* streams_expr.c: NULL: fault. */
 struct sx *sx_compile(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope, bool ctes);
-struct stream_source *sx_json_each(struct stream_compiler *s, struct query *q, struct sql_range range, struct sx *argument);
 struct sx *sx_scope_column(struct stream_compiler *s, struct query *q, struct sql_range range, struct scope_item *item,
                            struct slice name);
 bool conditions_add(struct stream_compiler *s, struct stream_conditions *c, struct sx *e);
+struct sx *sx_call(struct stream_compiler *s, struct query *q, struct sql_range range, struct slice name, struct sx *const *args,
+                   size_t count);
+bool sx_compile_args(struct stream_compiler *s, struct query *q, struct sql_expr *const *in, size_t count, struct scope *scope,
+                     bool ctes, struct sx **out);
+
+/* streams_sets.c: NULL: fault. */
+/* row(...) */
+bool sx_is_row_call(const struct sql_expr *e);
+struct sx *sx_compile_in(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope, bool ctes);
+struct sx *sx_compile_overlap(struct stream_compiler *s, struct query *q, const struct sql_expr *e, struct scope *scope,
+                              bool ctes);
+struct stream_source *sx_json_each(struct stream_compiler *s, struct query *q, struct sql_range range, struct sx *argument);
 
 /* streams_text.c (sync-streams 6) */
 void sx_canonical(struct buf *out, const struct sx *e);

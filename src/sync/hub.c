@@ -1,66 +1,19 @@
 /*
- * hub.c: from storage news to the sessions that they concern.
+ * hub.c: who is registered for what.
  *
- * Four indexes (bucket number, name of a bucket that does not exist yet, lookup hash, user) map a key to an entry with a list of links. An announcement marks the members
- * under the hub's lock, in time proportional to their number, and calls wake afterwards, so that steps do not wait for it. A second
- * lock is held during a whole announcement and by whoever takes a member away: a session cannot disappear while it is being woken.
+ * Four indexes (bucket number, name of a bucket that does not exist yet, lookup hash, user) map a key to an entry with a list of links.
  */
-#include "sync/hub.h"
-
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
-#include <uthash.h>
-
 #include "base/alloc.h"
-#include "base/clock.h"
+#include "sync/hub_internal.h"
 #include "sync/line_cache.h"
 
 /* Scratch beyond these is given back to malloc. */
 #define MAX_IDLE_SCRATCH 8
 #define MAX_IDLE_SCRATCH_BYTES ((size_t)4 << 20)
-#define MAX_NEW_NAMES 4096 /* of one announcement; beyond, everybody who waits for a bucket looks for himself */
 #define DEFAULT_CACHE_BYTES ((size_t)32 << 20)
-
-struct hub_entry {
-	uint64_t key;
-	struct hub_link *links;
-	struct hub_entry **index; /* the table it is in */
-	UT_hash_handle hh;
-};
-
-struct session_hub {
-	struct storage *storage;
-	void (*wake)(void *ctx, void *owner);
-	void *wake_ctx;
-
-	pthread_mutex_t announcing; /* taken before lock */
-	pthread_mutex_t lock;
-	struct checkpoint checkpoint;
-	int64_t announced_us;
-	uint64_t sequence;
-	bool shutdown;
-	uint32_t greatest_bucket; /* of those seen in news */
-	struct hub_entry *buckets, *absent, *lookups, *users;
-	struct hub_member *members;
-	size_t member_count;
-	/* Users acknowledged by news that overtook those of their checkpoint: the request thread sees it as soon as it is served, and the
-	 * replication thread is still about to tell which buckets changed. Nobody may be shown it before that. */
-	uint64_t *early_users;
-	size_t early_count, early_cap;
-	_Atomic uint64_t newest_op;
-	_Atomic bool started; /* there is a checkpoint */
-
-	struct line_cache *cache;
-	struct hub_phases phases;
-
-	pthread_mutex_t scratch_lock;
-	struct scratch *scratch;
-	size_t scratch_count;
-
-	_Atomic uint64_t random, steps, lookups_read, wakes;
-};
 
 struct storage *hub_storage(struct session_hub *h)
 {
@@ -97,7 +50,7 @@ void session_hub_set_metrics(struct session_hub *h, struct metrics *m)
 	};
 }
 
-static void set_checkpoint(struct session_hub *h, struct checkpoint c)
+void hub_set_checkpoint(struct session_hub *h, struct checkpoint c)
 {
 	h->checkpoint = c;
 	atomic_store(&h->newest_op, c.op_id);
@@ -114,7 +67,7 @@ struct session_hub *session_hub_new(struct storage *s, void (*wake)(void *ctx, v
 	pthread_mutex_init(&h->announcing, NULL);
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_mutex_init(&h->scratch_lock, NULL);
-	set_checkpoint(h, storage_checkpoint(s));
+	hub_set_checkpoint(h, storage_checkpoint(s));
 	uint64_t seed = 0;
 	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != (ssize_t)sizeof(seed))
 		seed = (uint64_t)(uintptr_t)h;
@@ -148,7 +101,7 @@ void session_hub_free(struct session_hub *h)
 
 /* ---- links ---------------------------------------------------------------------------------------------------------------- */
 
-static struct hub_entry *find_entry(struct hub_entry *index, uint64_t key)
+struct hub_entry *hub_entry_find(struct hub_entry *index, uint64_t key)
 {
 	struct hub_entry *e;
 	HASH_FIND(hh, index, &key, sizeof(key), e);
@@ -157,7 +110,7 @@ static struct hub_entry *find_entry(struct hub_entry *index, uint64_t key)
 
 static void link_in(struct hub_entry **index, uint64_t key, struct hub_link *link, struct hub_member *m)
 {
-	struct hub_entry *e = find_entry(*index, key);
+	struct hub_entry *e = hub_entry_find(*index, key);
 	if (!e) {
 		e = xcalloc(1, sizeof(*e));
 		e->key = key;
@@ -189,7 +142,7 @@ static void link_out(struct hub_link *link)
 }
 
 /* FNV-1a; subject and client id are told apart by the length of the first. A collision costs a step that finds nothing. */
-static uint64_t user_hash(const struct user_key *user)
+uint64_t hub_user_hash(const struct user_key *user)
 {
 	uint64_t h = 0xcbf29ce484222325u ^ user->subject.n ^ (user->client_id.p ? (uint64_t)1 << 63 : 0);
 	for (size_t i = 0; i < user->subject.n; i++)
@@ -211,7 +164,7 @@ void hub_add(struct session_hub *h, struct hub_member *m, const struct user_key 
 	h->members = m;
 	h->member_count++;
 	m->user_key = user;
-	link_in(&h->users, user_hash(user), &m->user, m);
+	link_in(&h->users, hub_user_hash(user), &m->user, m);
 	if (h->shutdown)
 		atomic_fetch_or(&m->flags, HUB_SHUTDOWN);
 	pthread_mutex_unlock(&h->lock);
@@ -259,7 +212,7 @@ void session_hub_each_stream(struct session_hub *h, const struct user_key *user,
                              void (*see)(void *ctx, void *owner, const struct session_progress *p), void *ctx)
 {
 	pthread_mutex_lock(&h->lock);
-	struct hub_entry *e = find_entry(h->users, user_hash(user));
+	struct hub_entry *e = hub_entry_find(h->users, hub_user_hash(user));
 	for (const struct hub_link *l = e ? e->links : NULL; l; l = l->next) {
 		if (!same_user(l->member->user_key, user))
 			continue;
@@ -277,7 +230,7 @@ void hub_take(struct session_hub *h, struct hub_member *m, void (*visit)(struct 
 		first = storage_checkpoint(h->storage);
 	pthread_mutex_lock(&h->lock);
 	if (!h->checkpoint.valid && first.valid)
-		set_checkpoint(h, first);
+		hub_set_checkpoint(h, first);
 	out->checkpoint = h->checkpoint;
 	out->sequence = h->sequence;
 	out->announced_us = h->announced_us;
@@ -297,7 +250,7 @@ uint64_t hub_newest_op(struct session_hub *h)
 	return atomic_load(&h->newest_op);
 }
 
-static void mark_bucket(struct hub_bucket_link *link)
+void hub_mark_bucket(struct hub_bucket_link *link)
 {
 	struct hub_member *m = link->link.member;
 	if (link->changed)
@@ -313,7 +266,7 @@ void hub_link_bucket(struct session_hub *h, struct hub_member *m, struct hub_buc
 	pthread_mutex_lock(&h->lock);
 	link_in(&h->buckets, number, &link->link, m);
 	if (h->sequence != sequence) {
-		mark_bucket(link);
+		hub_mark_bucket(link);
 		atomic_fetch_or(&m->flags, HUB_BUCKETS);
 	}
 	pthread_mutex_unlock(&h->lock);
@@ -365,164 +318,6 @@ void hub_unlink_lookup(struct session_hub *h, struct hub_link *link)
 	pthread_mutex_lock(&h->lock);
 	link_out(link);
 	pthread_mutex_unlock(&h->lock);
-}
-
-/* ---- announcements ------------------------------------------------------------------------------------------------------------ */
-
-static void mark(struct hub_member *m, unsigned flag, struct hub_member **to_wake)
-{
-	if (atomic_fetch_or(&m->flags, flag | HUB_WOKEN) & HUB_WOKEN)
-		return;
-	m->wake_next = *to_wake;
-	*to_wake = m;
-}
-
-static void mark_entry(struct hub_entry *e, unsigned flag, struct hub_member **to_wake)
-{
-	for (struct hub_link *l = e ? e->links : NULL; l; l = l->next) {
-		if (flag == HUB_BUCKETS)
-			mark_bucket((struct hub_bucket_link *)l);
-		mark(l->member, flag, to_wake);
-	}
-}
-
-/* Buckets that came into being, by the hash of their names. */
-struct new_buckets {
-	uint64_t *hashes;
-	size_t count;
-	bool unknown; /* there are some, and the names are not at hand */
-};
-
-/* Bucket numbers come from an ascending sequence: only one beyond all that were seen can be new. Names are read before the lock is
- * taken, and only when somebody waits. */
-static void read_new_names(struct session_hub *h, const struct storage_news *news, struct new_buckets *out)
-{
-	struct error ignored;
-	uint32_t definition, greatest;
-	struct slice keys;
-	size_t fresh = 0;
-	pthread_mutex_lock(&h->lock);
-	greatest = h->greatest_bucket;
-	bool waited_for = h->absent != NULL;
-	pthread_mutex_unlock(&h->lock);
-	for (size_t i = 0; i < news->bucket_count; i++)
-		fresh += news->buckets[i] > greatest;
-	if (!fresh)
-		return;
-	out->unknown = true;
-	struct storage_reader *reader = waited_for && fresh <= MAX_NEW_NAMES ? storage_read_begin(h->storage, &ignored) : NULL;
-	if (!reader)
-		return;
-	out->hashes = xmalloc(sizeof(*out->hashes) * fresh);
-	for (size_t i = 0; i < news->bucket_count; i++)
-		if (news->buckets[i] > greatest && reader_bucket_name(reader, news->buckets[i], &definition, &keys))
-			out->hashes[out->count++] = lookup_hash(definition, keys);
-	out->unknown = out->count < fresh;
-	storage_read_end(reader);
-}
-
-static void mark_buckets(struct session_hub *h, const struct storage_news *news, const struct new_buckets *new,
-                         struct hub_member **to_wake)
-{
-	struct hub_entry *e, *next;
-	for (size_t i = 0; i < news->bucket_count; i++) {
-		mark_entry(find_entry(h->buckets, news->buckets[i]), HUB_BUCKETS, to_wake);
-		if (news->buckets[i] > h->greatest_bucket)
-			h->greatest_bucket = news->buckets[i];
-	}
-	for (size_t i = 0; i < new->count; i++)
-		mark_entry(find_entry(h->absent, new->hashes[i]), HUB_ABSENT, to_wake);
-	if (new->unknown)
-		HASH_ITER(hh, h->absent, e, next)
-	mark_entry(e, HUB_ABSENT, to_wake);
-}
-
-static void mark_all(struct session_hub *h, unsigned flags, struct hub_member **to_wake)
-{
-	for (struct hub_member *m = h->members; m; m = m->next)
-		mark(m, flags, to_wake);
-}
-
-/* News of the replication thread and of the request thread may cross, but op ids only rise: a checkpoint never goes back. */
-static bool is_newer(const struct checkpoint *a, const struct checkpoint *than, bool everything)
-{
-	if (!a->valid || !than->valid || a->op_id != than->op_id)
-		return a->valid && (!than->valid || a->op_id > than->op_id);
-	int order = position_cmp(a->position, than->position);
-	return order > 0 || (order == 0 && a->plan_id != than->plan_id && everything);
-}
-
-static void wake_all(struct session_hub *h, struct hub_member *to_wake)
-{
-	for (struct hub_member *m = to_wake; m; m = m->wake_next) {
-		atomic_fetch_add_explicit(&h->wakes, 1, memory_order_relaxed);
-		h->wake(h->wake_ctx, m->owner);
-	}
-}
-
-static void keep_early_users(struct session_hub *h, const struct storage_news *news)
-{
-	for (size_t i = 0; i < news->user_count; i++) {
-		h->early_users = xgrow(h->early_users, h->early_count, &h->early_cap, sizeof(*h->early_users));
-		h->early_users[h->early_count++] = user_hash(&news->users[i]);
-	}
-}
-
-static void mark_early_users(struct session_hub *h, struct hub_member **to_wake)
-{
-	for (size_t i = 0; i < h->early_count; i++)
-		mark_entry(find_entry(h->users, h->early_users[i]), HUB_USER, to_wake);
-	free(h->early_users);
-	h->early_users = NULL;
-	h->early_count = h->early_cap = 0;
-}
-
-void session_hub_news(void *hub, const struct storage_news *news)
-{
-	struct session_hub *h = hub;
-	struct hub_member *to_wake = NULL;
-	struct new_buckets new = {0};
-	pthread_mutex_lock(&h->announcing);
-	read_new_names(h, news, &new);
-	pthread_mutex_lock(&h->lock);
-	bool newer = is_newer(&news->checkpoint, &h->checkpoint, news->everything);
-	if (newer && news->only_users) {
-		keep_early_users(h, news);
-		pthread_mutex_unlock(&h->lock);
-		pthread_mutex_unlock(&h->announcing);
-		return;
-	}
-	bool plan = newer && news->checkpoint.plan_id != h->checkpoint.plan_id;
-	if (newer) {
-		set_checkpoint(h, news->checkpoint);
-		h->announced_us = clock_mono_us();
-	}
-	h->sequence++;
-	if (news->everything || plan)
-		mark_all(h, (news->everything ? HUB_EVERYTHING : 0) | (plan ? HUB_PLAN : 0), &to_wake);
-	if (!news->only_users)
-		mark_early_users(h, &to_wake);
-	mark_buckets(h, news, &new, &to_wake);
-	for (size_t i = 0; i < news->lookup_count; i++)
-		mark_entry(find_entry(h->lookups, news->lookups[i]), HUB_LOOKUPS, &to_wake);
-	for (size_t i = 0; i < news->user_count; i++)
-		mark_entry(find_entry(h->users, user_hash(&news->users[i])), HUB_USER, &to_wake);
-	pthread_mutex_unlock(&h->lock);
-	wake_all(h, to_wake);
-	pthread_mutex_unlock(&h->announcing);
-	free(new.hashes);
-}
-
-void session_hub_shutdown(struct session_hub *h)
-{
-	struct hub_member *to_wake = NULL;
-	pthread_mutex_lock(&h->announcing);
-	pthread_mutex_lock(&h->lock);
-	h->shutdown = true;
-	mark_all(h, HUB_SHUTDOWN, &to_wake);
-	pthread_mutex_unlock(&h->lock);
-	wake_all(h, to_wake);
-	pthread_mutex_unlock(&h->announcing);
 }
 
 /* ---- scratch, counters ---------------------------------------------------------------------------------------------------------- */
