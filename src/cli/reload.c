@@ -55,13 +55,15 @@ static struct plan *read_plan(struct service *s, const struct config *config)
 {
 	struct error err = {.code = ""};
 	char *text = sync_config_read(config, &err);
-	if (!text) {
-		if (err.message[0])
-			refuse(s, "The sync config cannot be read again", err.message);
-		else
-			log_info(&s->log, "The configuration names no sync config: it is deployed over HTTP");
-		return NULL;
+	s->configured = text || err.message[0];
+	if (!s->configured) {
+		log_info(&s->log, "The configuration names no sync config: it is deployed over HTTP");
+		service_config_problem(s, "");
+	} else if (!text) {
+		refuse(s, "The sync config cannot be read again", err.message);
 	}
+	if (!text)
+		return NULL;
 	struct plan *plan = sync_config_compile(text, sync_config_name(config), &s->log);
 	free(text);
 	if (!plan)
@@ -79,7 +81,6 @@ static void reload(struct service *s, const struct config *config)
 	if (!plan)
 		return;
 	service_config_problem(s, "");
-	s->configured = true;
 	log_difference(s, plan);
 	if (!service_deploy(s, plan, &err))
 		refuse(s, "The sync config cannot be deployed", err.message);

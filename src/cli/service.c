@@ -275,6 +275,12 @@ static bool deploy(void *ctx, struct plan *plan, struct error *err)
 	return service_deploy(ctx, plan, err);
 }
 
+static bool sync_config_configured(void *ctx)
+{
+	struct service *s = ctx;
+	return s->configured;
+}
+
 static bool reprocess(void *ctx)
 {
 	struct service *s = ctx;
@@ -304,7 +310,7 @@ static void fill_admin(struct service *s)
 	        .connection_tag = s->source ? p->tag : "default",
 	        .source_uri = s->source_uri,
 	        .debug_api = s->source && p->debug_api,
-	        .sync_config_configured = s->configured,
+	        .sync_config_configured = sync_config_configured,
 	        .replication = tell_replication,
 	        .tables = tell_tables,
 	        .deploy = deploy,

@@ -35,8 +35,8 @@ struct service {
 	char config_problem[512];         /* why the configured sync config is not usable; "" */
 	struct replicator *replicator;
 	struct server_admin admin;
-	char source_uri[512]; /* for the admin routes: without user and password */
-	bool configured;      /* the configuration names a sync config */
+	char source_uri[512];    /* for the admin routes: without user and password */
+	_Atomic bool configured; /* the configuration names a sync config, as last read */
 	struct server *server;
 	struct probe_files *probe_files; /* NULL: not asked for */
 	struct retention retention;

@@ -43,7 +43,7 @@ static void run_deploy(struct exchange *x)
 	const struct server_admin *admin = x->server->options.admin;
 	struct error err = {.code = ""};
 	struct diagnostics d = {0};
-	if (!admin || admin->sync_config_configured || !admin->deploy) {
+	if (!admin || !admin->deploy || admin->sync_config_configured(admin->ctx)) {
 		admin_refused(x, 422, "PSYNC_S4105", "Sync config API disabled",
 		              "Update sync config in the service configuration");
 		return;

@@ -46,10 +46,11 @@ struct server_table {
 struct server_admin {
 	struct source *source; /* one of their own, which the server interrupts when it stops; NULL: none is configured */
 	const char *connection_id, *connection_tag;
-	const char *source_uri;      /* postgresql://host:port/database, no user, no password */
-	bool debug_api;              /* of the connection: execute-sql was asked for */
-	bool sync_config_configured; /* deploying over HTTP is refused (PSYNC_S4105) */
-	/* Called on admin threads. */
+	const char *source_uri; /* postgresql://host:port/database, no user, no password */
+	bool debug_api;         /* of the connection: execute-sql was asked for */
+	/* What follows is called on admin threads. Does the configuration, as it was last read, name a sync config? Then deploying over
+	 * HTTP is refused (PSYNC_S4105). */
+	bool (*sync_config_configured)(void *ctx);
 	void (*replication)(void *ctx, struct server_replication *out);
 	/* Those of the kind above, in the arena. */
 	void (*tables)(void *ctx, struct arena *arena, struct server_table **out, size_t *count);

@@ -293,4 +293,26 @@ describe('without one: deployed over HTTP', () => {
     await eventually(async () => (await call(w, 'GET', '/api/sync-rules/v1/current')).json.data?.current.content === LISTS, { timeout: 20000, what: 'the deploy' });
     assert.equal(types(await w.client().synced()), 'lists');
   });
+
+  test('a reload that brings a sync config closes the route, one that takes it away opens it', async () => {
+    const reload = async (sync, until) => {
+      w.service.sync = sync;
+      w.service.config.sync_config = sync ? { path: 'sync-config.yaml' } : undefined;
+      await w.service.writeConfig();
+      const from = w.service.log.length;
+      w.service.child.kill('SIGHUP');
+      await eventually(() => until.test(w.service.log.slice(from)), { what: () => `${until}; the log ends:\n${w.service.tail()}` });
+    };
+    await reload(BOTH, /Activated the sync config/);
+    assert.equal(types(await w.client().synced()), 'lists,notes');
+    const closed = await deploy(w, LISTS);
+    assert.deepEqual([closed.status, closed.json.error.code], [422, 'PSYNC_S4105']);
+    await reload('streams: 1', /What runs goes on/);
+    assert.equal((await deploy(w, LISTS)).status, 422, 'a broken one is configured as well');
+    assert.match(JSON.stringify((await post(w, '/api/admin/v1/diagnostics')).json.data), /not usable/);
+    await reload(undefined, /names no sync config/);
+    assert.doesNotMatch(JSON.stringify((await post(w, '/api/admin/v1/diagnostics')).json.data), /not usable/);
+    assert.equal((await deploy(w, LISTS)).status, 200);
+    await eventually(async () => (await call(w, 'GET', '/api/sync-rules/v1/current')).json.data?.current.content === LISTS, { what: 'the deploy' });
+  });
 });
