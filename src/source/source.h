@@ -245,7 +245,7 @@ bool source_split_table(struct source_connection *c, const struct source_table *
                         enum chunk_outcome *outcome, struct slice **positions, size_t *count, struct error *err);
 
 /* All rows of a table in one snapshot, for tables without any identity (interleaved-snapshot 4): begin answers as soon as S and H
- * are known (lock_timeout 1 s), with no rows; next then gives the rows piece by piece, *out with rows, row_count, byte_count and last
+ * are known (it waits a tenth of a second for whoever holds the table), with no rows; next then gives the rows piece by piece, *out with rows, row_count, byte_count and last
  * only. The transaction stays open on c until the last piece; nothing else can be done with c before, and giving up means
  * source_disconnect. */
 bool source_scan_begin(struct source_connection *c, const struct source_table *table, struct arena *arena,

@@ -27,9 +27,54 @@ static void publication_sql(struct buf *sql, int version)
 }
 
 /*
- * Membership in the publication is told from its own catalogues here, because the view pg_publication_tables expands the whole
- * publication, which is too much for every chunk of a database with many tables.
+ * What pg_publication_tables tells of c, from the publication's own catalogues: the view expands the whole publication, which is too
+ * much for every chunk of a database with many tables, and from 16 on it locks each table of it, so one that somebody holds would
+ * hold up all others. Leaves are published with an ancestor, but its column list and filter are not theirs without
+ * publish_via_partition_root; nor are those of an own entry beside the schema's.
  */
+static void ancestors_sql(struct buf *sql, int version, const char *what)
+{
+	if (version >= 120000)
+		buf_printf(sql,
+		           " OR c.relispartition AND %s IN (SELECT ac.%s FROM pg_catalog.pg_partition_ancestors(c.oid) pa(relid)"
+		           " JOIN pg_catalog.pg_class ac ON ac.oid = pa.relid)",
+		           what, strcmp(what, "mr.prrelid") == 0 ? "oid" : "relnamespace");
+}
+
+void catalog_published_sql(struct buf *sql, int version)
+{
+	buf_lit(sql, "(c.relpersistence = 'p' AND c.oid >= 16384 AND (pub.puballtables OR EXISTS (SELECT FROM "
+	             "pg_catalog.pg_publication_rel mr WHERE mr.prpubid = pub.oid AND (mr.prrelid = c.oid");
+	ancestors_sql(sql, version, "mr.prrelid");
+	buf_lit(sql, "))");
+	if (version >= 150000) {
+		buf_lit(sql, " OR EXISTS (SELECT FROM pg_catalog.pg_publication_namespace mn WHERE mn.pnpubid = pub.oid AND "
+		             "(mn.pnnspid = c.relnamespace");
+		ancestors_sql(sql, version, "mn.pnnspid");
+		buf_lit(sql, "))");
+	}
+	buf_lit(sql, "))");
+}
+
+/* One row "p" if the table is published: its column list and row filter, null where there is none. */
+static void publication_join_sql(struct buf *sql, int version)
+{
+	buf_lit(sql, " LEFT JOIN LATERAL (SELECT pub.oid");
+	if (version >= 150000)
+		buf_lit(sql, ", own.prattrs::pg_catalog.int2[] AS list, own.prqual AS filter");
+	if (version >= 180000)
+		buf_lit(sql, ", pub.pubgencols = 's' AS stored");
+	buf_lit(sql, " FROM pg_catalog.pg_publication pub");
+	if (version >= 150000)
+		buf_lit(sql,
+		        " LEFT JOIN pg_catalog.pg_publication_rel own ON own.prpubid = pub.oid AND own.prrelid = c.oid"
+		        " AND NOT pub.puballtables AND NOT EXISTS (SELECT FROM pg_catalog.pg_publication_namespace on_ WHERE "
+		        "on_.pnpubid = pub.oid AND on_.pnnspid = c.relnamespace)");
+	buf_lit(sql, " WHERE pub.pubname = '" PUBLICATION "' AND ");
+	catalog_published_sql(sql, version);
+	buf_lit(sql, ") p ON true");
+}
+
 PGresult *catalog_publication(struct link *l, struct error *err)
 {
 	return link_query(l,
@@ -89,9 +134,7 @@ enum field {
 static const char columns_sql[] =
         ", a.attnum, a.attname, a.atttypid, a.atttypmod, c.relreplident = 'f' OR COALESCE(a.attnum = ANY (ident.keys), false),"
         " pg_catalog.array_position(ord.keys, a.attnum), oper.name, oper.up_to, %s"
-        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " LEFT JOIN pg_catalog.pg_publication_tables p ON p.pubname = '" PUBLICATION "' AND p.schemaname = n.nspname"
-        " AND p.tablename = c.relname"
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace%s"
         " LEFT JOIN LATERAL (SELECT (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1] AS keys FROM pg_catalog.pg_index i"
         "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL"
         "  AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END LIMIT 1) ident ON "
@@ -122,16 +165,20 @@ static const char columns_sql[] =
         "  WHERE oc.oid = ord.classes[pg_catalog.array_position(ord.keys, a.attnum)]) oper ON true"
         " WHERE c.relkind = 'r' AND (";
 
-/* Whether pgoutput sends a column, for the attribute alias given. The view knows column lists from 15; from 18 it also knows whether
- * generated columns are published, before they never are (though 15 lists them). */
+/* Whether pgoutput sends a column, for the attribute alias given: what the column list names, generated ones from 18 on only. */
 static const char *published_column(int version, char alias)
 {
 	bool x = alias == 'x';
 	if (version >= 180000)
-		return x ? "x.attname = ANY (p.attnames)" : "a.attname = ANY (p.attnames)";
+		return x ? "CASE WHEN p.list IS NULL THEN x.attgenerated = '' OR x.attgenerated = 's' AND p.stored ELSE x.attnum "
+		           "= "
+		           "ANY (p.list) END"
+		         : "CASE WHEN p.list IS NULL THEN a.attgenerated = '' OR a.attgenerated = 's' AND p.stored ELSE a.attnum "
+		           "= "
+		           "ANY (p.list) END";
 	if (version >= 150000)
-		return x ? "x.attgenerated = '' AND x.attname = ANY (p.attnames)"
-		         : "a.attgenerated = '' AND a.attname = ANY (p.attnames)";
+		return x ? "x.attgenerated = '' AND (p.list IS NULL OR x.attnum = ANY (p.list))"
+		         : "a.attgenerated = '' AND (p.list IS NULL OR a.attnum = ANY (p.list))";
 	if (version >= 120000)
 		return x ? "x.attgenerated = ''" : "a.attgenerated = ''";
 	return "true";
@@ -166,25 +213,37 @@ static void generated_sql(struct buf *sql, int version)
 	buf_lit(sql, "(SELECT pg_catalog.string_agg(ga.attname, ', ' ORDER BY ga.attnum) FROM pg_catalog.pg_attribute ga"
 	             " WHERE ga.attrelid = c.oid AND ga.attnum > 0 AND NOT ga.attisdropped AND ga.attgenerated <> ''");
 	if (version >= 180000)
-		buf_lit(sql, " AND NOT ga.attname = ANY (p.attnames)");
+		buf_lit(sql, " AND NOT CASE WHEN p.list IS NULL THEN ga.attgenerated = 's' AND p.stored ELSE ga.attnum = ANY "
+		             "(p.list) END");
 	buf_lit(sql, ")");
 }
 
-static void table_query(struct buf *sql, int version, const char *condition)
+/*
+ * Without details it takes no lock on any table, so whoever holds one holds up nobody but those who read that table. The row filter's
+ * text and the size on disk do take it.
+ */
+static void table_query(struct buf *sql, int version, const char *condition, bool details)
 {
+	struct buf publication = {0};
+	publication_join_sql(&publication, version);
+	buf_putc(&publication, '\0');
 	buf_lit(sql, "SELECT c.oid, n.nspname, c.relname, c.relreplident, c.relfilenode,"
 	             " CASE WHEN c.reltuples = 0 AND c.relpages = 0 THEN -1 ELSE c.reltuples END,"
 	             " c.relrowsecurity AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = "
 	             "current_user),"
-	             " p.tablename IS NOT NULL, ");
-	buf_slice_append(sql, version >= 150000 ? SLICE("p.rowfilter") : SLICE("NULL"));
-	buf_lit(sql, ", CASE WHEN c.reltuples > 0 THEN pg_catalog.pg_table_size(c.oid) / c.reltuples ELSE 0 END, ");
+	             " p.oid IS NOT NULL, ");
+	buf_slice_append(sql, details && version >= 150000 ? SLICE("pg_catalog.pg_get_expr(p.filter, c.oid)") : SLICE("NULL"));
+	buf_slice_append(
+	        sql,
+	        details ? SLICE(", CASE WHEN c.reltuples > 0 THEN pg_catalog.pg_table_size(c.oid) / c.reltuples ELSE 0 END, ")
+	                : SLICE(", 0, "));
 	catalog_signature_sql(sql, version);
 	buf_lit(sql, ", ");
 	publication_sql(sql, version);
 	buf_lit(sql, ", ");
 	generated_sql(sql, version);
-	buf_printf(sql, columns_sql, shape_sql, published_column(version, 'x'), published_column(version, 'a'));
+	buf_printf(sql, columns_sql, shape_sql, publication.p, published_column(version, 'x'), published_column(version, 'a'));
+	buf_free(&publication);
 	buf_printf(sql, "%s) ORDER BY n.nspname, c.relname, a.attnum", condition);
 	buf_putc(sql, '\0');
 }
@@ -260,11 +319,13 @@ static void read_table(const PGresult *r, int first, int end, struct arena *aren
 	read_columns(r, first, end, arena, out);
 }
 
-bool catalog_tables(struct link *l, const char *condition, struct arena *arena, struct catalog_table **out, size_t *count,
-                    struct error *err)
+static bool query_tables(struct link *l, const char *condition, int lock_timeout_ms, struct arena *arena,
+                         struct catalog_table **out, size_t *count, struct error *err)
 {
 	struct buf sql = {0};
-	table_query(&sql, l->version, condition);
+	if (lock_timeout_ms)
+		buf_printf(&sql, "SET LOCAL lock_timeout = %d; ", lock_timeout_ms);
+	table_query(&sql, l->version, condition, lock_timeout_ms != 0);
 	PGresult *r = link_query(l, sql.p, SOCKET_TIMEOUT_MS, err);
 	buf_free(&sql);
 	if (!r)
@@ -282,6 +343,27 @@ bool catalog_tables(struct link *l, const char *condition, struct arena *arena, 
 		read_table(r, first, end, arena, &(*out)[(*count)++]);
 	}
 	PQclear(r);
+	return true;
+}
+
+bool catalog_tables(struct link *l, const char *condition, struct arena *arena, struct catalog_table **out, size_t *count,
+                    struct error *err)
+{
+	return query_tables(l, condition, 0, arena, out, count, err);
+}
+
+bool catalog_table_details(struct link *l, uint32_t oid, int lock_timeout_ms, struct arena *arena, struct catalog_table *out,
+                           bool *found, struct error *err)
+{
+	char condition[32];
+	snprintf(condition, sizeof(condition), "c.oid = %u", oid);
+	struct catalog_table *t;
+	size_t n;
+	if (!query_tables(l, condition, lock_timeout_ms, arena, &t, &n, err))
+		return false;
+	*found = n == 1;
+	if (*found)
+		*out = t[0];
 	return true;
 }
 

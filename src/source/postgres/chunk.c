@@ -9,7 +9,7 @@
 
 /* Waiting for a lock holds a reader, for the scan it holds the stream. */
 #define CHUNK_LOCK_TIMEOUT_MS 10000
-#define SCAN_LOCK_TIMEOUT_MS 1000
+#define SCAN_LOCK_TIMEOUT_MS 100
 /* Rows of the first chunk of a table whose row size nobody knows. */
 #define BLIND_ROWS 1000
 
@@ -329,7 +329,7 @@ bool source_read_chunk(struct source_connection *c, const struct chunk_request *
 	bool anew = false;
 	for (int attempt = 0; attempt < 4; attempt++) {
 		bool failed;
-		if (!chunk_plan_for(c, request->table, anew, &out->outcome, &failed, err)) {
+		if (!chunk_plan_for(c, request->table, anew, CHUNK_LOCK_TIMEOUT_MS, &out->outcome, &failed, err)) {
 			if (failed)
 				return false;
 			if (anew)
@@ -358,7 +358,7 @@ bool source_scan_begin(struct source_connection *c, const struct source_table *t
 	bool failed;
 	if (!refuse_while_scanning(c, err))
 		return false;
-	if (!chunk_plan_for(c, table, true, &out->outcome, &failed, err))
+	if (!chunk_plan_for(c, table, true, SCAN_LOCK_TIMEOUT_MS, &out->outcome, &failed, err))
 		return !failed;
 	struct chunk_plan *p = c->plan;
 	struct buf sql = {0};

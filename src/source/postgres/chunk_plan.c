@@ -57,23 +57,20 @@ static void write_pieces(struct chunk_plan *p)
 	p->bytes_per_row = p->table.bytes_per_row;
 }
 
-bool chunk_plan_make(struct source_connection *c, uint32_t oid, struct chunk_plan **out, struct error *err)
+/* *out NULL and true: the table is gone or not published. */
+static bool make_plan(struct source_connection *c, uint32_t oid, int lock_timeout_ms, struct chunk_plan **out, struct error *err)
 {
 	struct chunk_plan *p = xcalloc(1, sizeof(*p));
-	char condition[32];
-	snprintf(condition, sizeof(condition), "c.oid = %u", oid);
-	struct catalog_table *found;
-	size_t n;
+	bool found;
 	*out = NULL;
-	if (!catalog_tables(&c->link, condition, &p->arena, &found, &n, err)) {
+	if (!catalog_table_details(&c->link, oid, lock_timeout_ms, &p->arena, &p->table, &found, err)) {
 		chunk_plan_free(p);
 		return false;
 	}
-	if (n == 0 || !found[0].published) {
+	if (!found || !p->table.published) {
 		chunk_plan_free(p);
 		return true;
 	}
-	p->table = found[0];
 	const struct source_relation *r = &p->table.table.relation;
 	uint32_t *oids = arena_array(&p->arena, uint32_t, r->column_count);
 	for (size_t i = 0; i < r->column_count; i++)
@@ -120,14 +117,14 @@ bool chunk_plan_fits(const struct chunk_plan *p, const struct source_table *t)
 	return true;
 }
 
-bool chunk_plan_for(struct source_connection *c, const struct source_table *t, bool anew, enum chunk_outcome *outcome,
-                    bool *failed, struct error *err)
+bool chunk_plan_for(struct source_connection *c, const struct source_table *t, bool anew, int lock_timeout_ms,
+                    enum chunk_outcome *outcome, bool *failed, struct error *err)
 {
 	*failed = false;
 	if (!c->plan || anew || c->plan->table.table.relation.oid != t->relation.oid) {
 		chunk_plan_free(c->plan);
 		c->plan = NULL;
-		if (!chunk_plan_make(c, t->relation.oid, &c->plan, err)) {
+		if (!make_plan(c, t->relation.oid, lock_timeout_ms, &c->plan, err)) {
 			*failed = true;
 			return false;
 		}

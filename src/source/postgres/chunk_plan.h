@@ -23,15 +23,14 @@ struct chunk_plan {
 	double bytes_per_row; /* estimate, corrected by what chunks show; 0 unknown */
 };
 
-/* *plan NULL and true: the table is gone or not published. */
-bool chunk_plan_make(struct source_connection *c, uint32_t oid, struct chunk_plan **plan, struct error *err);
 void chunk_plan_free(struct chunk_plan *p);
 
 /* The table of the request is the plan's in all that matters for reading. */
 bool chunk_plan_fits(const struct chunk_plan *p, const struct source_table *t);
-/* Makes the connection's plan (anew: in any case) that of the table as it is now. False with *outcome set: no reading; or *failed. */
-bool chunk_plan_for(struct source_connection *c, const struct source_table *t, bool anew, enum chunk_outcome *outcome,
-                    bool *failed, struct error *err);
+/* Makes the connection's plan (anew: in any case) that of the table as it is now. False with *outcome set: no reading; or *failed, also
+ * after so long a wait for whoever holds the table. */
+bool chunk_plan_for(struct source_connection *c, const struct source_table *t, bool anew, int lock_timeout_ms,
+                    enum chunk_outcome *outcome, bool *failed, struct error *err);
 
 /* Position of a chunk: what the next one starts behind. */
 struct chunk_position {

@@ -89,9 +89,7 @@ enum { T_OID, T_SCHEMA, T_NAME, T_IDENTITY, T_PUBLISHED, T_READABLE, T_ROW_SECUR
 /* One row a column of the replica identity; a table without any gives one with a null. */
 static const char tables_sql[] =
         "SELECT c.oid, n.nspname, c.relname, c.relreplident,"
-        " EXISTS (SELECT FROM pg_catalog.pg_publication_tables p WHERE p.pubname = '" PUBLICATION
-        "' AND p.schemaname = n.nspname AND"
-        " p.tablename = c.relname),"
+        " EXISTS (SELECT FROM pg_catalog.pg_publication pub WHERE pub.pubname = '" PUBLICATION "' AND %s),"
         " pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'),"
         " c.relrowsecurity AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = current_user),"
         " a.attname"
@@ -124,8 +122,11 @@ static void read_table(const PGresult *r, int first, int end, struct arena *aren
 bool source_inspect(struct source_connection *c, const struct source_pattern *pattern, struct arena *arena,
                     struct inspected_table **tables, size_t *count, struct error *err)
 {
-	struct buf sql = {0};
-	buf_lit(&sql, tables_sql);
+	struct buf sql = {0}, published = {0};
+	catalog_published_sql(&published, c->link.version);
+	buf_putc(&published, '\0');
+	buf_printf(&sql, tables_sql, published.p);
+	buf_free(&published);
 	catalog_pattern_condition(&sql, pattern);
 	buf_lit(&sql, " ORDER BY n.nspname, c.relname, pg_catalog.array_position(ident.keys, a.attnum), a.attnum");
 	buf_putc(&sql, '\0');

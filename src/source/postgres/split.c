@@ -78,7 +78,7 @@ bool source_split_table(struct source_connection *c, const struct source_table *
 	uint64_t pages;
 	*count = 0;
 	*positions = arena_array(arena, struct slice, parts);
-	if (!chunk_plan_for(c, table, true, outcome, &failed, err))
+	if (!chunk_plan_for(c, table, true, LOCK_TIMEOUT_MS, outcome, &failed, err))
 		return !failed;
 	const struct chunk_plan *p = c->plan;
 	if (!read_pages(c, p, &pages, err))

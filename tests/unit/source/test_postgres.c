@@ -11,6 +11,7 @@
 
 #include "pg_fixture.h"
 #include "base/clock.h"
+#include "source/inspect.h"
 
 static struct fixture f;
 static bool have_server;
@@ -384,6 +385,106 @@ static void only_published_tables_are_discovered(void **state)
 	fixture_sql(&f, "DROP TABLE yes, no; DROP PUBLICATION powersync; CREATE PUBLICATION powersync FOR ALL TABLES");
 }
 
+/* Membership and columns come from the publication's own catalogues; the server's view says the same. */
+static void tables_are_published_as_the_server_says(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	static const struct {
+		const char *publication;
+		int version;
+	} cases[] = {
+	        {"FOR ALL TABLES", 110000},
+	        {"FOR TABLE pub.a, other.c", 110000},
+	        {"FOR TABLE pub.parted", 130000},
+	        {"FOR TABLE pub.parted_1", 130000},
+	        {"FOR TABLE pub.a (v, id), pub.generated (id)", 150000},
+	        {"FOR TABLE pub.a WHERE (id > 3), pub.parted", 150000},
+	        {"FOR TABLES IN SCHEMA pub", 150000},
+	        {"FOR TABLES IN SCHEMA other, TABLE pub.a", 150000},
+	        {"FOR TABLES IN SCHEMA other, TABLE other.c WHERE (id > 3)", 150000},
+	};
+	fixture_sql(&f, "DROP PUBLICATION powersync; CREATE SCHEMA pub; CREATE SCHEMA other;"
+	                "CREATE TABLE pub.a (id int PRIMARY KEY, gone int, v text, w text); ALTER TABLE pub.a DROP COLUMN gone;"
+	                "CREATE UNLOGGED TABLE pub.unlogged (id int PRIMARY KEY); CREATE TABLE other.c (id int PRIMARY KEY);"
+	                "CREATE TABLE pub.generated (id int PRIMARY KEY, g int GENERATED ALWAYS AS (id * 2) STORED, v int);"
+	                "CREATE TABLE pub.parted (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);"
+	                "CREATE TABLE pub.parted_1 PARTITION OF pub.parted FOR VALUES FROM (0) TO (9);"
+	                "CREATE TABLE other.parted_2 PARTITION OF pub.parted FOR VALUES FROM (9) TO (20) PARTITION BY RANGE (id);"
+	                "CREATE TABLE other.parted_3 PARTITION OF other.parted_2 FOR VALUES FROM (9) TO (20)");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases) && cases[i].version <= PQserverVersion(f.pg); i++) {
+		char sql[256];
+		snprintf(sql, sizeof(sql), "CREATE PUBLICATION powersync %s", cases[i].publication);
+		fixture_sql(&f, sql);
+		struct source_pattern all[] = {{.schema = SLICE("pub"), .table = SLICE("%"), .table_wildcard = true},
+		                               {.schema = SLICE("other"), .table = SLICE("%"), .table_wildcard = true}};
+		struct source_table *t;
+		size_t n = discover(all, 2, &t);
+		assert_string_equal(names_of(t, n),
+		                    fixture_value(&f,
+		                                  "SELECT string_agg(schemaname || '.' || tablename, ' ' ORDER BY schemaname, "
+		                                  "tablename) FROM pg_publication_tables"));
+		for (size_t k = 0; k < n && PQserverVersion(f.pg) >= 150000; k++) {
+			char columns[256] = "";
+			for (size_t a = 0; a < t[k].relation.column_count; a++)
+				snprintf(columns + strlen(columns), sizeof(columns) - strlen(columns), "%s%.*s", a ? " " : "",
+				         SLICE_ARG(t[k].relation.columns[a].name));
+			snprintf(sql, sizeof(sql),
+			         "SELECT string_agg(a.attname, ' ' ORDER BY attnum) FROM pg_publication_tables p JOIN "
+			         "pg_attribute a ON a.attrelid = %u AND a.attname = ANY (p.attnames) AND attgenerated = '' WHERE "
+			         "tablename = '%.*s'",
+			         t[k].relation.oid, SLICE_ARG(t[k].relation.name));
+			assert_string_equal(columns, fixture_value(&f, sql));
+		}
+		fixture_sql(&f, "DROP PUBLICATION powersync");
+	}
+	fixture_sql(&f, "DROP SCHEMA pub, other CASCADE; CREATE PUBLICATION powersync FOR ALL TABLES");
+}
+
+/* Discovery runs on the thread that follows the stream. */
+static void whoever_holds_a_table_does_not_hold_up_discovery(void **state)
+{
+	(void)state;
+	NEED_SERVER();
+	struct error err = {0};
+	fixture_sql(&f, "CREATE TYPE held_mood AS ENUM ('good'); CREATE TABLE held (id int PRIMARY KEY, v held_mood); INSERT "
+	                "INTO held SELECT i FROM generate_series(1, 99) i;"
+	                "ANALYZE held; CREATE TABLE free (id int PRIMARY KEY)");
+	bool filters = PQserverVersion(f.pg) >= 150000;
+	if (filters)
+		fixture_sql(&f, "DROP PUBLICATION powersync; CREATE PUBLICATION powersync FOR TABLE held WHERE (id > 1), free");
+	PGconn *holder = fixture_connect(getenv("PG_URI"), f.database);
+	/* A wait ends with the holder's session, which is then noticed. */
+	fixture_sql_on(holder, "SET idle_in_transaction_session_timeout = '5s'; BEGIN; LOCK TABLE held IN ACCESS EXCLUSIVE MODE");
+	struct source_connection *c = connect_ok();
+	struct source_pattern p[] = {{.schema = SLICE("public"), .table = SLICE("held")},
+	                             {.schema = SLICE("public"), .table = SLICE("free")}};
+	struct source_table *t, one;
+	size_t n;
+	bool found;
+	assert_ok(source_discover(c, p, 2, &f.arena, &t, &n, &err));
+	assert_string_equal(names_of(t, n), "public.free public.held");
+	assert_ok(source_describe(c, t[1].relation.oid, &f.arena, &one, &found, &err));
+	assert_true(found);
+	assert_ok(source_table_exists(c, t[1].relation.oid, SLICE("public"), SLICE("held"), &found, &err));
+	assert_true(found);
+	struct mapping_options options = {true, true, -1};
+	struct value_mapper *m = value_mapper_new(c, &one.relation, &options, &err);
+	assert_non_null(m);
+	value_mapper_free(m);
+	struct inspected_table *inspected;
+	assert_ok(source_inspect(c, &p[0], &f.arena, &inspected, &n, &err));
+	assert_int_equal(n, 1);
+	assert_true(inspected[0].published);
+	assert_ok(source_check(c, &err));
+	fixture_sql_on(holder, "COMMIT");
+	PQfinish(holder);
+	source_disconnect(c);
+	fixture_sql(&f, "DROP TABLE held, free; DROP TYPE held_mood");
+	if (filters)
+		fixture_sql(&f, "DROP PUBLICATION powersync; CREATE PUBLICATION powersync FOR ALL TABLES");
+}
+
 static void identity_and_order_key_come_from_the_catalogue(void **state)
 {
 	(void)state;
@@ -552,6 +653,8 @@ int main(void)
 	        cmocka_unit_test(failures_are_classified),
 	        cmocka_unit_test(discovery_finds_ordinary_tables_once),
 	        cmocka_unit_test(only_published_tables_are_discovered),
+	        cmocka_unit_test(tables_are_published_as_the_server_says),
+	        cmocka_unit_test(whoever_holds_a_table_does_not_hold_up_discovery),
 	        cmocka_unit_test(identity_and_order_key_come_from_the_catalogue),
 	        cmocka_unit_test(column_lists_leave_columns_out),
 	        cmocka_unit_test(row_security_is_told),
