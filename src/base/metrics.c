@@ -348,15 +348,25 @@ static void print_histogram(struct buf *out, const char *name, const struct seri
 	buf_putc(out, '\n');
 }
 
-static void print_family(struct buf *out, const struct family *f)
+/* Bytes have a line of their own that says so (http-api-and-operations 10); for parsers of the format 0.0.4 it is a comment. */
+static void print_head(struct buf *out, const struct family *f)
 {
 	static const char *const kinds[] = {"counter", "gauge", "histogram"};
+	struct slice name = slice_make(f->name, strlen(f->name));
+	buf_printf(out, "# HELP %s %s\n", f->name, f->help);
+	if (slice_ends(name, SLICE("_bytes")) || slice_ends(name, SLICE("_bytes_total")))
+		buf_printf(out, "# UNIT %s bytes\n", f->name);
+	buf_printf(out, "# TYPE %s %s\n", f->name, kinds[f->kind]);
+}
+
+static void print_family(struct buf *out, const struct family *f)
+{
 	bool head = false;
 	for (const struct series *s = f->first; s; s = s->next) {
 		if (f->kind == METRIC_GAUGE && !atomic_load_explicit(&s->gauge.known, memory_order_acquire))
 			continue;
 		if (!head)
-			buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", f->name, f->help, f->name, kinds[f->kind]);
+			print_head(out, f);
 		head = true;
 		if (f->kind == METRIC_HISTOGRAM) {
 			print_histogram(out, f->name, s);

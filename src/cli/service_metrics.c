@@ -54,6 +54,11 @@ static void collect_replication(void *ctx)
 	          running && r.caught_up && storage_checkpoint(s->storage).valid, round(r.greatest_lag_s));
 	set_known(metrics_gauge(m, "syncline_replication_lag_bytes", "", "WAL of the source that is not served yet."),
 	          running && r.connected, (double)r.lag_bytes);
+	set_known(metrics_gauge(m, "syncline_replication_slot_wal_bytes", "", "WAL that the source keeps because of the slot."),
+	          running && r.slot_known, (double)r.slot_bytes);
+	set_known(metrics_gauge(m, "syncline_replication_slot_left_bytes", "",
+	                        "WAL that may still come before the source gives the slot up."),
+	          running && r.slot_known && r.slot_limited, (double)r.slot_left);
 	gauge_set(metrics_gauge(m, "syncline_source_connected", "", "1 while the source delivers its changes, else 0."),
 	          r.connected);
 	gauge_set(metrics_gauge(m, "syncline_replication_failures", "", "Attempts that failed in a row at one position."),

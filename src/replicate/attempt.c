@@ -399,6 +399,7 @@ static bool prepare(struct attempt *a, struct error *err)
 	if (!a->stream)
 		return false;
 	a->r->stream_opened = true;
+	snprintf(a->r->slot_name, sizeof(a->r->slot_name), "%s", state.slot_name);
 	a->opened_ms = clock_mono_ms();
 	struct reader_options readers = {
 	        .source = a->r->options.source,
@@ -407,6 +408,8 @@ static bool prepare(struct attempt *a, struct error *err)
 	        .chunk_rows = a->r->options.chunk_rows,
 	        .chunk_bytes = a->r->options.chunk_bytes,
 	        .heartbeat_interval_s = a->r->options.heartbeat_interval_s,
+	        .look = slot_look,
+	        .look_ctx = a->r,
 	};
 	a->readers = reader_pool_start(&readers, err);
 	return a->readers != NULL;

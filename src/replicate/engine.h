@@ -44,6 +44,7 @@ struct replicator {
 	uint64_t failed_at;                     /* where the last failed one did */
 	char failed_with[512];                  /* the error that was logged last, and when */
 	int64_t failure_logged_ms;
+	char slot_name[64];      /* of the last attempt; the watcher's while one runs */
 	bool stream_opened;      /* by the last attempt */
 	int64_t restarted_at_ms; /* the last attempt that ended to look at the catalogue anew */
 	pthread_t thread;
@@ -69,6 +70,9 @@ enum table_phase {
 	TABLE_SCANNING,  /* a table without identity is read in one snapshot */
 	TABLE_SWEEPING,  /* records of an older generation are removed, step by step */
 };
+
+/* slot_watch.c: on the thread that watches the source (reader_options). */
+bool slot_look(void *replicator, struct source_connection *c);
 
 /* A source table that some maintained definition reads. */
 struct table_state {

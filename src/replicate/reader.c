@@ -15,6 +15,8 @@
 /* Chunks read but not yet applied, beyond one for each reader: enough that the server goes on sending during a commit. */
 #define CHUNKS_AHEAD 2
 #define WATCH_INTERVAL_MS 500
+/* As often as metrics are usually scraped. */
+#define LOOK_INTERVAL_MS 15000
 /* Below this no value of a row can lie out of line, so no update can leave it out (source.h). */
 #define IMAGE_THRESHOLD 2000
 #define MAX_READERS 16
@@ -453,12 +455,23 @@ static void watch_once(struct reader_thread *t, bool heartbeat)
 	post(p, r);
 }
 
+static void look(struct reader_thread *t)
+{
+	struct error ignored;
+	if (!ensure_connection(t, &ignored) || !t->pool->options.look(t->pool->options.look_ctx, t->connection))
+		drop_connection(t);
+}
+
 static void *watcher_main(void *arg)
 {
 	struct reader_thread *t = arg;
 	struct reader_pool *p = t->pool;
-	int64_t heartbeat_at = clock_mono_ms() + (int64_t)(p->options.heartbeat_interval_s * 1000);
+	int64_t heartbeat_at = clock_mono_ms() + (int64_t)(p->options.heartbeat_interval_s * 1000), look_at = 0;
 	while (!stopping(p)) {
+		if (clock_mono_ms() >= look_at) {
+			look(t);
+			look_at = clock_mono_ms() + LOOK_INTERVAL_MS;
+		}
 		bool heartbeat = clock_mono_ms() >= heartbeat_at;
 		watch_once(t, heartbeat);
 		if (heartbeat)

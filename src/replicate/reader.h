@@ -75,6 +75,9 @@ struct reader_options {
 	int readers;
 	size_t chunk_rows, chunk_bytes;
 	double heartbeat_interval_s;
+	/* Now and then, on the thread that watches, with its connection. */
+	bool (*look)(void *ctx, struct source_connection *c); /* false: the connection is to be closed */
+	void *look_ctx;
 };
 
 /* Starts the threads; connections are opened when there is work. */

@@ -57,6 +57,10 @@ struct replicator_status {
 	bool caught_up;        /* something was committed, or nothing was to be, since the start: the lag means something */
 	uint64_t lag_bytes;    /* WAL of the source that is not served yet, as of the last look at its head */
 	uint64_t position;     /* LSN that the stream has reached */
+	bool slot_known;       /* what follows, as of the last look at the slot */
+	uint64_t slot_bytes;   /* WAL that the source keeps because of it */
+	bool slot_limited;     /* max_slot_wal_keep_size is set: */
+	int64_t slot_left;     /* bytes that may still come before the source gives the slot up; below 0: it may at any moment */
 	char last_error[512];
 	char deploy_error[512];                    /* of the last deploy, if it failed */
 	uint64_t failures;                         /* attempts that failed one after another at the same position */

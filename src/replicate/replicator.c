@@ -63,7 +63,7 @@ static void note_failure(struct replicator *r, const struct error *err, int64_t 
 	r->failed_at = r->attempt_position;
 	pthread_mutex_lock(&r->status_lock);
 	uint64_t failures = r->status.failures = same_place ? r->status.failures + 1 : 1;
-	r->status.connected = false;
+	r->status.connected = r->status.slot_known = false;
 	describe_failure(r, err, failures, text, sizeof(text));
 	memcpy(r->status.last_error, text, sizeof(text));
 	pthread_mutex_unlock(&r->status_lock);

@@ -58,6 +58,7 @@ struct source_slot {
 	bool has_safe_size;
 	int64_t safe_size; /* bytes; negative when the budget is overdrawn */
 	uint64_t confirmed_lsn, current_lsn;
+	uint64_t kept_from_lsn; /* the server keeps its WAL from here on because of the slot; 0: not known */
 };
 bool source_slot_facts(struct source_connection *c, const char *slot, struct arena *arena, struct source_slot *out,
                        struct error *err);

@@ -33,12 +33,17 @@ describe('metrics', () => {
     assert.ok(text.endsWith('\n'));
     for (const line of text.trimEnd().split('\n')) {
       const help = /^# HELP ([a-z_:][a-z0-9_:]*) (.+)$/.exec(line);
+      const unit = /^# UNIT (\S+) bytes$/.exec(line);
       const type = /^# TYPE (\S+) (counter|gauge|histogram)$/.exec(line);
       if (help) {
         assert.ok(!all.has(help[1]), `${help[1]} comes twice`);
         all.set(help[1], (family = { name: help[1], samples: [] }));
+      } else if (unit) {
+        assert.equal(unit[1], family.name, 'UNIT follows its HELP');
+        family.unit = 'bytes';
       } else if (type) {
         assert.equal(type[1], family.name, 'TYPE follows its HELP');
+        assert.equal(family.unit === 'bytes', /_bytes(_total)?$/.test(family.name), `${family.name} has the unit of its name`);
         family.type = type[2];
       } else {
         const sample = /^([a-z_:][a-z0-9_:]*)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)*)\})? (-?[0-9.e+-]+|[+-]Inf|NaN)$/.exec(line);
@@ -81,6 +86,13 @@ describe('metrics', () => {
     await eventually(async () => (await metric('powersync_rows_replicated_total')) === 80, { what: 'the new rows are counted' });
     assert.ok((await metric('powersync_transactions_replicated_total')) > before);
     assert.equal(await metric('syncline_source_connected'), 1);
+  });
+
+  test('the WAL that the source keeps for the slot is told', async () => {
+    await eventually(async () => (await metric('syncline_replication_slot_wal_bytes')) > 0, { what: 'a look at the slot' });
+    const [limit] = await w.q('show max_slot_wal_keep_size');
+    const left = await metric('syncline_replication_slot_left_bytes');
+    assert.equal(left === undefined, limit.max_slot_wal_keep_size === '-1', 'it is told where the source has a limit');
   });
 
   test('streams are counted, and what they sent', async () => {

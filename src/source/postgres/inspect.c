@@ -163,11 +163,13 @@ bool source_slot_facts(struct source_connection *c, const char *slot, struct are
 		return false;
 	/* From 13 on there are wal_status and safe_wal_size: taken when there. */
 	int name = PQfnumber(r, "slot_name"), lsn = PQfnumber(r, "confirmed_flush_lsn"), status = PQfnumber(r, "wal_status"),
-	    safe = PQfnumber(r, "safe_wal_size");
+	    safe = PQfnumber(r, "safe_wal_size"), kept = PQfnumber(r, "restart_lsn");
 	*out = (struct source_slot){.found = !PQgetisnull(r, 0, name)};
 	lsn_parse(pg_field(r, 0, 0), &out->current_lsn);
 	if (out->found && !PQgetisnull(r, 0, lsn))
 		lsn_parse(pg_field(r, 0, lsn), &out->confirmed_lsn);
+	if (out->found && !PQgetisnull(r, 0, kept))
+		lsn_parse(pg_field(r, 0, kept), &out->kept_from_lsn);
 	if (out->found && status >= 0 && !PQgetisnull(r, 0, status))
 		out->wal_status = copy(r, 0, status, arena);
 	if (out->found && safe >= 0 && !PQgetisnull(r, 0, safe)) {
