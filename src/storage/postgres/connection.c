@@ -2,6 +2,7 @@
 #include "storage/postgres/connection.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 
@@ -165,6 +166,109 @@ bool pg_may_retry(const struct pg_conn *c)
 	const char *s = c->sqlstate;
 	return c->broken || strncmp(s, "08", 2) == 0 || strncmp(s, "40", 2) == 0 || strncmp(s, "53", 2) == 0 ||
 	       strncmp(s, "57P", 3) == 0 || strcmp(s, "55P03") == 0;
+}
+
+/* ---- pipelines ------------------------------------------------------------------------------------------------------------------- */
+
+bool pg_pipeline_begin(struct pg_conn *c, struct error *err)
+{
+	c->pipelined = 0;
+	if (!usable(c, err))
+		return false;
+	return PQenterPipelineMode(c->pg) ? true : fail(c, NULL, err);
+}
+
+bool pg_pipeline_send(struct pg_conn *c, const char *sql, int count, const struct pg_param *params, struct error *err)
+{
+	const char *values[PG_PARAMS_MAX];
+	int lengths[PG_PARAMS_MAX], formats[PG_PARAMS_MAX];
+	char name[16];
+	if (!pg_prepare(c, sql, name, PG_TIMEOUT_MS, err))
+		return false;
+	for (int i = 0; i < count; i++) {
+		if (params[i].n > INT_MAX)
+			return error_set(err, "PSYNC_S2404", "a batch is too large for the storage database");
+		values[i] = params[i].p;
+		lengths[i] = (int)params[i].n;
+		formats[i] = 1;
+	}
+	if (!PQsendQueryPrepared(c->pg, name, count, values, lengths, formats, 1) || PQflush(c->pg) < 0 || !PQconsumeInput(c->pg))
+		return fail(c, NULL, err);
+	c->pipelined++;
+	return true;
+}
+
+/* The next result, or NULL at the end of a statement's results. False: the connection is lost. */
+static bool next_result(struct pg_conn *c, PGresult **out, struct error *err)
+{
+	while (PQisBusy(c->pg)) {
+		int ready = wait_ready(c, POLLIN, PG_TIMEOUT_MS);
+		if (ready == 0)
+			return timed_out(c, PG_TIMEOUT_MS, err);
+		if (ready < 0 || !PQconsumeInput(c->pg)) {
+			c->broken = true;
+			return fail(c, NULL, err);
+		}
+	}
+	*out = PQgetResult(c->pg);
+	return true;
+}
+
+/* All results of one statement; the last one is kept. *ok becomes false with the first error of the pipeline. */
+static bool take_statement(struct pg_conn *c, PGresult **kept, bool *ok, struct error *err)
+{
+	*kept = NULL;
+	for (;;) {
+		PGresult *r;
+		if (!next_result(c, &r, err))
+			return false;
+		if (!r)
+			return true;
+		ExecStatusType status = PQresultStatus(r);
+		if (*ok && status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
+			*ok = fail(c, r, err);
+		PQclear(*kept);
+		*kept = r;
+	}
+}
+
+static bool read_pipeline(struct pg_conn *c, PGresult **results, size_t count, bool *ok, struct error *err)
+{
+	for (size_t i = 0; i < c->pipelined; i++) {
+		PGresult *r;
+		if (!take_statement(c, &r, ok, err)) {
+			PQclear(r);
+			return false;
+		}
+		if (i < count && *ok)
+			results[i] = r;
+		else
+			PQclear(r);
+	}
+	PGresult *sync;
+	if (!next_result(c, &sync, err))
+		return false;
+	bool synced = PQresultStatus(sync) == PGRES_PIPELINE_SYNC;
+	PQclear(sync);
+	return synced && PQexitPipelineMode(c->pg) ? true : fail(c, NULL, err);
+}
+
+bool pg_pipeline_end(struct pg_conn *c, PGresult **results, size_t count, struct error *err)
+{
+	bool ok = !c->broken;
+	for (size_t i = 0; i < count; i++)
+		results[i] = NULL;
+	if (c->broken)
+		return error_set(err, "PSYNC_S2404", "The connection to the storage database is lost");
+	bool read = (PQpipelineSync(c->pg) || fail(c, NULL, err)) && send_all(c, PG_TIMEOUT_MS, err) &&
+	            read_pipeline(c, results, count, &ok, err);
+	if (!read)
+		c->broken = true;
+	for (size_t i = 0; i < count && !(read && ok); i++) {
+		PQclear(results[i]);
+		results[i] = NULL;
+	}
+	return read && ok;
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------------------ */

@@ -24,7 +24,8 @@ struct pg_conn {
 	char sqlstate[6]; /* of the last error that the server answered with, else "" */
 	const char *prepared[PG_PREPARED_MAX];
 	unsigned prepared_count;
-	uint64_t era; /* the pool's */
+	uint64_t era;     /* the pool's */
+	size_t pipelined; /* statements sent in the open pipeline */
 };
 
 /* NULL: it cannot be opened. */
@@ -50,6 +51,21 @@ PGresult *pg_prepared(struct pg_conn *c, const char *sql, const struct pg_values
 bool pg_prepare(struct pg_conn *c, const char *sql, char name[16], int timeout_ms, struct error *err);
 /* Waits for the answer of what was sent with libpq; for those who use it directly. As pg_query answers. */
 PGresult *pg_receive(struct pg_conn *c, int timeout_ms, struct error *err);
+/*
+ * A pipeline: statements are sent one after the other, and the server works on the first while the next are made; answers are read at the
+ * end. After an error the server skips the rest. Parameters and results are binary. Statements are constants, as above, and must have been
+ * prepared. Begin, send any number, end.
+ */
+struct pg_param {
+	const char *p; /* NULL: SQL NULL */
+	size_t n;
+};
+#define PG_PARAMS_MAX 16
+bool pg_pipeline_begin(struct pg_conn *c, struct error *err);
+bool pg_pipeline_send(struct pg_conn *c, const char *sql, int count, const struct pg_param *params, struct error *err);
+/* results[i] belongs to the i-th statement; the caller clears them. False: the first error, and no results. Ends the pipeline either way. */
+bool pg_pipeline_end(struct pg_conn *c, PGresult **results, size_t count, struct error *err);
+
 /* Is it worth while to try the statement again, on another connection if this one is broken? */
 bool pg_may_retry(const struct pg_conn *c);
 

@@ -1,0 +1,81 @@
+/* arrays.c: see arrays.h. */
+#include "storage/postgres/arrays.h"
+
+#include "base/codec.h"
+
+/* Dimensions, "has NULLs", element type, count, lower bound. */
+#define HEADER 20
+
+void pg_array_begin(struct pg_array *a, enum pg_array_of type)
+{
+	static const char zero[HEADER];
+	buf_clear(&a->bytes);
+	buf_append(&a->bytes, zero, HEADER);
+	be32_put(a->bytes.p, 1);
+	be32_put(a->bytes.p + 4, 1);
+	be32_put(a->bytes.p + 8, (uint32_t)type);
+	be32_put(a->bytes.p + 16, 1);
+	a->count = 0;
+}
+
+void pg_array_bytes(struct pg_array *a, struct slice s)
+{
+	char *p = buf_reserve(&a->bytes, 4 + s.n);
+	be32_put(p, s.p ? (uint32_t)s.n : UINT32_MAX);
+	if (s.n)
+		memcpy(p + 4, s.p, s.n);
+	a->bytes.n += 4 + s.n;
+	a->count++;
+}
+
+void pg_array_i64(struct pg_array *a, int64_t v)
+{
+	char *p = buf_reserve(&a->bytes, 12);
+	be32_put(p, 8);
+	be64_put(p + 4, (uint64_t)v);
+	a->bytes.n += 12;
+	a->count++;
+}
+
+struct pg_param pg_array_param(struct pg_array *a)
+{
+	be32_put(a->bytes.p + 12, a->count);
+	return (struct pg_param){a->bytes.p, a->bytes.n};
+}
+
+void pg_array_free(struct pg_array *a)
+{
+	buf_free(&a->bytes);
+}
+
+static bool take(struct slice *rest, size_t n, struct slice *out)
+{
+	if (rest->n < n)
+		return false;
+	*out = slice_make(rest->p, n);
+	*rest = slice_drop(*rest, n);
+	return true;
+}
+
+bool pg_array_read(struct slice array, struct arena *arena, struct slice **items, size_t *count)
+{
+	struct slice head, bounds, length;
+	*items = NULL;
+	*count = 0;
+	if (!take(&array, 12, &head))
+		return false;
+	uint32_t dimensions = be32_get(head.p);
+	if (dimensions == 0)
+		return true;
+	if (dimensions != 1 || !take(&array, 8, &bounds))
+		return false;
+	size_t n = be32_get(bounds.p);
+	if (n > array.n / 4)
+		return false;
+	*items = arena_array(arena, struct slice, n);
+	for (size_t i = 0; i < n; i++)
+		if (!take(&array, 4, &length) || !take(&array, be32_get(length.p), &(*items)[i]))
+			return false;
+	*count = n;
+	return true;
+}
