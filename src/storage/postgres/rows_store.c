@@ -26,9 +26,10 @@
 	"SELECT x.i, c.buckets::text, c.lookups, " marker ", sha256(c.data)"                                                     \
 	" FROM unnest($2::text[], $3::bytea[]) WITH ORDINALITY AS x (t, k, i) JOIN " table " c ON" IMAGES_BY_KEY
 #define LOAD_ONE(table, marker)                                                                                                  \
-	"SELECT c.buckets::text, c.lookups, " marker ", c.data, i.partial FROM " table                                           \
-	" c LEFT JOIN syncline_incomplete_rows i USING (group_id, source_table, source_key)"                                     \
-	" WHERE c.group_id = $1::int AND c.source_table = $2::text AND c.source_key = $3::bytea"
+	"SELECT c.buckets::text, c.lookups, " marker                                                                             \
+	", c.data, (SELECT i.partial FROM syncline_incomplete_rows i WHERE i.group_id = c.group_id AND"                          \
+	" i.source_table = c.source_table AND i.source_key = c.source_key AND i.image_digest = sha256(c.data)) FROM " table      \
+	" c WHERE c.group_id = $1::int AND c.source_table = $2::text AND c.source_key = $3::bytea"
 #define INSERT_IMAGES(table, pending_name, pending, pending_array, conflict)                                                     \
 	"INSERT INTO " table " (group_id, source_table, source_key, buckets, data, lookups" pending_name                         \
 	") SELECT $1::int, t, k, b::jsonb, d, l::bytea[]" pending " FROM unnest($2::text[], $3::bytea[], $4::text[],"            \

@@ -32,11 +32,11 @@ static const struct side_table {
          "CREATE TABLE syncline_request_heads (era bigint, lsn bigint, id bigint, stored_at timestamp with time zone NOT NULL,"
          " users bytea NOT NULL, PRIMARY KEY (era, lsn, id))"},
         /* Greatest id ever given to a user whose record was removed; the key is half of a SHA-256. */
+        {"syncline_request_floors", "CREATE TABLE syncline_request_floors (user_hash bytea PRIMARY KEY, id bigint NOT NULL)"},
         /* Rows that lack a value until they are read again: the engine's key and copy; image_digest: SHA-256 of the image that goes with it. */
         {"syncline_incomplete_rows",
          "CREATE TABLE syncline_incomplete_rows (group_id integer, source_table text, source_key bytea, row_key bytea NOT NULL,"
          " partial bytea NOT NULL, image_digest bytea NOT NULL, PRIMARY KEY (group_id, source_table, source_key))"},
-        {"syncline_request_floors", "CREATE TABLE syncline_request_floors (user_hash bytea PRIMARY KEY, id bigint NOT NULL)"},
 };
 #define SIDE_TABLES (sizeof(side_tables) / sizeof(side_tables[0]))
 
