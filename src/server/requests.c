@@ -268,7 +268,7 @@ static void upkeep(struct requests *r, bool connected)
 {
 	int64_t now = clock_mono_ms(), oldest_ms = 0;
 	look_at_era(r);
-	if (connected || r->headless || now - r->look_ms >= LOOK_FOR_WAITING_MS) {
+	if (connected || r->headless || storage_heads_wait(r->options.storage) || now - r->look_ms >= LOOK_FOR_WAITING_MS) {
 		r->look_ms = now;
 		fill_heads(r);
 	}

@@ -460,11 +460,10 @@ static void announce(struct storage *s, struct checkpoint before, bool activated
 	publish(s);
 	sample_checkpoint(s);
 	pthread_mutex_lock(&s->lock);
-	void (*callback)(void *ctx, const struct storage_news *news) = s->callback;
-	void *ctx = s->callback_ctx;
+	bool subscribed = s->callback != NULL;
 	struct storage_news news = {.checkpoint = s->checkpoint};
 	pthread_mutex_unlock(&s->lock);
-	if (callback) {
+	if (subscribed) {
 		struct arena arena = {0};
 		struct requests_txn *txn = NULL;
 		struct error err;
@@ -483,7 +482,7 @@ static void announce(struct storage *s, struct checkpoint before, bool activated
 			news.lookups = n->lookups;
 			news.lookup_count = n->lookup_count;
 		}
-		callback(ctx, &news);
+		storage_tell(s, &news);
 		if (txn)
 			s->backend->ops->requests_abort(txn);
 		arena_free(&arena);

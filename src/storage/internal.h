@@ -142,11 +142,27 @@ struct failure {
  * What a shared store does in its own way, in place of the files of this folder that keep records in a backend (docs/architecture.md,
  * "The shared Postgres store"): the entries of storage.h branch here if s->shared is set.
  */
+struct request_filter;
+struct user_requests;
+struct request_counts;
 struct shared_ops {
 	/* -- opening and readers (store.c) */
 	void (*stop)(struct storage *s); /* before everything is freed: threads end */
 	                                 /* -- the writer: streams, tables, rows (writer.c, deploy.c, tables.c, rows.c) */
-	                                 /* -- requests, compaction, sizes (requests.c) */
+	/* -- requests (requests.h) */
+	bool (*request_checkpoints)(struct storage *s, struct checkpoint_request *requests, size_t count, bool head_known,
+	                            struct position head, struct error *err);
+	struct waiting_heads *(*waiting_heads)(struct storage *s, size_t *count, struct error *err);
+	bool (*fill_heads)(struct storage *s, struct waiting_heads *w, struct position head, struct error *err);
+	bool (*heads_wait)(struct storage *s);
+	uint64_t (*write_checkpoint)(struct storage *s, const struct user_key *user, struct position position);
+	bool (*position_acknowledges)(struct storage *s, struct position position);
+	bool (*touch_requests)(struct storage *s, const struct user_key *users, size_t count, struct error *err);
+	bool (*expire_requests)(struct storage *s, struct error *err);
+	bool (*list_requests)(struct storage *s, const struct request_filter *filter, struct arena *arena,
+	                      struct user_requests **out, size_t *count, bool *more, struct error *err);
+	bool (*count_requests)(struct storage *s, struct request_counts *out, struct error *err);
+	/* -- compaction, sizes */
 };
 
 struct storage {
@@ -174,8 +190,9 @@ struct storage {
 	size_t sample_count;
 	struct checkpoint
 	        announced; /* the newest that the subscriber has been told of: no step of a session goes by a newer one */
-	void (*callback)(void *ctx, const struct storage_news *news);
+	void (*callback)(void *ctx, const struct storage_news *news); /* also under telling */
 	void *callback_ctx;
+	pthread_mutex_t telling;      /* held while it runs; taken before lock */
 	const uint64_t *custom_shown; /* as custom.active */
 	size_t custom_shown_count;
 	struct custom_upkeep upkeep;
@@ -224,6 +241,8 @@ struct storage {
 /* ---- storage.c: opening. storage_free closes the backend, if there is one. */
 struct storage *storage_new(const struct storage_options *options);
 void storage_free(struct storage *s);
+/* Calls the subscriber, if there is one. No lock is held. */
+void storage_tell(struct storage *s, const struct storage_news *news);
 
 /* ---- commit.c */
 /* Opens the transaction if it is not open, and marks it as having something to commit. */

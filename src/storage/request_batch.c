@@ -162,11 +162,7 @@ void user_list_tell(struct storage *s, const struct user_list *l)
 {
 	if (!l->count)
 		return;
-	pthread_mutex_lock(&s->lock);
-	void (*callback)(void *ctx, const struct storage_news *news) = s->callback;
-	void *ctx = s->callback_ctx;
-	struct storage_news news = {.checkpoint = s->checkpoint, .users = l->items, .user_count = l->count, .only_users = true};
-	pthread_mutex_unlock(&s->lock);
-	if (callback)
-		callback(ctx, &news);
+	struct storage_news news = {
+	        .checkpoint = storage_checkpoint(s), .users = l->items, .user_count = l->count, .only_users = true};
+	storage_tell(s, &news);
 }

@@ -4,56 +4,12 @@
 #include <string.h>
 
 #include "storage/internal.h"
+#include "storage/request_listing.h"
 
 /* Records that one read transaction looks at. */
 #define SCAN_STEP 1000
 
-struct listing {
-	struct storage *s;
-	struct arena *arena;
-	const struct request_filter *filter;
-	struct served served;
-	struct user_requests *items;
-	size_t count;
-	bool more; /* one more than the limit was found */
-};
-
-static struct pending_request *list_pending(struct listing *l, const struct user_record *u, struct user_requests *out)
-{
-	struct pending_request *p = arena_array(l->arena, struct pending_request, u->count + 1);
-	for (size_t i = 0; i < u->count; i++) {
-		const struct association *e = &u->entries[i];
-		if (l->served.valid && position_cmp(e->head, l->served.position) <= 0) {
-			out->acknowledged_id = e->id;
-			out->acknowledged_head = e->head;
-			continue;
-		}
-		p[out->pending_count++] = (struct pending_request){e->id, true, e->generated, e->head, e->since};
-	}
-	if (u->unknown)
-		p[out->pending_count++] = (struct pending_request){
-		        .id = u->unknown, .generated = u->unknown_generated, .since_ms = u->unknown_since};
-	return p;
-}
-
-/* False: the list is full. */
-static bool list_add(struct listing *l, struct slice key, const struct user_record *u)
-{
-	if (l->count == l->filter->limit) {
-		l->more = true;
-		return false;
-	}
-	struct user_requests *r = &l->items[l->count];
-	*r = (struct user_requests){
-	        .newest_id = user_greatest(u), .temporary = u->stamped, .stamp_ms = u->stamped ? u->stamp_ms : 0};
-	if (!user_key_decode(arena_copy(l->arena, key), &r->user))
-		return true;
-	r->pending = list_pending(l, u, r);
-	l->count++;
-	return true;
-}
-
-static bool list_key(struct listing *l, struct requests_txn *t, struct slice key, struct error *err)
+static bool list_key(struct request_listing *l, struct requests_txn *t, struct slice key, struct error *err)
 {
 	struct slice record;
 	struct user_record u;
@@ -61,13 +17,13 @@ static bool list_key(struct listing *l, struct requests_txn *t, struct slice key
 	if (got < 0 || (got && !user_decode(&u, record, err)))
 		return false;
 	if (got)
-		list_add(l, key, &u);
+		request_listing_add(l, key, &u);
 	return true;
 }
 
 /* ---- one user, one client --------------------------------------------------------------------------------------------------- */
 
-static bool list_one(struct listing *l, const struct user_key *user, struct error *err)
+static bool list_one(struct request_listing *l, const struct user_key *user, struct error *err)
 {
 	struct requests_txn *t;
 	struct buf key = {0};
@@ -80,14 +36,8 @@ static bool list_one(struct listing *l, const struct user_key *user, struct erro
 	return ok;
 }
 
-static bool fits(const struct request_filter *f, const struct user_key *user)
-{
-	return (!f->subject.p || slice_eq(f->subject, user->subject)) &&
-	       (!f->client_id.p || (user->client_id.p && slice_eq(f->client_id, user->client_id)));
-}
-
 /* One step over the records; *more: there are some behind it, and room for them. */
-static bool scan_step(struct listing *l, struct buf *cursor, bool *more, struct error *err)
+static bool scan_step(struct request_listing *l, struct buf *cursor, bool *more, struct error *err)
 {
 	const struct backend_ops *ops = l->s->backend->ops;
 	struct requests_txn *t;
@@ -100,10 +50,10 @@ static bool scan_step(struct listing *l, struct buf *cursor, bool *more, struct 
 	for (size_t i = 0; ok && room && i < count; i++) {
 		struct user_key user;
 		struct user_record u;
-		if (!user_key_decode(rows[i].key, &user) || !fits(l->filter, &user))
+		if (!user_key_decode(rows[i].key, &user) || !request_filter_fits(l->filter, &user))
 			continue;
 		ok = user_decode(&u, rows[i].record, err);
-		room = !ok || list_add(l, rows[i].key, &u);
+		room = !ok || request_listing_add(l, rows[i].key, &u);
 	}
 	ops->requests_abort(t);
 	arena_free(&arena);
@@ -111,7 +61,7 @@ static bool scan_step(struct listing *l, struct buf *cursor, bool *more, struct 
 	return ok;
 }
 
-static bool list_fitting(struct listing *l, struct error *err)
+static bool list_fitting(struct request_listing *l, struct error *err)
 {
 	struct buf cursor = {0};
 	bool more = true, ok = true;
@@ -142,7 +92,7 @@ static bool add_key(void *ctx, struct slice user, int64_t since)
 	return l->count < l->limit;
 }
 
-static bool list_waiting(struct listing *l, struct error *err)
+static bool list_waiting(struct request_listing *l, struct error *err)
 {
 	const struct backend_ops *ops = l->s->backend->ops;
 	struct position after = l->served.valid ? l->served.position : (struct position){0, 0}, end = {UINT64_MAX, UINT64_MAX};
@@ -163,9 +113,11 @@ static bool list_waiting(struct listing *l, struct error *err)
 bool storage_list_requests(struct storage *s, const struct request_filter *filter, struct arena *arena,
                            struct user_requests **out, size_t *count, bool *more, struct error *err)
 {
-	struct listing l = {.s = s, .arena = arena, .filter = filter, .served = storage_served(s)};
+	if (s->shared)
+		return s->shared->list_requests(s, filter, arena, out, count, more, err);
+	struct request_listing l = {.s = s, .arena = arena, .filter = filter, .served = storage_served(s)};
 	struct user_key user = {filter->subject, filter->client_id};
-	l.items = arena_array(arena, struct user_requests, filter->limit + 1);
+	request_listing_begin(&l);
 	bool ok = filter->subject.p && filter->client_id.p   ? list_one(&l, &user, err)
 	          : filter->subject.p || filter->client_id.p ? list_fitting(&l, err)
 	                                                     : list_waiting(&l, err);
@@ -193,6 +145,8 @@ static bool count_one(void *ctx, struct slice user, int64_t since)
 
 bool storage_count_requests(struct storage *s, struct request_counts *out, struct error *err)
 {
+	if (s->shared)
+		return s->shared->count_requests(s, out, err);
 	const struct backend_ops *ops = s->backend->ops;
 	struct served p = storage_served(s);
 	struct position after = p.valid ? p.position : (struct position){0, 0}, end = {UINT64_MAX, UINT64_MAX};

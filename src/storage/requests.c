@@ -139,6 +139,8 @@ bool storage_request_checkpoints(struct storage *s, struct checkpoint_request *r
 		return true;
 	if (!request_batch_check(s, requests, count, err))
 		return false;
+	if (s->shared)
+		return s->shared->request_checkpoints(s, requests, count, head_known, head, err);
 	request_batch_group(&b, requests, count);
 	pthread_mutex_lock(&s->requests_lock);
 	/* A head of the former source says nothing about this one. */
@@ -169,8 +171,15 @@ static bool collect_some(void *ctx, struct slice user, int64_t since)
 	return collect_waiting(ctx, user, since) && ((struct waiting_heads *)ctx)->count < WAITING_HEADS_MAX;
 }
 
+bool storage_heads_wait(struct storage *s)
+{
+	return s->shared && s->shared->heads_wait(s);
+}
+
 struct waiting_heads *storage_waiting_heads(struct storage *s, size_t *count, struct error *err)
 {
+	if (s->shared)
+		return s->shared->waiting_heads(s, count, err);
 	const struct backend_ops *ops = s->backend->ops;
 	struct waiting_heads *w = xcalloc(1, sizeof(*w));
 	struct requests_txn *t;
@@ -232,6 +241,8 @@ bool storage_fill_heads(struct storage *s, struct waiting_heads *w, struct posit
 	bool ok = true;
 	if (!w->count)
 		return true;
+	if (s->shared)
+		return s->shared->fill_heads(s, w, head, err);
 	pthread_mutex_lock(&s->requests_lock);
 	if (head.era >= s->request_era)
 		ok = fill_heads(s, w, head, &at_once, err);
@@ -295,6 +306,8 @@ bool requests_new_era(struct storage *s, uint64_t era, struct error *err)
 
 uint64_t storage_write_checkpoint(struct storage *s, const struct user_key *user, struct position position)
 {
+	if (s->shared)
+		return s->shared->write_checkpoint(s, user, position);
 	const struct backend_ops *ops = s->backend->ops;
 	struct requests_txn *t;
 	struct user_record r;
@@ -379,6 +392,8 @@ void storage_want_position(struct storage *s, struct position position)
 
 bool storage_position_acknowledges(struct storage *s, struct position position)
 {
+	if (s->shared)
+		return s->shared->position_acknowledges(s, position);
 	struct served p = storage_served(s);
 	struct requests_txn *t;
 	struct error err;
@@ -471,6 +486,8 @@ static bool touch_users(struct storage *s, const struct slice *keys, size_t coun
 
 bool storage_touch_requests(struct storage *s, const struct user_key *users, size_t count, struct error *err)
 {
+	if (s->shared)
+		return s->shared->touch_requests(s, users, count, err);
 	struct arena arena = {0};
 	struct slice *due;
 	size_t n;
@@ -541,6 +558,8 @@ static bool expire_step(struct storage *s, struct buf *cursor, bool *more, struc
 
 bool storage_expire_requests(struct storage *s, struct error *err)
 {
+	if (s->shared)
+		return s->shared->expire_requests(s, err);
 	struct buf cursor = {0};
 	bool more = true, ok = true;
 	while (ok && more)

@@ -25,6 +25,7 @@ void storage_free(struct storage *s)
 	turn_destroy(&s->turn);
 	pthread_mutex_destroy(&s->compact_lock);
 	pthread_mutex_destroy(&s->lock);
+	pthread_mutex_destroy(&s->telling);
 	pthread_mutex_destroy(&s->requests_lock);
 	free(s);
 }
@@ -33,6 +34,7 @@ struct storage *storage_new(const struct storage_options *options)
 {
 	struct storage *s = xcalloc(1, sizeof(*s));
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->telling, NULL);
 	pthread_mutex_init(&s->requests_lock, NULL);
 	pthread_mutex_init(&s->compact_lock, NULL);
 	turn_init(&s->turn);
@@ -96,10 +98,20 @@ struct checkpoint storage_checkpoint(struct storage *s)
 
 void storage_subscribe(struct storage *s, void (*callback)(void *ctx, const struct storage_news *news), void *ctx)
 {
+	pthread_mutex_lock(&s->telling);
 	pthread_mutex_lock(&s->lock);
 	s->callback = callback;
 	s->callback_ctx = ctx;
 	pthread_mutex_unlock(&s->lock);
+	pthread_mutex_unlock(&s->telling);
+}
+
+void storage_tell(struct storage *s, const struct storage_news *news)
+{
+	pthread_mutex_lock(&s->telling);
+	if (s->callback)
+		s->callback(s->callback_ctx, news);
+	pthread_mutex_unlock(&s->telling);
 }
 
 bool storage_source_state(struct storage *s, struct source_state *out, struct error *err)

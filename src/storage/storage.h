@@ -41,7 +41,7 @@ struct storage_options {
 	struct storage_postgres postgres;
 	int64_t request_retention_ms; /* api.parameters.checkpoint_request_retention_minutes */
 	int64_t retirement_ms;        /* definitions that only replaced plans use are maintained for so long; 0: not */
-	bool keep_format;        /* a store of an older format is refused, not migrated (migrations.disable_auto_migration) */
+	bool keep_format; /* a store of an older format is refused, not migrated (migrations.disable_auto_migration) */
 	/* Told while a store is migrated when it is opened: how much is done, 0 to 1. NULL: nobody asks. */
 	void (*migrating)(void *ctx, double part);
 	void *migrating_ctx;
@@ -101,12 +101,13 @@ struct storage_news {
 	size_t lookup_count;
 	const struct user_key *users; /* whose acknowledged id may have changed */
 	size_t user_count;
+	bool all_users;  /* anybody's may have (news of requests were lost) */
 	bool only_users; /* made by the request thread: it tells of users alone, and may overtake the news of its checkpoint */
 };
 
 uint64_t lookup_hash(uint32_t definition_number, struct slice key);
 
-/* The callback runs on the thread that made the news (replication or request thread) and must not block, nor call storage but for
+/* The callback runs on the thread that made the news (replication, request or listening thread) and must not block, nor call storage but for
  * reading the snapshot of that moment. One subscriber (the session hub). */
 void storage_subscribe(struct storage *s, void (*callback)(void *ctx, const struct storage_news *news), void *ctx);
 
@@ -420,6 +421,8 @@ void storage_want_position(struct storage *s, struct position position);
  * head, then store it for exactly those. */
 #define WAITING_HEADS_MAX 4096
 struct waiting_heads;
+/* Another process stored a request without a head, or may have: true until storage_waiting_heads is called. Any thread; no I/O. */
+bool storage_heads_wait(struct storage *s);
 struct waiting_heads *storage_waiting_heads(struct storage *s, size_t *count, struct error *err);
 bool storage_fill_heads(struct storage *s, struct waiting_heads *w, struct position head, struct error *err);
 void waiting_heads_free(struct waiting_heads *w);

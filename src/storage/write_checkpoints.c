@@ -139,6 +139,24 @@ bool user_forget_heads(struct user_record *u, const struct served *p, int64_t no
 	return true;
 }
 
+void user_adopt(struct user_record *u, uint64_t id, struct position head, bool stamped, int64_t stamp_ms, const struct served *p,
+                int64_t now_ms)
+{
+	struct association newest = u->count ? u->entries[u->count - 1] : (struct association){.id = 0};
+	if (newest.id > id)
+		id = newest.id; /* what was stored before a removal over there */
+	if (u->count && position_cmp(head, newest.head) < 0)
+		head = newest.head;
+	u->stamped = stamped;
+	u->stamp_ms = stamp_ms;
+	if (u->unknown && (!stamped || u->unknown_generated))
+		wait_for_head(u, id > u->unknown ? id : u->unknown, true, now_ms);
+	else
+		add(u, id, head, !stamped, p, now_ms);
+	if (id > u->floor)
+		u->floor = id;
+}
+
 uint64_t user_acknowledged(const struct user_record *u, struct position p)
 {
 	for (size_t i = u->count; i > 0; i--)

@@ -54,6 +54,10 @@ uint64_t user_store(struct user_record *u, uint64_t id, const struct position *h
 void user_resolve(struct user_record *u, struct position head, const struct served *p, int64_t now_ms);
 /* Another source behind the address: heads that are not passed mean nothing any more; the greatest id waits for a new one. */
 bool user_forget_heads(struct user_record *u, const struct served *p, int64_t now_ms);
+/* Another program stored this association since, by its own rules (stamped false: generated): it joins the queue, and no id at or above it is
+ * acknowledged before its head. */
+void user_adopt(struct user_record *u, uint64_t id, struct position head, bool stamped, int64_t stamp_ms, const struct served *p,
+                int64_t now_ms);
 uint64_t user_acknowledged(const struct user_record *u, struct position p);
 bool user_pending(const struct user_record *u, const struct served *p);
 

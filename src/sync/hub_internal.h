@@ -36,6 +36,7 @@ struct session_hub {
 	 * replication thread is still about to tell which buckets changed. Nobody may be shown it before that. */
 	uint64_t *early_users;
 	size_t early_count, early_cap;
+	bool early_all; /* all of them */
 	_Atomic uint64_t newest_op;
 	_Atomic bool started; /* there is a checkpoint */
 

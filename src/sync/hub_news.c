@@ -106,6 +106,7 @@ static void wake_all(struct session_hub *h, struct hub_member *to_wake)
 
 static void keep_early_users(struct session_hub *h, const struct storage_news *news)
 {
+	h->early_all |= news->all_users;
 	for (size_t i = 0; i < news->user_count; i++) {
 		h->early_users = xgrow(h->early_users, h->early_count, &h->early_cap, sizeof(*h->early_users));
 		h->early_users[h->early_count++] = hub_user_hash(&news->users[i]);
@@ -114,6 +115,9 @@ static void keep_early_users(struct session_hub *h, const struct storage_news *n
 
 static void mark_early_users(struct session_hub *h, struct hub_member **to_wake)
 {
+	if (h->early_all)
+		mark_all(h, HUB_USER, to_wake);
+	h->early_all = false;
 	for (size_t i = 0; i < h->early_count; i++)
 		mark_entry(hub_entry_find(h->users, h->early_users[i]), HUB_USER, to_wake);
 	free(h->early_users);
@@ -144,6 +148,8 @@ void session_hub_news(void *hub, const struct storage_news *news)
 	h->sequence++;
 	if (news->everything || plan)
 		mark_all(h, (news->everything ? HUB_EVERYTHING : 0) | (plan ? HUB_PLAN : 0), &to_wake);
+	if (news->all_users)
+		mark_all(h, HUB_USER, &to_wake);
 	if (!news->only_users)
 		mark_early_users(h, &to_wake);
 	mark_buckets(h, news, &new, &to_wake);

@@ -28,9 +28,9 @@ static const struct side_table {
          "CREATE INDEX syncline_requests_waiting ON syncline_requests (waiting_since) WHERE waiting_since IS NOT NULL;"
          "CREATE INDEX syncline_requests_stamped ON syncline_requests (stamped_at) WHERE stamped_at IS NOT NULL"},
         /* Who stored an association with this head: one row for each batch. */
-        {"syncline_request_heads",
-         "CREATE TABLE syncline_request_heads (era bigint, lsn bigint, id bigint, stored_at timestamp with time zone NOT NULL,"
-         " users bytea NOT NULL, PRIMARY KEY (era, lsn, id))"},
+        {"syncline_request_heads", "CREATE TABLE syncline_request_heads (lsn bigint, id bigint, stored_at timestamp with time "
+                                   "zone NOT NULL, users bytea NOT NULL,"
+                                   " PRIMARY KEY (lsn, id))"},
         /* Greatest id ever given to a user whose record was removed; the key is half of a SHA-256. */
         {"syncline_request_floors", "CREATE TABLE syncline_request_floors (user_hash bytea PRIMARY KEY, id bigint NOT NULL)"},
         /* Rows that lack a value until they are read again: the engine's key and copy; image_digest: SHA-256 of the image that goes with it. */

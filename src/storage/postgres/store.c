@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "storage/postgres/migrations.h"
 #include "storage/postgres/plan_names.h"
+#include "storage/postgres/requests.h"
 
 #define DEFAULT_POOL 8
 
@@ -199,7 +200,7 @@ static void store_close(struct backend *b)
 
 static void stop(struct storage *s)
 {
-	(void)s;
+	pg_requests_stop(pg_store_of(s)->requests);
 }
 
 /* What readers do. */
@@ -210,6 +211,16 @@ static const struct backend_ops backend = {
 /* What writers and requests do (internal.h). */
 static const struct shared_ops shared = {
         .stop = stop,
+        .request_checkpoints = pg_request_checkpoints,
+        .waiting_heads = pg_waiting_heads,
+        .fill_heads = pg_fill_heads,
+        .heads_wait = pg_heads_wait,
+        .write_checkpoint = pg_write_checkpoint,
+        .position_acknowledges = pg_position_acknowledges,
+        .touch_requests = pg_touch_requests,
+        .expire_requests = pg_expire_requests,
+        .list_requests = pg_list_requests,
+        .count_requests = pg_count_requests,
 };
 
 struct storage *storage_open_postgres(const struct storage_options *options, struct error *err)
@@ -228,7 +239,8 @@ struct storage *storage_open_postgres(const struct storage_options *options, str
 	struct pg_conn *conn = pg_pool_take(store->pool, err);
 	bool ok = conn && open_with(store, conn, err);
 	pg_pool_give(store->pool, conn);
-	if (ok)
+	store->requests = ok ? pg_requests_start(store, err) : NULL;
+	if (store->requests)
 		return s;
 	storage_free(s);
 	return NULL;

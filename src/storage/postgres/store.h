@@ -32,6 +32,8 @@ struct pg_stream {
 	struct arena arena;
 };
 
+struct pg_requests;
+
 struct pg_store {
 	struct backend backend; /* first: readers' functions */
 	struct storage *s;
@@ -42,6 +44,7 @@ struct pg_store {
 	struct pg_stream **streams; /* all that were loaded */
 	size_t stream_count, stream_cap;
 	struct pg_stream *active, *pending; /* NULL: none */
+	struct pg_requests *requests;       /* requests.h */
 };
 
 static inline struct pg_store *pg_store_of(const struct storage *s)

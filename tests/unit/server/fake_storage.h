@@ -113,6 +113,12 @@ bool storage_request_checkpoints(struct storage *s, struct checkpoint_request *r
 	return true;
 }
 
+bool storage_heads_wait(struct storage *s)
+{
+	(void)s;
+	return false;
+}
+
 struct waiting_heads *storage_waiting_heads(struct storage *s, size_t *count, struct error *err)
 {
 	(void)s, (void)err;

@@ -1,0 +1,356 @@
+/*
+ * request_news.c: who is concerned by checkpoint requests that other processes stored, and by checkpoints (requests.h).
+ *
+ * One thread with a connection that listens. After it was cut: heads that are not passed are read anew, and all users with a stream here look
+ * again, because what was told in between is lost. A connection on which nothing comes is asked now and then whether it still lives.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/codec.h"
+#include "storage/digest.h"
+#include "storage/postgres/requests_internal.h"
+
+#define ALIVE_MS 5000    /* after so long without a word the connection is asked */
+#define ANSWER_MS 5000   /* and must answer in this time */
+#define RETRY_MIN_MS 100 /* connecting again; doubles up to RETRY_MAX_MS */
+#define RETRY_MAX_MS 2000
+/* Heads at or below the served position that may stay in the list. */
+#define PASSED_HEADS_MAX 1024
+
+/* ---- known heads ------------------------------------------------------------------------------------------------------------------- */
+
+/* Heads come in order, or nearly. */
+void known_head_add(struct pg_requests *r, struct position head, int64_t id)
+{
+	pthread_mutex_lock(&r->lock);
+	r->heads = xgrow(r->heads, r->head_count, &r->head_cap, sizeof(*r->heads));
+	size_t at = r->head_count++;
+	for (; at && position_cmp(r->heads[at - 1].head, head) > 0; at--)
+		r->heads[at] = r->heads[at - 1];
+	r->heads[at] = (struct known_head){head, id};
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* Index of the first one beyond the position. The lock is held. */
+static size_t heads_beyond(const struct pg_requests *r, struct position p)
+{
+	size_t from = 0, to = r->head_count;
+	while (from < to) {
+		size_t middle = from + (to - from) / 2;
+		if (position_cmp(r->heads[middle].head, p) <= 0)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return from;
+}
+
+static bool any_head(struct pg_requests *r, struct position after, struct position up_to)
+{
+	pthread_mutex_lock(&r->lock);
+	bool any = heads_beyond(r, after) < heads_beyond(r, up_to);
+	pthread_mutex_unlock(&r->lock);
+	return any;
+}
+
+/* Those that were passed are not looked for again. */
+static void heads_trim(struct pg_requests *r, struct position served)
+{
+	pthread_mutex_lock(&r->lock);
+	size_t passed = heads_beyond(r, served);
+	if (passed > PASSED_HEADS_MAX) {
+		memmove(r->heads, r->heads + passed, (r->head_count - passed) * sizeof(*r->heads));
+		r->head_count -= passed;
+	}
+	pthread_mutex_unlock(&r->lock);
+}
+
+bool pg_position_acknowledges(struct storage *s, struct position position)
+{
+	struct served p = storage_served(s);
+	pthread_mutex_lock(&s->lock);
+	struct position wanted = s->wanted;
+	pthread_mutex_unlock(&s->lock);
+	if (!p.valid || position_cmp(position, p.position) <= 0)
+		return false;
+	return (position_cmp(wanted, p.position) > 0 && position_cmp(wanted, position) <= 0) ||
+	       any_head(pg_requests_of(s), p.position, position);
+}
+
+/* ---- whose they are ---------------------------------------------------------------------------------------------------------------- */
+
+static bool add_users(struct user_list *l, struct slice users)
+{
+	struct decoder d = decoder_of(users);
+	while (!d.bad && d.p < d.end)
+		user_list_add(l, decode_text(&d));
+	return !d.bad;
+}
+
+/* Users of the rows, and how long ago they were stored, for the histogram: each process counts its own requests. */
+static bool take_rows(struct pg_requests *r, const PGresult *rows, struct user_list *l)
+{
+	bool good = true;
+	for (int i = 0; i < PQntuples(rows); i++) {
+		size_t before = l->count;
+		good &= add_users(l, slice_make(PQgetvalue(rows, i, 0), (size_t)PQgetlength(rows, i, 0)));
+		if ((int64_t)be64_get(PQgetvalue(rows, i, 1)) >> 32 != r->tag)
+			continue;
+		int64_t age = (int64_t)be64_get(PQgetvalue(rows, i, 2));
+		for (size_t k = before; k < l->count; k++)
+			requests_note_latency(r->s, r->s->wall_ms() - age);
+	}
+	return good;
+}
+
+#define HEAD_ROWS                                                                                                                \
+	"SELECT users, id, (extract(epoch FROM clock_timestamp() - stored_at) * 1000)::bigint FROM syncline_request_heads"
+
+static PGresult *query_two(struct pg_requests *r, const char *sql, uint64_t a, int64_t b, struct error *err)
+{
+	char x[24], y[24];
+	snprintf(x, sizeof(x), "%llu", (unsigned long long)a);
+	snprintf(y, sizeof(y), "%lld", (long long)b);
+	const char *values[] = {x, y};
+	return pg_pool_query(r->store->pool, sql, &(struct pg_values){.count = 2, .values = values, .binary_result = true}, err);
+}
+
+bool pg_requests_passed(struct pg_store *store, struct position after, struct position up_to, struct arena *arena,
+                        const struct user_key **users, size_t *count, struct error *err)
+{
+	static const char sql[] = HEAD_ROWS " WHERE lsn > $1::bigint AND lsn <= $2::bigint";
+	struct pg_requests *r = pg_requests_of(store->s);
+	struct user_list l = {.count = 0};
+	*users = NULL;
+	*count = 0;
+	if (!any_head(r, after, up_to))
+		return true;
+	PGresult *rows = query_two(r, sql, after.lsn, (int64_t)up_to.lsn, err);
+	bool ok = rows &&
+	          (take_rows(r, rows, &l) || error_set(err, "PSYNC_S2404", "a row of syncline_request_heads cannot be read"));
+	PQclear(rows);
+	if (ok && l.count) {
+		struct user_key *all = arena_array(arena, struct user_key, l.count);
+		for (size_t i = 0; i < l.count; i++) {
+			all[i].subject = arena_copy(arena, l.items[i].subject);
+			all[i].client_id = l.items[i].client_id;
+			if (l.items[i].client_id.p)
+				all[i].client_id = arena_copy(arena, l.items[i].client_id);
+		}
+		*users = all;
+		*count = l.count;
+	}
+	user_list_free(&l);
+	if (ok)
+		heads_trim(r, up_to);
+	return ok;
+}
+
+/* ---- what is heard ----------------------------------------------------------------------------------------------------------------- */
+
+static void everybody_looks(struct pg_requests *r)
+{
+	struct storage_news news = {.checkpoint = storage_checkpoint(r->s), .all_users = true, .only_users = true};
+	storage_tell(r->s, &news);
+}
+
+/* A head that was passed already when it was stored: no checkpoint comes for it. */
+static void tell_at_once(struct pg_requests *r, struct position head, int64_t id)
+{
+	static const char sql[] = HEAD_ROWS " WHERE lsn = $1::bigint AND id = $2::bigint";
+	struct user_list l = {.count = 0};
+	struct error err = {.code = ""};
+	PGresult *rows = query_two(r, sql, head.lsn, id, &err);
+	if (rows && take_rows(r, rows, &l)) {
+		user_list_tell(r->s, &l);
+	} else {
+		log_warn(r->s->log, "Whose checkpoint requests were acknowledged cannot be read: %s", err.message);
+		everybody_looks(r);
+	}
+	PQclear(rows);
+	user_list_free(&l);
+}
+
+static void heard(struct pg_requests *r, const char *payload)
+{
+	unsigned long long lsn;
+	long long id;
+	if (strcmp(payload, "waiting") == 0)
+		atomic_store(&r->heads_wait, true);
+	if (sscanf(payload, "head %llu %lld", &lsn, &id) != 2 || id >> 32 == r->tag)
+		return;
+	struct position head = {0, lsn};
+	known_head_add(r, head, id);
+	struct served p = storage_served(r->s);
+	if (p.valid && position_cmp(head, p.position) <= 0)
+		tell_at_once(r, head, id);
+}
+
+/* ---- the thread -------------------------------------------------------------------------------------------------------------------- */
+
+/* All that are not passed, after the connection listens. */
+static bool load_heads(struct pg_requests *r, struct pg_conn *c, struct error *err)
+{
+	struct served p = storage_served(r->s);
+	char after[24];
+	snprintf(after, sizeof(after), "%llu", (unsigned long long)(p.valid ? p.position.lsn : 0));
+	PGresult *rows = pg_query(c, "SELECT lsn, id FROM syncline_request_heads WHERE lsn > $1::bigint ORDER BY lsn, id", 1,
+	                          (const char *const[]){after}, PG_TIMEOUT_MS, err);
+	if (!rows)
+		return false;
+	pthread_mutex_lock(&r->lock);
+	r->head_count = 0;
+	pthread_mutex_unlock(&r->lock);
+	for (int i = 0; i < PQntuples(rows); i++)
+		known_head_add(r, (struct position){0, strtoull(PQgetvalue(rows, i, 0), NULL, 10)},
+		               strtoll(PQgetvalue(rows, i, 1), NULL, 10));
+	PQclear(rows);
+	return true;
+}
+
+static bool was_adopted(void *ctx, size_t index, struct pg_user *u)
+{
+	(void)ctx;
+	(void)index;
+	return u->adopted;
+}
+
+/* Requests that the reference stored, and that were not passed when it stopped, are heads like any others from now on. */
+static bool adopt_pending(struct pg_requests *r, struct pg_conn *c, struct error *err)
+{
+	static const char sql[] =
+	        "SELECT user_id FROM write_checkpoints WHERE lsns ->> '1' COLLATE \"C\" > coalesce((SELECT last_checkpoint_lsn"
+	        " FROM sync_rules WHERE state IN ('ACTIVE', 'ERRORED') ORDER BY id DESC LIMIT 1), '') LIMIT 100000";
+	const struct users_edit edit = {.r = r, .change = was_adopted};
+	PGresult *rows = pg_query(c, sql, 0, NULL, PG_TIMEOUT_MS, err);
+	struct arena arena = {0};
+	if (!rows)
+		return false;
+	struct slice *keys = arena_array(&arena, struct slice, (size_t)PQntuples(rows) + 1);
+	for (int i = 0; i < PQntuples(rows); i++) {
+		struct buf key = {0};
+		pg_user_of_text(&key, slice_make(PQgetvalue(rows, i, 0), (size_t)PQgetlength(rows, i, 0)));
+		keys[i] = arena_copy(&arena, buf_slice(&key));
+		buf_free(&key);
+	}
+	bool ok = users_edit(&edit, keys, (size_t)PQntuples(rows), err);
+	PQclear(rows);
+	arena_free(&arena);
+	return ok;
+}
+
+static struct pg_conn *listen_anew(struct pg_requests *r, struct error *err)
+{
+	struct pg_conn *c = pg_open(&r->store->connection, err);
+	if (c && pg_command(c, "LISTEN " PG_REQUESTS_CHANNEL, err) && load_heads(r, c, err) && adopt_pending(r, c, err))
+		return c;
+	pg_close(c);
+	return NULL;
+}
+
+/* True: something can be read; false: the time is over, or the thread is to end. */
+static bool wait_for(struct pg_requests *r, int socket, int timeout_ms, bool *stop)
+{
+	struct pollfd fds[2] = {{.fd = r->wake[0], .events = POLLIN}, {.fd = socket, .events = POLLIN}};
+	int n = poll(fds, socket < 0 ? 1 : 2, timeout_ms);
+	*stop = n > 0 && fds[0].revents;
+	return n > 0 && !*stop;
+}
+
+static bool is_alive(struct pg_conn *c)
+{
+	PGresult *r = pg_query(c, "SELECT 1", 0, NULL, ANSWER_MS, NULL);
+	PQclear(r);
+	return r != NULL;
+}
+
+/* Until the connection is lost (false) or the thread is to end (true). */
+static bool follow(struct pg_requests *r, struct pg_conn *c)
+{
+	for (;;) {
+		PGnotify *n;
+		bool stop, ready = wait_for(r, PQsocket(c->pg), ALIVE_MS, &stop);
+		if (stop)
+			return true;
+		if (ready ? !PQconsumeInput(c->pg) : !is_alive(c))
+			return false;
+		while ((n = PQnotifies(c->pg))) {
+			heard(r, n->extra);
+			PQfreemem(n);
+		}
+		if (PQstatus(c->pg) != CONNECTION_OK)
+			return false;
+	}
+}
+
+static void *run(void *arg)
+{
+	struct pg_requests *r = arg;
+	int pause_ms = RETRY_MIN_MS;
+	for (bool stop = false; !stop;) {
+		struct error err = {.code = ""};
+		struct pg_conn *c = listen_anew(r, &err);
+		if (c) {
+			pause_ms = RETRY_MIN_MS;
+			atomic_store(&r->heads_wait, true);
+			everybody_looks(r);
+			stop = follow(r, c);
+			pg_close(c);
+			if (!stop)
+				log_warn(r->s->log,
+				         "The connection that tells of checkpoint requests was lost; connecting again");
+		}
+		if (!stop)
+			wait_for(r, -1, pause_ms, &stop);
+		pause_ms = pause_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : pause_ms * 2;
+	}
+	return NULL;
+}
+
+struct pg_requests *pg_requests_start(struct pg_store *store, struct error *err)
+{
+	struct pg_requests *r = xcalloc(1, sizeof(*r));
+	sigset_t all, before;
+	r->store = store;
+	r->s = store->s;
+	pthread_mutex_init(&r->lock, NULL);
+	uint8_t random[32];
+	char text[UUID_TEXT + 1];
+	uuid_random_text(text);
+	sha256_slices(&(struct slice){text, UUID_TEXT}, 1, random);
+	r->tag = be32_get(random) & 0x7fffffff;
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	r->running = pipe2(r->wake, O_CLOEXEC) == 0 && pthread_create(&r->thread, NULL, run, r) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r->running)
+		return r;
+	pg_requests_stop(r);
+	error_set(err, "", "cannot start a thread");
+	return NULL;
+}
+
+void pg_requests_stop(struct pg_requests *r)
+{
+	if (!r)
+		return;
+	if (r->running) {
+		ssize_t ignored = write(r->wake[1], "", 1);
+		(void)ignored;
+		pthread_join(r->thread, NULL);
+	}
+	close(r->wake[0]);
+	close(r->wake[1]);
+	free(r->heads);
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+}
