@@ -2,10 +2,12 @@
  * storage_requests: how fast checkpoint requests are stored and read.
  *
  *   storage_requests FOLDER [SECONDS PER MEASUREMENT]
+ *   storage_requests postgresql://... [SECONDS PER MEASUREMENT]   an empty database: the shared layout is made in it
  *
- * 100,000 users; batches of 1, 4, 16, 64 and 256 new ids (a durable commit each), then retries (no write), then reads of the
+ * 100,000 users; batches of 1, 4, 16, 64, 256 and 1024 new ids (a durable commit each), then retries (no write), then reads of the
  * acknowledged id as a session makes them. Prints requests per second.
  */
+#include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +15,7 @@
 #include "base/clock.h"
 #include "storage/storage.h"
 
-enum { USERS = 100000, LARGEST = 256 };
+enum { USERS = 100000, LARGEST = 1024 };
 
 static char names[USERS][16];
 static struct checkpoint_request batch[LARGEST];
@@ -48,17 +50,29 @@ static void measure_requests(struct storage *s, size_t size, bool retry, double 
 	id += done / USERS;
 }
 
+static void *connect_to(void *uri, struct error *err)
+{
+	PGconn *pg = PQconnectdb(uri);
+	if (PQstatus(pg) == CONNECTION_OK)
+		return pg;
+	error_set(err, "", "%s", PQerrorMessage(pg));
+	PQfinish(pg);
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	struct error err = {0};
 	if (argc < 2) {
-		fprintf(stderr, "usage: storage_requests FOLDER [SECONDS PER MEASUREMENT]\n");
+		fprintf(stderr, "usage: storage_requests FOLDER|URI [SECONDS PER MEASUREMENT]\n");
 		return 2;
 	}
 	double seconds = argc > 2 ? strtod(argv[2], NULL) : 2;
 	struct log log = {.level = LOG_INFO, .fd = 2};
 	struct storage_options options = {.path = slice_cstr(argv[1]), .request_retention_ms = 3600000, .log = &log};
-	struct storage *s = storage_open_lmdb(&options, &err);
+	bool shared = strncmp(argv[1], "postgres", 8) == 0;
+	options.postgres = (struct storage_postgres){.connect = connect_to, .connect_ctx = argv[1]};
+	struct storage *s = shared ? storage_open_postgres(&options, &err) : storage_open_lmdb(&options, &err);
 	check(s != NULL, &err);
 	for (size_t i = 0; i < USERS; i++)
 		snprintf(names[i], sizeof(names[i]), "user-%zu", i);
