@@ -8,11 +8,11 @@
 #include "storage/compact.h"
 
 #include <stdlib.h>
-#include <uthash.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "storage/compact_run.h"
+#include "storage/compact_walk.h"
 
 #define CLEAR_STEP 5000
 #define MOVE_STEP 2000
@@ -20,8 +20,6 @@
 #define LOOKUP_STEP 2000
 #define SCAN_STEP 1000
 #define MEMORY ((size_t)64 << 20)
-/* What the reference counts for a row on top of its key. */
-#define ROW_MEMORY 140
 /* A bucket with fewer operations is small enough. */
 #define DEFRAG_LEAST 20
 /* No step of a session takes so long. */
@@ -29,55 +27,22 @@
 
 /* ---- one bucket ---- */
 
-struct seen_row {
-	uint64_t newest; /* op id */
-	UT_hash_handle hh;
-	char key[];
-};
-
 struct bucket_walk {
 	struct compact_run *run;
 	uint32_t bucket;
 	uint64_t limit;
-	struct seen_row *seen;
-	struct arena rows;
-	size_t memory;
-	struct op_move *moves;
-	size_t move_count;
-	/* The leading run as far as the walk has come: what lies before the last PUT that stays. */
-	uint64_t run_last, run_count;
+	struct compact_walk walk;
 };
 
-static struct seen_row *find_row(struct bucket_walk *w, struct slice row)
-{
-	struct seen_row *found;
-	HASH_FIND(hh, w->seen, row.p, row.n, found);
-	return found;
-}
-
-/* While memory lasts: the newest rows stay known. NULL: it is used up. */
-static struct seen_row *remember(struct bucket_walk *w, struct slice row, uint64_t op_id)
-{
-	size_t size = row.n + ROW_MEMORY;
-	if (size > w->memory)
-		return NULL;
-	w->memory -= size;
-	struct seen_row *s = arena_calloc(&w->rows, sizeof(*s) + row.n);
-	memcpy(s->key, row.p, row.n);
-	s->newest = op_id;
-	HASH_ADD_KEYPTR(hh, w->seen, s->key, row.n, s);
-	return s;
-}
-
 /* For the decision whether rows are to be written again. */
-static void note_op(struct defrag_walk *d, const struct compact_op *op, bool stays, const struct seen_row *first)
+static void note_op(struct defrag_walk *d, const struct compact_op *op, bool stays, struct slice first)
 {
 	if (!d)
 		return;
 	if (op->kind != OP_CLEAR && !stays)
 		d->others++;
-	else if (stays && first)
-		defrag_put(d, op->op_id, slice_make(first->key, op->row.n));
+	else if (stays && first.p)
+		defrag_put(d, op->op_id, first);
 	else if (stays)
 		d->incomplete = true;
 }
@@ -85,39 +50,24 @@ static void note_op(struct defrag_walk *d, const struct compact_op *op, bool sta
 static bool write_moves(struct bucket_walk *w, struct error *err)
 {
 	struct compact_run *r = w->run;
-	if (!w->move_count)
+	if (!w->walk.move_count)
 		return true;
 	if (!compact_step_begin(r, err))
 		return false;
 	compact_touch(r, w->bucket);
-	bool ok = r->ops->ops_move(r->s->backend, w->bucket, w->moves, w->move_count, err);
+	bool ok = r->ops->ops_move(r->s->backend, w->bucket, w->walk.moves, w->walk.move_count, err);
 	ok = compact_step_end(r, ok, true, err);
-	r->report->moved += ok ? w->move_count : 0;
-	w->move_count = 0;
+	r->report->moved += ok ? w->walk.move_count : 0;
+	w->walk.move_count = 0;
 	return ok;
 }
 
 static bool walk_op(struct bucket_walk *w, const struct compact_op *op, struct error *err)
 {
-	bool stays = op->kind == OP_PUT;
-	struct seen_row *first = NULL;
-	if (op->kind == OP_PUT || op->kind == OP_REMOVE) {
-		struct seen_row *s = find_row(w, op->row);
-		if (s) {
-			w->moves[w->move_count++] = (struct op_move){op->op_id, s->newest};
-			stays = false;
-		} else {
-			first = remember(w, op->row, op->op_id);
-		}
-	}
+	struct slice first;
+	bool stays = compact_walk_op(&w->walk, op, &first);
 	note_op(w->run->defrag, op, stays, first);
-	if (stays) {
-		w->run_count = 0;
-	} else if (op->kind != OP_CLEAR) {
-		if (!w->run_count++)
-			w->run_last = op->op_id;
-	}
-	return w->move_count < w->run->o.move_step || write_moves(w, err);
+	return w->walk.move_count < w->run->o.move_step || write_moves(w, err);
 }
 
 /* From the newest operation to the oldest. *complete: the first one was reached. */
@@ -153,13 +103,13 @@ static bool walk_back(struct bucket_walk *w, bool *complete, struct error *err)
 static bool clear_run(struct bucket_walk *w, struct error *err)
 {
 	struct compact_run *r = w->run;
-	bool more = w->run_count > 0;
+	bool more = w->walk.run_count > 0;
 	size_t step = r->o.clear_step < 2 ? 2 : r->o.clear_step; /* with one nothing would move on */
 	while (more && compact_may_go_on(r)) {
 		if (!compact_step_begin(r, err))
 			return false;
 		compact_touch(r, w->bucket);
-		bool ok = r->ops->ops_clear(r->s->backend, w->bucket, w->run_last, step, &more, &r->report->cleared, err);
+		bool ok = r->ops->ops_clear(r->s->backend, w->bucket, w->walk.run_last, step, &more, &r->report->cleared, err);
 		if (!compact_step_end(r, ok, true, err))
 			return false;
 	}
@@ -200,7 +150,7 @@ static void ask_for_rows(struct bucket_walk *w)
 	if (!r->defrag)
 		return;
 	struct defrag_request *q =
-	        defrag_choose(r->defrag, w->bucket, w->limit, w->run_count, r->o.min_dead, r->o.defragment_share);
+	        defrag_choose(r->defrag, w->bucket, w->limit, w->walk.run_count, r->o.min_dead, r->o.defragment_share);
 	if (!q)
 		return;
 	r->report->asked += q->count;
@@ -209,19 +159,16 @@ static void ask_for_rows(struct bucket_walk *w)
 
 static bool compact_bucket(struct compact_run *r, uint32_t bucket, uint64_t limit, struct error *err)
 {
-	struct bucket_walk w = {.run = r, .bucket = bucket, .limit = limit, .memory = r->o.memory};
+	struct bucket_walk w = {.run = r, .bucket = bucket, .limit = limit, .walk = {.memory = r->o.memory}};
 	bool complete;
-	w.moves = xmalloc(r->o.move_step * sizeof(*w.moves));
 	r->report->buckets++;
 	if (r->defrag)
 		r->defrag->puts = r->defrag->others = r->defrag->incomplete = 0;
 	bool ok = walk_back(&w, &complete, err) && write_moves(&w, err);
 	if (ok && complete)
 		ask_for_rows(&w);
-	HASH_CLEAR(hh, w.seen);
-	arena_free(&w.rows);
 	ok = ok && (!complete || clear_run(&w, err)) && (!complete || r->report->stopped || note_compacted(&w, err));
-	free(w.moves);
+	compact_walk_free(&w.walk);
 	return ok;
 }
 
