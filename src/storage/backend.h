@@ -167,7 +167,7 @@ struct backend_ops {
 	                     struct slice **keys, size_t *count, bool *more, struct error *err);
 	bool (*lookups_delete)(struct backend *b, const struct slice *keys, size_t count, struct error *err);
 	bool (*sizes)(struct backend *b, struct storage_sizes *out, struct error *err);
-	uint64_t (*release_pages)(struct backend *b); /* bytes that were given back; any thread */
+	uint64_t (*release_pages)(struct backend *b); /* bytes that were given back; any thread. NULL: there are none */
 	/* Brings the store from this format version to the newest, in transactions of its own; a crash in between does no harm. */
 	bool (*migrate)(struct backend *b, uint32_t from, struct error *err);
 

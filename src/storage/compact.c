@@ -104,12 +104,12 @@ static bool clear_run(struct bucket_walk *w, struct error *err)
 {
 	struct compact_run *r = w->run;
 	bool more = w->walk.run_count > 0;
-	size_t step = r->o.clear_step < 2 ? 2 : r->o.clear_step; /* with one nothing would move on */
 	while (more && compact_may_go_on(r)) {
 		if (!compact_step_begin(r, err))
 			return false;
 		compact_touch(r, w->bucket);
-		bool ok = r->ops->ops_clear(r->s->backend, w->bucket, w->walk.run_last, step, &more, &r->report->cleared, err);
+		bool ok = r->ops->ops_clear(r->s->backend, w->bucket, w->walk.run_last, r->o.clear_step, &more,
+		                            &r->report->cleared, err);
 		if (!compact_step_end(r, ok, true, err))
 			return false;
 	}
@@ -346,13 +346,15 @@ bool storage_compact(struct storage *s, const struct compact_options *o, struct 
 	r.o.move_step = o->move_step ? o->move_step : MOVE_STEP;
 	r.o.read_step = o->read_step ? o->read_step : READ_STEP;
 	r.o.memory = o->memory == SIZE_MAX ? 0 : o->memory ? o->memory : MEMORY;
+	if (r.o.clear_step < 2) /* with one nothing would move on */
+		r.o.clear_step = 2;
 	while (pthread_mutex_trylock(&s->compact_lock) != 0) {
 		if (!compact_may_go_on(&r))
 			return true;
 		compact_rest(COMPACT_LONGEST_REST_US);
 	}
 	int64_t began_ms = clock_mono_ms();
-	bool ok = run_alone(&r, err);
+	bool ok = s->shared ? s->shared->compact(s, &r.o, out, err) : run_alone(&r, err);
 	if (o->buckets || o->lookups || out->dropped || !ok) /* else it only looked */
 		meter_note_compaction(s, out, ok, began_ms);
 	pthread_mutex_unlock(&s->compact_lock);
@@ -363,10 +365,12 @@ bool storage_compact(struct storage *s, const struct compact_options *o, struct 
 
 bool storage_sizes(struct storage *s, struct storage_sizes *out, struct error *err)
 {
+	if (s->shared)
+		return s->shared->sizes(s, out, err);
 	return s->backend->ops->sizes(s->backend, out, err);
 }
 
 uint64_t storage_release_pages(struct storage *s)
 {
-	return s->backend->ops->release_pages(s->backend);
+	return s->backend->ops->release_pages ? s->backend->ops->release_pages(s->backend) : 0;
 }

@@ -142,6 +142,8 @@ struct failure {
  * What a shared store does in its own way, in place of the files of this folder that keep records in a backend (docs/architecture.md,
  * "The shared Postgres store"): the entries of storage.h branch here if s->shared is set.
  */
+struct compact_options;
+struct compact_report;
 struct request_filter;
 struct user_requests;
 struct request_counts;
@@ -162,7 +164,9 @@ struct shared_ops {
 	bool (*list_requests)(struct storage *s, const struct request_filter *filter, struct arena *arena,
 	                      struct user_requests **out, size_t *count, bool *more, struct error *err);
 	bool (*count_requests)(struct storage *s, struct request_counts *out, struct error *err);
-	/* -- compaction, sizes */
+	/* -- compaction (compact.h), alone in this process; steps and memory are filled in */
+	bool (*compact)(struct storage *s, const struct compact_options *o, struct compact_report *out, struct error *err);
+	bool (*sizes)(struct storage *s, struct storage_sizes *out, struct error *err);
 };
 
 struct storage {

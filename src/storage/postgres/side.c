@@ -31,6 +31,13 @@ static const struct side_table {
         {"syncline_request_heads", "CREATE TABLE syncline_request_heads (lsn bigint, id bigint, stored_at timestamp with time "
                                    "zone NOT NULL, users bytea NOT NULL,"
                                    " PRIMARY KEY (lsn, id))"},
+        /* How far a bucket of a stream was compacted (compact_buckets.c); the empty name: the lookups. */
+        {"syncline_compacted", "CREATE TABLE syncline_compacted (group_id integer, bucket_name text, op_id bigint NOT NULL,"
+                               " PRIMARY KEY (group_id, bucket_name))"},
+        /* Which checkpoints clients were given, and since when (compact.h). */
+        {"syncline_checkpoints",
+         "CREATE TABLE syncline_checkpoints (group_id integer, op_id bigint, seen_at timestamp with time zone NOT NULL,"
+         " PRIMARY KEY (group_id, op_id))"},
         /* Greatest id ever given to a user whose record was removed; the key is half of a SHA-256. */
         {"syncline_request_floors", "CREATE TABLE syncline_request_floors (user_hash bytea PRIMARY KEY, id bigint NOT NULL)"},
         /* Rows that lack a value until they are read again: the engine's key and copy; image_digest: SHA-256 of the image that goes with it. */

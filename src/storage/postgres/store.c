@@ -7,6 +7,7 @@
 #include "storage/postgres/migrations.h"
 #include "storage/postgres/plan_names.h"
 #include "storage/postgres/requests.h"
+#include "storage/postgres/compact.h"
 
 #define DEFAULT_POOL 8
 
@@ -221,6 +222,8 @@ static const struct shared_ops shared = {
         .expire_requests = pg_expire_requests,
         .list_requests = pg_list_requests,
         .count_requests = pg_count_requests,
+        .compact = pg_compact,
+        .sizes = pg_sizes,
 };
 
 struct storage *storage_open_postgres(const struct storage_options *options, struct error *err)

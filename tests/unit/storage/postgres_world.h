@@ -1,0 +1,223 @@
+/*
+ * postgres_world.h: one database with the shared layout, on the server of PG_URI, and two nodes that have it open. Checkpoints are set by hand
+ * (serve), as a node's watcher does. Without PG_URI the tests skip.
+ */
+#ifndef TESTS_STORAGE_POSTGRES_WORLD_H
+#define TESTS_STORAGE_POSTGRES_WORLD_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "storage/postgres/requests.h"
+#include "storage/write_checkpoints.h"
+
+#define RETENTION_MS 3600000
+
+#define UNUSED __attribute__((unused))
+
+struct node {
+	struct storage *s;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct buf users; /* "subject/client " of all news */
+	int everybody;    /* how often all users were told to look */
+};
+
+struct world {
+	PGconn *admin, *sql;
+	char database[64];
+	struct log log;
+	struct error err;
+	struct node a, b;
+};
+
+#define NEEDS_POSTGRES                                                                                                           \
+	struct world *w = *state;                                                                                                \
+	if (!w->admin)                                                                                                           \
+	skip()
+#define OK(call)                                                                                                                 \
+	do {                                                                                                                     \
+		if (!(call))                                                                                                     \
+			fail_msg("%s: %s", #call, w->err.message);                                                               \
+	} while (0)
+
+static PGconn *connect_to(const char *database)
+{
+	const char *keywords[] = {"dbname", "dbname", NULL}, *values[] = {getenv("PG_URI"), database, NULL};
+	PGconn *pg = PQconnectdbParams(keywords, values, 1);
+	if (PQstatus(pg) != CONNECTION_OK)
+		fail_msg("%s", PQerrorMessage(pg));
+	return pg;
+}
+
+static void *open_connection(void *ctx, struct error *err)
+{
+	struct world *w = ctx;
+	(void)err;
+	return connect_to(w->database);
+}
+
+/* First column of the first row; NULL or none: "-". */
+UNUSED static const char *look(struct world *w, const char *sql)
+{
+	static char out[256];
+	PGresult *r = PQexec(w->sql, sql);
+	ExecStatusType status = PQresultStatus(r);
+	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
+		fail_msg("%s: %s", sql, PQerrorMessage(w->sql));
+	bool any = status == PGRES_TUPLES_OK && PQntuples(r) && !PQgetisnull(r, 0, 0);
+	snprintf(out, sizeof(out), "%s", any ? PQgetvalue(r, 0, 0) : "-");
+	PQclear(r);
+	return out;
+}
+
+static void on_news(void *ctx, const struct storage_news *news)
+{
+	struct node *n = ctx;
+	pthread_mutex_lock(&n->lock);
+	n->everybody += news->all_users;
+	for (size_t i = 0; i < news->user_count; i++)
+		buf_printf(&n->users, "%.*s/%.*s ", SLICE_ARG(news->users[i].subject), SLICE_ARG(news->users[i].client_id));
+	pthread_cond_signal(&n->changed);
+	pthread_mutex_unlock(&n->lock);
+}
+
+static void wait_a_bit(struct node *n)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 20;
+	if (pthread_cond_timedwait(&n->changed, &n->lock, &until) != 0)
+		fail_msg("no news within 20 s");
+}
+
+UNUSED static void wait_for_everybody(struct node *n, int times)
+{
+	pthread_mutex_lock(&n->lock);
+	while (n->everybody < times)
+		wait_a_bit(n);
+	pthread_mutex_unlock(&n->lock);
+}
+
+/* The news of users so far, once there are some; then they are forgotten. */
+UNUSED static const char *wait_for_users(struct node *n)
+{
+	static char out[256];
+	pthread_mutex_lock(&n->lock);
+	while (!n->users.n)
+		wait_a_bit(n);
+	snprintf(out, sizeof(out), "%.*s", (int)n->users.n, n->users.p);
+	buf_clear(&n->users);
+	pthread_mutex_unlock(&n->lock);
+	return out;
+}
+
+UNUSED static void open_node(struct world *w, struct node *n)
+{
+	struct storage_options o = {.postgres = {.connect = open_connection, .connect_ctx = w, .max_pool_size = 3},
+	                            .request_retention_ms = RETENTION_MS,
+	                            .log = &w->log};
+	*n = (struct node){.s = NULL};
+	pthread_mutex_init(&n->lock, NULL);
+	pthread_cond_init(&n->changed, NULL);
+	OK(n->s = storage_open_postgres(&o, &w->err));
+	storage_subscribe(n->s, on_news, n);
+}
+
+UNUSED static void close_node(struct node *n)
+{
+	storage_subscribe(n->s, NULL, NULL);
+	storage_close(n->s);
+	buf_free(&n->users);
+	pthread_cond_destroy(&n->changed);
+	pthread_mutex_destroy(&n->lock);
+}
+
+/* What the node's watcher does when it sees a newer checkpoint: serve it, then ask whom it concerns. */
+UNUSED static void serve(struct world *w, struct node *n, uint64_t lsn)
+{
+	struct arena arena = {0};
+	struct storage_news news = {.user_count = 0};
+	struct checkpoint before = storage_checkpoint(n->s);
+	pthread_mutex_lock(&n->s->lock);
+	n->s->checkpoint = (struct checkpoint){true, 1, {0, lsn}, 1};
+	pthread_mutex_unlock(&n->s->lock);
+	news.checkpoint = storage_checkpoint(n->s);
+	OK(pg_requests_passed(pg_store_of(n->s), before.position, news.checkpoint.position, &arena, &news.users, &news.user_count,
+	                      &w->err));
+	storage_tell(n->s, &news);
+	arena_free(&arena);
+}
+
+static int make_world(void **state)
+{
+	char sql[128];
+	struct world *w = xcalloc(1, sizeof(*w));
+	*state = w;
+	if (!getenv("PG_URI") || !*getenv("PG_URI"))
+		return 0;
+	w->log = (struct log){.level = LOG_ERROR, .fd = 2};
+	w->admin = connect_to(NULL);
+	snprintf(w->database, sizeof(w->database), "syncline_requests_%d", (int)getpid());
+	snprintf(sql, sizeof(sql), "CREATE DATABASE %s TEMPLATE template0 ENCODING 'UTF8'", w->database);
+	PQclear(PQexec(w->admin, sql));
+	w->sql = connect_to(w->database);
+	PQclear(PQexec(w->sql, "SET search_path = powersync"));
+	return 0;
+}
+
+static int end_world(void **state)
+{
+	char sql[128];
+	struct world *w = *state;
+	if (w->admin) {
+		PQfinish(w->sql);
+		snprintf(sql, sizeof(sql), "DROP DATABASE %s WITH (FORCE)", w->database);
+		PQclear(PQexec(w->admin, sql));
+		PQfinish(w->admin);
+	}
+	free(w);
+	return 0;
+}
+
+static int open_nodes(void **state)
+{
+	struct world *w = *state;
+	if (!w->admin)
+		return 0;
+	open_node(w, &w->a);
+	open_node(w, &w->b);
+	wait_for_everybody(&w->a, 1); /* it listens */
+	wait_for_everybody(&w->b, 1);
+	serve(w, &w->a, 100);
+	serve(w, &w->b, 100);
+	return 0;
+}
+
+static int close_nodes(void **state)
+{
+	struct world *w = *state;
+	if (!w->admin)
+		return 0;
+	close_node(&w->a);
+	close_node(&w->b);
+	look(w, "TRUNCATE syncline_requests, syncline_request_heads, syncline_request_floors, write_checkpoints, sync_rules, "
+	        "bucket_data,"
+	        " bucket_parameters, syncline_compacted, syncline_checkpoints");
+	return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_nodes, close_nodes)
+
+#endif
