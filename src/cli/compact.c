@@ -14,6 +14,7 @@
 #include "cli/compact_order.h"
 #include "cli/control.h"
 #include "cli/progress.h"
+#include "cli/shared_store.h"
 #include "cli/storage_folder.h"
 #include "cli/wiring.h"
 
@@ -175,6 +176,22 @@ static json_t *compact_here(const struct config *config, const json_t *order, co
 	return done;
 }
 
+/* ---- a shared store ---- */
+
+/* Services have it in use; each step is good for them as well. */
+static json_t *compact_shared(const struct config *config, const json_t *order, const struct log *log, struct progress *bar,
+                              struct error *err)
+{
+	struct compact_way way = {.in_use = true, .go_on = not_interrupted, .progress = take_progress, .ctx = bar};
+	struct sigaction action = {.sa_handler = on_signal};
+	struct shared_store store;
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+	json_t *done = shared_store_open(&store, config, log, err) ? compact_order_run(store.storage, order, &way, err) : NULL;
+	shared_store_close(&store);
+	return done;
+}
+
 /* ---- the command ---- */
 
 /* A service that is about to listen, or to end, holds the store without answering. */
@@ -201,11 +218,8 @@ static int run(const struct config *config, const struct request *r, json_t *ord
 	struct error err = {.code = ""};
 	struct log log = {.level = LOG_WARN, .json = config->logging.json, .fd = STDERR_FILENO};
 	struct progress bar = progress_begin("Compacting", r->json);
-	if (strcmp(config->storage.type, "lmdb") != 0) {
-		error_set(&err, "", "storage.type '%s' is not supported by this version", config->storage.type);
-		return cli_fail("compact", r->json, EXIT_BAD_CONFIG, &err);
-	}
-	json_t *done = compact(config, order, &log, &bar, &err);
+	json_t *done = is_shared_store(config) ? compact_shared(config, order, &log, &bar, &err)
+	                                       : compact(config, order, &log, &bar, &err);
 	progress_clear(&bar);
 	if (!done)
 		return cli_fail("compact", r->json, 1, &err);

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "cli/cli.h"
 #include "cli/control.h"
+#include "cli/shared_store.h"
 #include "cli/storage_folder.h"
 #include "cli/wiring.h"
 #include "server/request_report.h"
@@ -158,16 +159,28 @@ static json_t *look_into_store(const struct config *config, const struct request
 	return report;
 }
 
+static json_t *look_into_shared_store(const struct config *config, const struct request *q, struct error *err)
+{
+	struct log log = {.level = LOG_ERROR, .fd = STDERR_FILENO};
+	struct request_filter filter = {.limit = q->most};
+	struct shared_store store;
+	if (q->user)
+		filter.subject = slice_cstr(q->user);
+	if (q->client)
+		filter.client_id = slice_cstr(q->client);
+	bool opened = shared_store_open(&store, config, &log, err);
+	json_t *report = opened ? request_report(store.storage, NULL, true, &filter, err) : NULL;
+	shared_store_close(&store);
+	return report;
+}
+
 static int run(const struct config *config, const struct request *q)
 {
 	struct error err = {.code = ""};
 	enum control_outcome outcome;
-	if (strcmp(config->storage.type, "lmdb") != 0) {
-		error_set(&err, "", "storage.type '%s' is not supported by this version", config->storage.type);
-		return cli_fail("requests", q->json, EXIT_BAD_CONFIG, &err);
-	}
-	json_t *report = ask_service(config, q, &outcome, &err);
-	if (outcome == CONTROL_ABSENT)
+	bool shared = is_shared_store(config);
+	json_t *report = shared ? look_into_shared_store(config, q, &err) : ask_service(config, q, &outcome, &err);
+	if (!shared && outcome == CONTROL_ABSENT)
 		report = look_into_store(config, q, &err);
 	if (!report)
 		return cli_fail("requests", q->json, 1, &err);

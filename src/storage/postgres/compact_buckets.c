@@ -110,10 +110,11 @@ static bool walk_rows(struct bucket *b, const PGresult *r, struct error *err)
 /* From the newest operation to the oldest. *complete: the first one was reached. */
 static bool walk_back(struct bucket *b, bool *complete, struct error *err)
 {
-	static const char sql[] =
-	        "SELECT op_id::text, op, convert_to(coalesce(table_name, ''), 'UTF8'), convert_to(coalesce(row_id, ''), 'UTF8'),"
-	        " convert_to(coalesce(source_table, ''), 'UTF8'), coalesce(source_key, '') FROM bucket_data"
-	        " WHERE group_id = $1::integer AND bucket_name = $2 AND op_id < $3::bigint ORDER BY op_id DESC LIMIT $4::bigint";
+	static const char sql[] = "SELECT d.op_id::text, op, convert_to(coalesce(table_name, ''), 'UTF8'), "
+	                          "convert_to(coalesce(row_id, ''), 'UTF8'),"
+	                          " convert_to(coalesce(source_table, ''), 'UTF8'), coalesce(source_key, '') FROM bucket_data d"
+	                          " WHERE group_id = $1::integer AND bucket_name = $2 AND op_id < $3::bigint ORDER BY d.op_id "
+	                          "DESC LIMIT $4::bigint";
 	char below[24], count[24];
 	const char *values[] = {b->stream, b->name.p, below, count};
 	const struct pg_values v = {.count = 4, .values = values, .binary_result = true};

@@ -168,6 +168,24 @@ bool pg_store_load(struct pg_store *store, struct pg_conn *conn, struct error *e
 	return ok;
 }
 
+bool pg_store_checkpoint(struct pg_conn *conn, struct checkpoint *out, struct error *err)
+{
+	static const char sql[] =
+	        "SELECT id, last_checkpoint, last_checkpoint_lsn FROM sync_rules WHERE state IN ('ACTIVE', 'ERRORED')"
+	        " ORDER BY id DESC LIMIT 1";
+	PGresult *r = pg_query(conn, sql, 0, NULL, PG_TIMEOUT_MS, err);
+	*out = (struct checkpoint){.valid = false};
+	if (!r)
+		return false;
+	if (PQntuples(r) && !PQgetisnull(r, 0, 2) && pg_position_parse(PQgetvalue(r, 0, 2), &out->position)) {
+		out->valid = true;
+		out->plan_id = strtoull(PQgetvalue(r, 0, 0), NULL, 10);
+		out->op_id = strtoull(PQgetvalue(r, 0, 1), NULL, 10);
+	}
+	PQclear(r);
+	return true;
+}
+
 /* ---- opening and closing ------------------------------------------------------------------------------------------------------------ */
 
 /* side.c made it, if the reference had not. */
@@ -184,7 +202,8 @@ static bool open_with(struct pg_store *store, struct pg_conn *conn, struct error
 {
 	struct storage *s = store->s;
 	return (s->keep_format ? pg_migrations_done(conn, err) : pg_migrate_up(conn, s->log, err)) &&
-	       load_instance(store, conn, err) && pg_store_load(store, conn, err);
+	       load_instance(store, conn, err) && pg_store_load(store, conn, err) &&
+	       pg_store_checkpoint(conn, &s->checkpoint, err);
 }
 
 static void store_close(struct backend *b)

@@ -55,6 +55,8 @@ static inline struct pg_store *pg_store_of(const struct storage *s)
 /* Looks at sync_rules: new streams are loaded, and which one is active or pending is set here and in the storage (storage_active_plan). To be
  * called after a deploy, an activation, a termination. conn: in no transaction, or one that sees what is to be seen. */
 bool pg_store_load(struct pg_store *store, struct pg_conn *conn, struct error *err);
+/* The newest checkpoint of the active stream; invalid: there is none. */
+bool pg_store_checkpoint(struct pg_conn *conn, struct checkpoint *out, struct error *err);
 /* NULL: not loaded. Lives until the store is closed. Any thread. */
 struct pg_stream *pg_store_stream(struct pg_store *store, int32_t id);
 /* References for a moment: streams are not freed before the store. Any thread. */
