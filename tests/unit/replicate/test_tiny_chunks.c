@@ -1,7 +1,8 @@
 /*
  * Tables of every kind are read in chunks of a few rows, in ranges side by side, while writers insert, update, delete, swap and move keys,
- * truncate, leave large values alone, work in savepoints, and commit without waiting for the disk (interleaved-snapshot 9: 2, 3, 5, 6, 8).
- * The engine is stopped and started again meanwhile. In the end the store must give what SQL selects. Needs a server (PG_URI).
+ * truncate, leave large values alone, work in savepoints, commit in two phases, and without waiting for the disk (interleaved-snapshot 9:
+ * 2, 3, 5, 6, 8). The engine is stopped and started again meanwhile. In the end the store must give what SQL selects; and all the time each
+ * checkpoint must give the table of the sync config that is active already as SQL has it at that place. Needs a server (PG_URI).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,20 +35,31 @@ static const char schema_sql[] =
         "INSERT INTO bare SELECT i, 'b' || i, 0, 'z' FROM generate_series(1, 1000) i;"
         "CREATE TABLE emptied (k int PRIMARY KEY, rid text, n int, body text);"
         "INSERT INTO emptied SELECT i, 'e' || i, 0, repeat('t', 300) FROM generate_series(1, 2000) i;"
+        /* The active one. Row 0 counts its transactions, and orders them: seq in history. */
+        "CREATE TABLE ledger (k int PRIMARY KEY, n int);"
+        "INSERT INTO ledger SELECT i, 0 FROM generate_series(0, 20) i;"
+        "CREATE TABLE history (seq int, k int, n int, PRIMARY KEY (seq, k));"
+        "INSERT INTO history SELECT 0, k, n FROM ledger;"
         "ANALYZE;"
         "CREATE PUBLICATION powersync FOR ALL TABLES";
 
 static const char *const tables[] = {"ordered", "paired", "whole", "bare", "emptied"};
 #define TABLES (sizeof(tables) / sizeof(*tables))
 
-static const char sync_config[] = "bucket_definitions:\n"
-                                  "  all:\n"
-                                  "    data:\n"
-                                  "      - SELECT rid AS id, n, body FROM ordered\n"
-                                  "      - SELECT rid AS id, n, body FROM paired\n"
-                                  "      - SELECT rid AS id, n, body FROM whole\n"
-                                  "      - SELECT rid AS id, n, body FROM bare\n"
-                                  "      - SELECT rid AS id, n, body FROM emptied\n";
+#define ACTIVE_DEFINITION                                                                                                        \
+	"bucket_definitions:\n"                                                                                                  \
+	"  before:\n"                                                                                                            \
+	"    data:\n"                                                                                                            \
+	"      - SELECT k AS id, n FROM ledger\n"
+
+static const char first_config[] = ACTIVE_DEFINITION;
+static const char sync_config[] = ACTIVE_DEFINITION "  all:\n"
+                                                    "    data:\n"
+                                                    "      - SELECT rid AS id, n, body FROM ordered\n"
+                                                    "      - SELECT rid AS id, n, body FROM paired\n"
+                                                    "      - SELECT rid AS id, n, body FROM whole\n"
+                                                    "      - SELECT rid AS id, n, body FROM bare\n"
+                                                    "      - SELECT rid AS id, n, body FROM emptied\n";
 
 /* Commits again and again until the table stop has a row. %d: a number that no other writer has or had, 1 to 9. The block with an exception handler is a savepoint. */
 static const char writer_sql[] =
@@ -70,6 +82,12 @@ static const char writer_sql[] =
         "  ELSIF t = 10 THEN INSERT INTO bare VALUES (q, 'bn' || w || '.' || i, 3, 'n');"
         "  ELSIF t = 11 AND random() < 0.02 THEN TRUNCATE emptied;"
         "  ELSE INSERT INTO emptied VALUES (q + 10000, 'en' || w || '.' || i, 4, 'n') ON CONFLICT (k) DO UPDATE SET n = 5;"
+        "  END IF;"
+        "  IF random() < 0.3 THEN"
+        "   UPDATE ledger SET n = n + 1 WHERE k = 0 RETURNING n INTO r; INSERT INTO history VALUES (r, 0, r);"
+        "   FOR q IN SELECT DISTINCT 1 + (random() * 19)::int FROM generate_series(1, 3) LOOP"
+        "    UPDATE ledger SET n = r * 10 + w WHERE k = q; INSERT INTO history VALUES (r, q, r * 10 + w);"
+        "   END LOOP;"
         "  END IF;"
         "  IF random() < 0.1 THEN RAISE EXCEPTION USING ERRCODE = 'P0001'; END IF;"
         " EXCEPTION WHEN unique_violation OR raise_exception THEN NULL;"
@@ -142,7 +160,7 @@ static bool reading(struct engine *e)
 {
 	struct replicator_status s;
 	replicator_status(e->replicator, &s);
-	return s.snapshotting || !storage_checkpoint(e->storage).valid;
+	return s.snapshotting || !storage_checkpoint(e->storage).valid || storage_pending_plan_text(e->storage).p;
 }
 
 /* Everything that is committed now is in the store, and shown. */
@@ -215,16 +233,20 @@ static void fold(struct held **all, const struct op_view *op)
 	buf_free(&key);
 }
 
-static struct held *read_store(struct engine *e)
+/* Of one definition; 0: of all. */
+static struct held *read_store(struct engine *e, uint32_t wanted)
 {
 	struct error err = {0};
+	uint64_t checkpoint = storage_checkpoint(e->storage).op_id;
 	struct held *all = NULL;
 	struct storage_reader *r = storage_read_begin(e->storage, &err);
 	assert_non_null(r);
 	struct slice keys;
 	uint32_t definition;
 	for (uint32_t bucket = 1; reader_bucket_name(r, bucket, &definition, &keys); bucket++) {
-		struct op_cursor *c = reader_ops(r, bucket, 0, storage_checkpoint(e->storage).op_id, &err);
+		if (wanted && definition != wanted)
+			continue;
+		struct op_cursor *c = reader_ops(r, bucket, 0, checkpoint, &err);
 		struct op_view op;
 		assert_non_null(c);
 		while (op_cursor_next(c, &op, &err) == 1)
@@ -250,7 +272,12 @@ static void take(struct held **all, const char *type, const char *id, const char
 
 static void compare_with_sql(struct engine *e)
 {
-	struct held *all = read_store(e);
+	struct held *all = read_store(e, 0), *next;
+	for (struct held *h = all; h; h = next) {
+		next = h->hh.next;
+		if (strcmp(h->type, "ledger") == 0) /* compare_active does that */
+			held_free(&all, h);
+	}
 	char sql[512];
 	for (size_t t = 0; t < TABLES; t++) {
 		snprintf(sql, sizeof(sql),
@@ -264,6 +291,80 @@ static void compare_with_sql(struct engine *e)
 	}
 	if (all)
 		fail_msg("%u rows are in the store only, like %s %s", HASH_COUNT(all), all->type, all->id);
+}
+
+/* The checkpoint that is shown now, against the history. */
+static void compare_active(struct engine *e)
+{
+	struct held *all = read_store(e, 1), *zero;
+	struct buf sql = {0};
+	char query[64];
+	for (zero = all; zero && strcmp(zero->id, "0") != 0;)
+		zero = zero->hh.next;
+	assert_non_null(zero);
+	int seq, n;
+	assert_int_equal(sscanf(zero->data, "{\"id\":0,\"n\":%d}", &seq), 1);
+	/* What is streamed may become visible later; the next one to count waited for it. */
+	snprintf(query, sizeof(query), "SELECT max(seq) >= %d FROM history", seq);
+	while (fixture_value(&f, query)[0] != 't')
+		usleep(1000);
+	buf_printf(&sql,
+	           "SELECT string_agg(concat_ws(' ', k, v.n, h.n), ', ') FROM (SELECT DISTINCT ON (k) k, n FROM history WHERE "
+	           "seq <= %d"
+	           " ORDER BY k, seq DESC) h FULL JOIN (VALUES (-1, 0)",
+	           seq);
+	while (all) {
+		assert_int_equal(sscanf(strstr(all->data, "\"n\":"), "\"n\":%d", &n), 1);
+		buf_printf(&sql, ", (%s, %d)", all->id, n);
+		held_free(&all, all);
+	}
+	buf_lit(&sql, ") v (k, n) USING (k) WHERE k >= 0 AND v.n IS DISTINCT FROM h.n");
+	buf_putc(&sql, '\0');
+	const char *differs = fixture_value(&f, sql.p);
+	if (*differs)
+		fail_msg("at transaction %d (key, checkpoint, SQL): %s", seq, differs);
+	buf_free(&sql);
+}
+
+/* A commit in two phases, for which other writers wait. */
+static void commit_in_two_phases(int i)
+{
+	char sql[512];
+	snprintf(sql, sizeof(sql),
+	         "BEGIN; INSERT INTO paired VALUES (md5('t%d'), %d, 't%d', 0, 't'); UPDATE ordered SET n = n + 1 WHERE rid IN "
+	         "('o%d', "
+	         "'o20'); DELETE FROM whole WHERE rid = 'w%d'; PREPARE TRANSACTION 'tiny %d %d'",
+	         i, i % 7, i, i * 5, i, (int)getpid(), i);
+	fixture_sql(&f, sql);
+	usleep(10000);
+	snprintf(sql, sizeof(sql), "COMMIT PREPARED 'tiny %d %d'", (int)getpid(), i);
+	fixture_sql(&f, sql);
+}
+
+/* For so long. */
+static void look_on(struct engine *e, int ms, int *transactions)
+{
+	bool two_phases = atoi(fixture_value(&f, "SHOW max_prepared_transactions")) > 0;
+	for (int64_t until = clock_mono_ms() + ms; clock_mono_ms() < until; usleep(20000)) {
+		compare_active(e);
+		if (two_phases && *transactions < 900)
+			commit_in_two_phases(++*transactions);
+	}
+}
+
+/* The definition that is active while the others are filled. */
+static void activate_first(struct engine *e)
+{
+	struct diagnostics d = {0};
+	struct plan *all = e->plan;
+	e->plan = plan_compile(slice_cstr(first_config), SLICE("public"), &d);
+	assert_non_null(e->plan);
+	engine_start(e);
+	catch_up(e);
+	engine_stop(e);
+	plan_unref(e->plan);
+	diagnostics_free(&d);
+	e->plan = all;
 }
 
 static void tiny_chunks_among_writers_end_in_what_sql_selects(void **state)
@@ -284,17 +385,19 @@ static void tiny_chunks_among_writers_end_in_what_sql_selects(void **state)
 	                   .plan = plan_compile(slice_cstr(sync_config), SLICE("public"), &d)};
 	assert_non_null(e.storage);
 	assert_non_null(e.plan);
+	activate_first(&e);
 	writers_start(1);
 	unsigned seed = 7;
+	int transactions = 0;
 	for (int round = 0; round < 8; round++) {
 		engine_start(&e);
-		usleep((useconds_t)(rand_r(&seed) % 350) * 1000);
+		look_on(&e, rand_r(&seed) % 350, &transactions);
 		engine_stop(&e);
 	}
 	engine_start(&e);
 	int64_t until = clock_mono_ms() + TIME_LIMIT_MS;
 	while (reading(&e) && clock_mono_ms() < until)
-		usleep(20000);
+		look_on(&e, 20, &transactions);
 	assert_false(reading(&e)); /* also with a row that is updated all the time */
 	writers_stop();
 	catch_up(&e);
@@ -312,7 +415,7 @@ static void tiny_chunks_among_writers_end_in_what_sql_selects(void **state)
 		usleep(20000);
 	writers_start(1 + WRITERS);
 	engine_start(&e);
-	usleep(300000);
+	look_on(&e, 300, &transactions);
 	writers_stop();
 	usleep(100000);
 	catch_up(&e);
