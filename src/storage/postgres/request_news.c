@@ -1,28 +1,16 @@
 /*
  * request_news.c: who is concerned by checkpoint requests that other processes stored, and by checkpoints (requests.h).
  *
- * One thread with a connection that listens. After it was cut: heads that are not passed are read anew, and all users with a stream here look
- * again, because what was told in between is lost. A connection on which nothing comes is asked now and then whether it still lives.
+ * The watcher (watch.h) hears of heads. After its connection was cut: heads that are not passed are read anew, and all users with a stream here
+ * look again, because what was told in between is lost.
  */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/codec.h"
 #include "storage/digest.h"
 #include "storage/postgres/requests_internal.h"
 
-#define ALIVE_MS 5000    /* after so long without a word the connection is asked */
-#define ANSWER_MS 5000   /* and must answer in this time */
-#define RETRY_MIN_MS 100 /* connecting again; doubles up to RETRY_MAX_MS */
-#define RETRY_MAX_MS 2000
 /* Heads at or below the served position that may stay in the list. */
 #define PASSED_HEADS_MAX 1024
 
@@ -180,7 +168,7 @@ static void tell_at_once(struct pg_requests *r, struct position head, int64_t id
 	user_list_free(&l);
 }
 
-static void heard(struct pg_requests *r, const char *payload)
+void pg_requests_heard(struct pg_requests *r, const char *payload)
 {
 	unsigned long long lsn;
 	long long id;
@@ -195,9 +183,9 @@ static void heard(struct pg_requests *r, const char *payload)
 		tell_at_once(r, head, id);
 }
 
-/* ---- the thread -------------------------------------------------------------------------------------------------------------------- */
+/* ---- the connection listens anew ------------------------------------------------------------------------------------------------------ */
 
-/* All that are not passed, after the connection listens. */
+/* All that are not passed. */
 static bool load_heads(struct pg_requests *r, struct pg_conn *c, struct error *err)
 {
 	struct served p = storage_served(r->s);
@@ -248,108 +236,35 @@ static bool adopt_pending(struct pg_requests *r, struct pg_conn *c, struct error
 	return ok;
 }
 
-static struct pg_conn *listen_anew(struct pg_requests *r, struct error *err)
+bool pg_requests_listening(struct pg_requests *r, struct pg_conn *c, struct error *err)
 {
-	struct pg_conn *c = pg_open(&r->store->connection, err);
-	if (c && pg_command(c, "LISTEN " PG_REQUESTS_CHANNEL, err) && load_heads(r, c, err) && adopt_pending(r, c, err))
-		return c;
-	pg_close(c);
-	return NULL;
+	if (!load_heads(r, c, err) || !adopt_pending(r, c, err))
+		return false;
+	atomic_store(&r->heads_wait, true);
+	everybody_looks(r);
+	return true;
 }
 
-/* True: something can be read; false: the time is over, or the thread is to end. */
-static bool wait_for(struct pg_requests *r, int socket, int timeout_ms, bool *stop)
-{
-	struct pollfd fds[2] = {{.fd = r->wake[0], .events = POLLIN}, {.fd = socket, .events = POLLIN}};
-	int n = poll(fds, socket < 0 ? 1 : 2, timeout_ms);
-	*stop = n > 0 && fds[0].revents;
-	return n > 0 && !*stop;
-}
+/* ---- opening and closing -------------------------------------------------------------------------------------------------------------- */
 
-static bool is_alive(struct pg_conn *c)
-{
-	PGresult *r = pg_query(c, "SELECT 1", 0, NULL, ANSWER_MS, NULL);
-	PQclear(r);
-	return r != NULL;
-}
-
-/* Until the connection is lost (false) or the thread is to end (true). */
-static bool follow(struct pg_requests *r, struct pg_conn *c)
-{
-	for (;;) {
-		PGnotify *n;
-		bool stop, ready = wait_for(r, PQsocket(c->pg), ALIVE_MS, &stop);
-		if (stop)
-			return true;
-		if (ready ? !PQconsumeInput(c->pg) : !is_alive(c))
-			return false;
-		while ((n = PQnotifies(c->pg))) {
-			heard(r, n->extra);
-			PQfreemem(n);
-		}
-		if (PQstatus(c->pg) != CONNECTION_OK)
-			return false;
-	}
-}
-
-static void *run(void *arg)
-{
-	struct pg_requests *r = arg;
-	int pause_ms = RETRY_MIN_MS;
-	for (bool stop = false; !stop;) {
-		struct error err = {.code = ""};
-		struct pg_conn *c = listen_anew(r, &err);
-		if (c) {
-			pause_ms = RETRY_MIN_MS;
-			atomic_store(&r->heads_wait, true);
-			everybody_looks(r);
-			stop = follow(r, c);
-			pg_close(c);
-			if (!stop)
-				log_warn(r->s->log,
-				         "The connection that tells of checkpoint requests was lost; connecting again");
-		}
-		if (!stop)
-			wait_for(r, -1, pause_ms, &stop);
-		pause_ms = pause_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : pause_ms * 2;
-	}
-	return NULL;
-}
-
-struct pg_requests *pg_requests_start(struct pg_store *store, struct error *err)
+struct pg_requests *pg_requests_new(struct pg_store *store)
 {
 	struct pg_requests *r = xcalloc(1, sizeof(*r));
-	sigset_t all, before;
+	uint8_t random[32];
+	char text[UUID_TEXT + 1];
 	r->store = store;
 	r->s = store->s;
 	pthread_mutex_init(&r->lock, NULL);
-	uint8_t random[32];
-	char text[UUID_TEXT + 1];
 	uuid_random_text(text);
 	sha256_slices(&(struct slice){text, UUID_TEXT}, 1, random);
 	r->tag = be32_get(random) & 0x7fffffff;
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	r->running = pipe2(r->wake, O_CLOEXEC) == 0 && pthread_create(&r->thread, NULL, run, r) == 0;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (r->running)
-		return r;
-	pg_requests_stop(r);
-	error_set(err, "", "cannot start a thread");
-	return NULL;
+	return r;
 }
 
-void pg_requests_stop(struct pg_requests *r)
+void pg_requests_free(struct pg_requests *r)
 {
 	if (!r)
 		return;
-	if (r->running) {
-		ssize_t ignored = write(r->wake[1], "", 1);
-		(void)ignored;
-		pthread_join(r->thread, NULL);
-	}
-	close(r->wake[0]);
-	close(r->wake[1]);
 	free(r->heads);
 	pthread_mutex_destroy(&r->lock);
 	free(r);

@@ -19,10 +19,12 @@
 
 struct pg_requests;
 
-/* Starts the listening thread; the database need not be reachable. NULL: no thread. */
-struct pg_requests *pg_requests_start(struct pg_store *store, struct error *err);
-/* Threads end; NULL does nothing. */
-void pg_requests_stop(struct pg_requests *r);
+struct pg_requests *pg_requests_new(struct pg_store *store);
+void pg_requests_free(struct pg_requests *r); /* NULL does nothing */
+
+/* The watcher's thread: its connection listens on the channel, for the first time or again; a notification came. */
+bool pg_requests_listening(struct pg_requests *r, struct pg_conn *c, struct error *err);
+void pg_requests_heard(struct pg_requests *r, const char *payload);
 
 /* Users with a head in (after, up_to], in the arena; up_to is the served position already. The list may hold users who have none any more. False:
  * they could not be read, so everybody has to look. */

@@ -24,10 +24,6 @@ struct pg_requests {
 	pthread_mutex_t lock;
 	struct known_head *heads; /* ascending; those beyond the served position, and some below */
 	size_t head_count, head_cap;
-
-	pthread_t thread;
-	bool running;
-	int wake[2]; /* pipe: the thread is to end */
 };
 
 static inline struct pg_requests *pg_requests_of(const struct storage *s)

@@ -7,6 +7,7 @@
 #include "storage/postgres/migrations.h"
 #include "storage/postgres/plan_names.h"
 #include "storage/postgres/requests.h"
+#include "storage/postgres/watch.h"
 #include "storage/postgres/compact.h"
 
 #define DEFAULT_POOL 8
@@ -168,12 +169,12 @@ bool pg_store_load(struct pg_store *store, struct pg_conn *conn, struct error *e
 	return ok;
 }
 
-bool pg_store_checkpoint(struct pg_conn *conn, struct checkpoint *out, struct error *err)
+bool pg_store_checkpoint(struct pg_conn *conn, int timeout_ms, struct checkpoint *out, struct error *err)
 {
 	static const char sql[] =
 	        "SELECT id, last_checkpoint, last_checkpoint_lsn FROM sync_rules WHERE state IN ('ACTIVE', 'ERRORED')"
 	        " ORDER BY id DESC LIMIT 1";
-	PGresult *r = pg_query(conn, sql, 0, NULL, PG_TIMEOUT_MS, err);
+	PGresult *r = pg_prepared(conn, sql, &(struct pg_values){.count = 0}, timeout_ms, err);
 	*out = (struct checkpoint){.valid = false};
 	if (!r)
 		return false;
@@ -203,7 +204,7 @@ static bool open_with(struct pg_store *store, struct pg_conn *conn, struct error
 	struct storage *s = store->s;
 	return (s->keep_format ? pg_migrations_done(conn, err) : pg_migrate_up(conn, s->log, err)) &&
 	       load_instance(store, conn, err) && pg_store_load(store, conn, err) &&
-	       pg_store_checkpoint(conn, &s->checkpoint, err);
+	       pg_store_checkpoint(conn, PG_TIMEOUT_MS, &s->checkpoint, err);
 }
 
 static void store_close(struct backend *b)
@@ -213,6 +214,7 @@ static void store_close(struct backend *b)
 		stream_free(store->streams[i]);
 	free(store->streams);
 	pg_pool_free(store->pool);
+	pg_requests_free(store->requests);
 	pg_names_free(store->names);
 	pthread_mutex_destroy(&store->lock);
 	free(store);
@@ -220,7 +222,7 @@ static void store_close(struct backend *b)
 
 static void stop(struct storage *s)
 {
-	pg_requests_stop(pg_store_of(s)->requests);
+	pg_watch_stop(pg_store_of(s)->watch);
 }
 
 /* What readers do. */
@@ -255,14 +257,15 @@ struct storage *storage_open_postgres(const struct storage_options *options, str
 	store->pool =
 	        pg_pool_new(&store->connection, options->postgres.max_pool_size ? options->postgres.max_pool_size : DEFAULT_POOL);
 	store->names = pg_names_new();
+	store->requests = pg_requests_new(store);
 	pthread_mutex_init(&store->lock, NULL);
 	s->backend = &store->backend;
 	s->shared = &shared;
 	struct pg_conn *conn = pg_pool_take(store->pool, err);
 	bool ok = conn && open_with(store, conn, err);
 	pg_pool_give(store->pool, conn);
-	store->requests = ok ? pg_requests_start(store, err) : NULL;
-	if (store->requests)
+	store->watch = ok ? pg_watch_start(store, err) : NULL;
+	if (store->watch)
 		return s;
 	storage_free(s);
 	return NULL;

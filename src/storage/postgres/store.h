@@ -33,6 +33,7 @@ struct pg_stream {
 };
 
 struct pg_requests;
+struct pg_watch;
 
 struct pg_store {
 	struct backend backend; /* first: readers' functions */
@@ -45,6 +46,7 @@ struct pg_store {
 	size_t stream_count, stream_cap;
 	struct pg_stream *active, *pending; /* NULL: none */
 	struct pg_requests *requests;       /* requests.h */
+	struct pg_watch *watch;             /* watch.h */
 };
 
 static inline struct pg_store *pg_store_of(const struct storage *s)
@@ -56,7 +58,7 @@ static inline struct pg_store *pg_store_of(const struct storage *s)
  * called after a deploy, an activation, a termination. conn: in no transaction, or one that sees what is to be seen. */
 bool pg_store_load(struct pg_store *store, struct pg_conn *conn, struct error *err);
 /* The newest checkpoint of the active stream; invalid: there is none. */
-bool pg_store_checkpoint(struct pg_conn *conn, struct checkpoint *out, struct error *err);
+bool pg_store_checkpoint(struct pg_conn *conn, int timeout_ms, struct checkpoint *out, struct error *err);
 /* NULL: not loaded. Lives until the store is closed. Any thread. */
 struct pg_stream *pg_store_stream(struct pg_store *store, int32_t id);
 /* References for a moment: streams are not freed before the store. Any thread. */

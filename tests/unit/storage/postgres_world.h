@@ -160,6 +160,23 @@ UNUSED static void serve(struct world *w, struct node *n, uint64_t lsn)
 	arena_free(&arena);
 }
 
+UNUSED static struct user_key user(const char *subject, const char *client)
+{
+	return (struct user_key){slice_cstr(subject), slice_cstr(client)};
+}
+
+UNUSED static struct checkpoint_request ask(struct world *w, struct node *n, struct user_key u, uint64_t id, uint64_t head)
+{
+	struct checkpoint_request r = {.user = u, .id = id};
+	OK(storage_request_checkpoints(n->s, &r, 1, head != 0, (struct position){0, head}, &w->err));
+	return r;
+}
+
+UNUSED static uint64_t acked_at(struct node *n, struct user_key u, uint64_t lsn)
+{
+	return storage_write_checkpoint(n->s, &u, (struct position){0, lsn});
+}
+
 static int make_world(void **state)
 {
 	char sql[128];
@@ -191,7 +208,7 @@ static int end_world(void **state)
 	return 0;
 }
 
-static int open_nodes(void **state)
+UNUSED static int open_nodes(void **state)
 {
 	struct world *w = *state;
 	if (!w->admin)

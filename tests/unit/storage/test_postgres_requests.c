@@ -1,23 +1,6 @@
 /* Checkpoint requests on the shared layout, with two nodes on one database (checkpoint-requests 3 to 5). Without PG_URI the tests skip. */
 #include "storage/postgres_world.h"
 
-static struct user_key user(const char *subject, const char *client)
-{
-	return (struct user_key){slice_cstr(subject), slice_cstr(client)};
-}
-
-static struct checkpoint_request ask(struct world *w, struct node *n, struct user_key u, uint64_t id, uint64_t head)
-{
-	struct checkpoint_request r = {.user = u, .id = id};
-	OK(storage_request_checkpoints(n->s, &r, 1, head != 0, (struct position){0, head}, &w->err));
-	return r;
-}
-
-static uint64_t acked_at(struct node *n, struct user_key u, uint64_t lsn)
-{
-	return storage_write_checkpoint(n->s, &u, (struct position){0, lsn});
-}
-
 static size_t pending(struct world *w, struct node *n)
 {
 	struct request_counts c;
