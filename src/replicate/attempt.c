@@ -12,7 +12,7 @@
 
 /* Commits: at once when the stream is idle, else by size or age (notes of the storage on pages dirtied per commit). */
 #define LARGE_BATCH (8u * 1024 * 1024)
-#define BULK_BATCH (16u * 1024 * 1024)
+#define BULK_BATCH (32u * 1024 * 1024)
 #define BUSY_WINDOW_US 100000
 #define BULK_WINDOW_US 500000
 #define SHORTEST_GAP_US 3000
@@ -335,7 +335,8 @@ static bool busy_boundary(struct attempt *a, struct error *err)
 	if ((a->results || reader_pool_has_results(a->readers)) && !chunks_work(a, &applied, err))
 		return false;
 	int64_t now = clock_mono_us();
-	bool due = a->dirty && now - a->dirty_since_us > BUSY_WINDOW_US;
+	/* Chunks bring transactions of their own: markers, so that the stream moves past them. */
+	bool due = a->dirty && now - a->dirty_since_us > (a->bulk ? BULK_WINDOW_US : BUSY_WINDOW_US);
 	/* A request that waits for a place in this backlog is acknowledged there, not at the backlog's end. */
 	due = due ||
 	      (now - a->last_commit_us >= SHORTEST_GAP_US && storage_position_acknowledges(a->storage, attempt_position(a)));

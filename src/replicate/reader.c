@@ -1,6 +1,7 @@
 /* reader.c: see reader.h. */
 #include "replicate/reader.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -17,6 +18,9 @@
 #define WATCH_INTERVAL_MS 500
 /* As often as metrics are usually scraped. */
 #define LOOK_INTERVAL_MS 15000
+/* A reader without work keeps its connection for so long: each new one costs the server a process that maps all its memory anew, and the
+ * next range of a table usually comes at once. */
+#define KEEP_CONNECTION_MS 1000
 /* Below this no value of a row can lie out of line, so no update can leave it out (source.h). */
 #define IMAGE_THRESHOLD 2000
 #define MAX_READERS 16
@@ -408,29 +412,48 @@ static void job_ended(struct reader_pool *p)
 	results_free(used);
 }
 
+static struct timespec wall_after_ms(long ms)
+{
+	struct timespec at;
+	clock_gettime(CLOCK_REALTIME, &at);
+	at.tv_sec += ms / 1000;
+	at.tv_nsec += ms % 1000 * 1000000L;
+	at.tv_sec += at.tv_nsec / 1000000000L;
+	at.tv_nsec %= 1000000000L;
+	return at;
+}
+
+/* The next job; NULL: stop. No connection is kept for long for a table that may never come. */
+static struct queued_job *wait_for_job(struct reader_thread *t)
+{
+	struct reader_pool *p = t->pool;
+	struct timespec until = wall_after_ms(KEEP_CONNECTION_MS);
+	pthread_mutex_lock(&p->lock);
+	while (!p->stopping && !p->jobs) {
+		if (!t->connection) {
+			pthread_cond_wait(&p->changed, &p->lock);
+		} else if (pthread_cond_timedwait(&p->changed, &p->lock, &until) == ETIMEDOUT && !p->jobs && !p->stopping) {
+			pthread_mutex_unlock(&p->lock);
+			drop_connection(t);
+			pthread_mutex_lock(&p->lock);
+		}
+	}
+	struct queued_job *q = p->stopping ? NULL : take_job(p);
+	p->reading += q != NULL;
+	pthread_mutex_unlock(&p->lock);
+	return q;
+}
+
 static void *reader_main(void *arg)
 {
 	struct reader_thread *t = arg;
-	struct reader_pool *p = t->pool;
-	for (;;) {
-		pthread_mutex_lock(&p->lock);
-		while (!p->stopping && !p->jobs)
-			pthread_cond_wait(&p->changed, &p->lock);
-		if (p->stopping) {
-			pthread_mutex_unlock(&p->lock);
-			break;
-		}
-		struct queued_job *q = take_job(p);
-		bool last = !p->jobs;
-		p->reading++;
-		pthread_mutex_unlock(&p->lock);
+	struct queued_job *q;
+	while ((q = wait_for_job(t))) {
 		if (!q->job->cancelled)
 			(q->job->split_parts ? run_split : run_chunks)(t, q->job);
 		read_job_unref(q->job);
 		free(q);
-		job_ended(p);
-		if (last)
-			drop_connection(t); /* no connection is kept for a table that may never come */
+		job_ended(t->pool);
 	}
 	drop_connection(t);
 	return NULL;
@@ -476,11 +499,7 @@ static void *watcher_main(void *arg)
 		watch_once(t, heartbeat);
 		if (heartbeat)
 			heartbeat_at = clock_mono_ms() + (int64_t)(p->options.heartbeat_interval_s * 1000);
-		struct timespec until;
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += WATCH_INTERVAL_MS * 1000000L;
-		until.tv_sec += until.tv_nsec / 1000000000L;
-		until.tv_nsec %= 1000000000L;
+		struct timespec until = wall_after_ms(WATCH_INTERVAL_MS);
 		pthread_mutex_lock(&p->lock);
 		if (!p->stopping)
 			pthread_cond_timedwait(&p->changed, &p->lock, &until);

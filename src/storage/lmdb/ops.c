@@ -1,7 +1,8 @@
 /*
  * ops.c: bucket operations (format: op_format.h).
  *
- * Operations of a transaction wait in memory and are put in order of (bucket, op id): a page is then touched once.
+ * Operations of a transaction are gathered in memory and put in order of (bucket, op id), so that a page is searched for once. The more,
+ * the fuller the pages of small buckets; but what is gathered and what is in the transaction's pages is memory of its own.
  */
 #include <stdlib.h>
 
@@ -15,9 +16,10 @@ struct batch_op {
 };
 
 struct lmdb_batch {
-	struct batch_op *items;
-	size_t count, cap;
+	struct batch_op *items, *sorted;
+	size_t count, cap, sorted_cap;
 	struct buf bytes;
+	size_t put; /* bytes of this transaction that are in the tree already */
 };
 
 void lmdb_batch_open(struct lmdb_backend *b)
@@ -28,24 +30,37 @@ void lmdb_batch_open(struct lmdb_backend *b)
 void lmdb_batch_free(struct lmdb_backend *b)
 {
 	free(b->batch->items);
+	free(b->batch->sorted);
 	buf_free(&b->batch->bytes);
 	free(b->batch);
 }
 
-/* Above this a batch was unusual, and its memory is given back. */
-#define BATCH_KEEP (32u * 1024 * 1024)
+#define BATCH_BYTES (8u * 1024 * 1024)
+/* Above this an operation was unusual, and its memory is given back. */
+#define BATCH_KEEP (16u * 1024 * 1024)
+
+static void forget_gathered(struct lmdb_batch *batch)
+{
+	batch->count = 0;
+	buf_clear(&batch->bytes);
+	if (batch->bytes.cap > BATCH_KEEP)
+		buf_free(&batch->bytes);
+}
 
 void lmdb_batch_clear(struct lmdb_backend *b)
 {
-	b->batch->count = 0;
-	buf_clear(&b->batch->bytes);
-	if (b->batch->bytes.cap > BATCH_KEEP)
-		buf_free(&b->batch->bytes);
+	forget_gathered(b->batch);
+	b->batch->put = 0;
+}
+
+static size_t gathered_bytes(const struct lmdb_batch *batch)
+{
+	return batch->bytes.n + batch->count * OP_KEY;
 }
 
 size_t lmdb_batch_bytes(const struct lmdb_backend *b)
 {
-	return b->batch->bytes.n + b->batch->count * OP_KEY;
+	return b->batch->put + gathered_bytes(b->batch);
 }
 
 static void put_data(struct lmdb_backend *b, struct buf *out, size_t head_at, const struct backend_op *op)
@@ -112,15 +127,37 @@ bool lmdb_op_add(struct backend *base, const struct backend_op *op, struct error
 		return error_set(err, "PSYNC_S1002", "an operation of more than 4 GiB cannot be stored");
 	batch->items = xgrow(batch->items, batch->count, &batch->cap, sizeof(*batch->items));
 	batch->items[batch->count++] = (struct batch_op){op->bucket, (uint32_t)(out->n - start), op->op_id, start};
-	return true;
+	return gathered_bytes(batch) < BATCH_BYTES || lmdb_batch_flush(b, err);
 }
 
-static int compare_ops(const void *a, const void *b)
+#define DIGIT_BITS 11
+#define DIGITS (1u << DIGIT_BITS)
+
+/* By bucket, digit by digit from the last; op ids came in their order, and each pass keeps the order of equals. */
+static void sort_batch(struct lmdb_batch *batch)
 {
-	const struct batch_op *x = a, *y = b;
-	if (x->bucket != y->bucket)
-		return x->bucket < y->bucket ? -1 : 1;
-	return x->op_id < y->op_id ? -1 : x->op_id > y->op_id;
+	uint32_t all = 0;
+	for (size_t i = 0; i < batch->count; i++)
+		all |= batch->items[i].bucket;
+	if (batch->sorted_cap < batch->cap) {
+		batch->sorted_cap = batch->cap;
+		batch->sorted = xrealloc(batch->sorted, batch->cap * sizeof(*batch->sorted));
+	}
+	for (unsigned shift = 0; shift < 32 && all >> shift; shift += DIGIT_BITS) {
+		uint32_t starts[DIGITS] = {0};
+		for (size_t i = 0; i < batch->count; i++)
+			starts[batch->items[i].bucket >> shift & (DIGITS - 1)]++;
+		for (uint32_t d = 0, at = 0; d < DIGITS; d++) {
+			uint32_t n = starts[d];
+			starts[d] = at;
+			at += n;
+		}
+		for (size_t i = 0; i < batch->count; i++)
+			batch->sorted[starts[batch->items[i].bucket >> shift & (DIGITS - 1)]++] = batch->items[i];
+		struct batch_op *items = batch->items;
+		batch->items = batch->sorted;
+		batch->sorted = items;
+	}
 }
 
 bool lmdb_batch_flush(struct lmdb_backend *b, struct error *err)
@@ -129,7 +166,7 @@ bool lmdb_batch_flush(struct lmdb_backend *b, struct error *err)
 	MDB_cursor *cursor;
 	if (!batch->count)
 		return true;
-	qsort(batch->items, batch->count, sizeof(*batch->items), compare_ops);
+	sort_batch(batch);
 	int rc = mdb_cursor_open(b->txn, b->ops, &cursor);
 	if (rc)
 		return lmdb_fail(err, rc, "ops");
@@ -142,6 +179,8 @@ bool lmdb_batch_flush(struct lmdb_backend *b, struct error *err)
 		rc = mdb_cursor_put(cursor, &k, &v, 0);
 	}
 	mdb_cursor_close(cursor);
+	batch->put += gathered_bytes(batch);
+	forget_gathered(batch);
 	return !rc || lmdb_fail(err, rc, "ops");
 }
 

@@ -311,6 +311,67 @@ static void a_full_map_is_an_error_and_a_rollback_recovers(void **state)
 	assert_string_equal(bucket(f, ALL, "[]"), "PUT 1 t/a {}|PUT 2 t/c {}|");
 }
 
+#define MANY_ROWS 8000
+
+/* More than the store gathers before it puts operations into their tree. */
+static void put_many(struct fixture *f, uint32_t t, char first)
+{
+	static const char *const keys[] = {"[\"c\"]", "[\"a\"]", "[\"b\"]"};
+	char id[16], data[1600];
+	memset(data, first, sizeof(data));
+	data[sizeof(data) - 1] = '\0';
+	for (int i = 0; i < MANY_ROWS; i++) {
+		snprintf(id, sizeof(id), "%d", i);
+		write_puts_of(f, t, id, NULL, PUTS(entry(TODOS, keys[i % 3], "t", id, data)));
+		arena_reset(&f->arena);
+	}
+}
+
+static size_t count_operations(struct fixture *f, const char *keys, char first)
+{
+	struct storage_reader *r = storage_read_begin(f->s, &f->err);
+	assert_non_null(r);
+	uint32_t number = reader_bucket(r, TODOS, slice_cstr(keys));
+	struct bucket_checksum total;
+	OK(reader_checksum(r, number, UINT64_MAX - 1, &total, &f->err));
+	struct op_cursor *c = reader_ops(r, number, 0, UINT64_MAX, &f->err);
+	struct op_view op;
+	size_t count = 0;
+	uint32_t sum = 0;
+	uint64_t last = 0;
+	while (op_cursor_next(c, &op, &f->err) > 0) {
+		assert_true(op.op_id > last);
+		assert_int_equal(op.data.p[0], first);
+		last = op.op_id;
+		sum += op.checksum;
+		count++;
+	}
+	assert_int_equal(total.count, count);
+	assert_int_equal(total.checksum, sum);
+	op_cursor_close(c);
+	storage_read_end(r);
+	return count;
+}
+
+static void a_batch_beyond_what_is_gathered_is_committed_or_rolled_back_whole(void **state)
+{
+	struct fixture *f = *state;
+	activate(f, PLAN);
+	uint32_t t = table(f, "todos", 1);
+	commit(f);
+	put_many(f, t, 'x');
+	assert_true(storage_batch_size(f->s) > MANY_ROWS * 1600);
+	storage_rollback(f->s);
+	assert_int_equal(storage_batch_size(f->s), 0);
+	assert_int_equal(count_operations(f, "[\"a\"]", 'x'), 0);
+	t = table(f, "todos", 1);
+	put_many(f, t, 'y');
+	commit(f);
+	assert_int_equal(count_operations(f, "[\"a\"]", 'y') + count_operations(f, "[\"b\"]", 'y') +
+	                         count_operations(f, "[\"c\"]", 'y'),
+	                 MANY_ROWS);
+}
+
 static void everything_survives_a_restart(void **state)
 {
 	struct fixture *f = *state;
@@ -474,6 +535,7 @@ int main(void)
 	        T(a_second_opener_is_refused),
 	        T(a_newer_format_is_refused),
 	        T(a_full_map_is_an_error_and_a_rollback_recovers),
+	        T(a_batch_beyond_what_is_gathered_is_committed_or_rolled_back_whole),
 	        T(everything_survives_a_restart),
 	        T(too_many_changed_buckets_are_not_listed),
 	        T(reader_keeps_its_snapshot),
