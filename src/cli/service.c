@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "cli/probe_files.h"
+#include "cli/shared_store.h"
 #include "cli/sync_config.h"
 #include "cli/wiring.h"
 #include "storage/preview.h"
@@ -48,15 +49,33 @@ static struct storage *open_when_free(struct service *s, const struct storage_op
 	return storage;
 }
 
+static bool open_shared(struct service *s, struct storage_options *options, struct error *err)
+{
+	if (s->role != ROLE_API)
+		return error_set(
+		        err, "",
+		        "storage.type: 'postgresql' cannot be replicated into by this version; it is served by the role 'api'");
+	storage_database_open(&s->database, s->config, &s->log, options);
+	s->storage = storage_open_postgres(options, err);
+	if (s->storage)
+		log_info(&s->log, "Storage database %s on %s", s->config->storage.postgres.database,
+		         s->config->storage.postgres.hostname);
+	return s->storage != NULL;
+}
+
 static bool open_storage(struct service *s, struct error *err)
 {
 	const struct config *c = s->config;
-	if (strcmp(c->storage.type, "lmdb") != 0)
-		return error_set(err, "",
-		                 "storage.type: '%s' is not supported by this version; it supports 'lmdb', the embedded store",
-		                 c->storage.type);
 	struct storage_options options = wiring_storage_options(c, &s->log);
 	options.metrics = s->metrics;
+	if (is_shared_store(c))
+		return open_shared(s, &options, err);
+	if (strcmp(c->storage.type, "lmdb") != 0)
+		return error_set(err, "",
+		                 "storage.type: '%s' is not supported by this version; it supports 'lmdb' and 'postgresql'",
+		                 c->storage.type);
+	if (s->role != ROLE_UNIFIED)
+		return error_set(err, "", "the embedded store runs as 'unified'; a shared storage is needed for other roles");
 	s->storage = open_when_free(s, &options, err);
 	if (s->storage)
 		log_info(&s->log, "Embedded store in %s%s", c->storage.path,
@@ -67,7 +86,7 @@ static bool open_storage(struct service *s, struct error *err)
 static bool open_keys(struct service *s, struct error *err)
 {
 	struct auth_config auth = wiring_auth_config(s->config);
-	auth.keep_folder = s->config->storage.path;
+	auth.keep_folder = is_shared_store(s->config) ? NULL : s->config->storage.path;
 	s->keys = key_store_new(&auth, &s->log, err);
 	return s->keys != NULL;
 }
@@ -249,6 +268,8 @@ static bool is_what_runs(struct service *s, const struct plan *plan)
 
 bool service_deploy(struct service *s, struct plan *plan, struct error *err)
 {
+	if (s->role == ROLE_API)
+		return error_set(err, "", "This process only serves: sync configs are deployed by the one that replicates");
 	if (!s->source)
 		return error_set(err, "", "No source connection is configured");
 	pthread_mutex_lock(&s->replication_lock);
@@ -366,18 +387,19 @@ int service_start(struct service *s)
 	}
 	if (!open_keys(s, &err) || !open_storage(s, &err))
 		return fail(s, EXIT_BAD_CONFIG, &err);
-	int code = load_plan(s);
+	int code = s->role == ROLE_API ? 0 : load_plan(s);
 	if (code)
 		return code;
 	fill_admin(s);
-	if (!start_server(s, &err) || !start_replication(s, &err) || !service_start_jobs(s, &err) ||
+	if (!start_server(s, &err) || (s->role != ROLE_API && !start_replication(s, &err)) || !service_start_jobs(s, &err) ||
 	    !service_publish_metrics(s, &err))
 		return fail(s, EXIT_BAD_CONFIG, &err);
 	server_set_ready(s->server, true, true);
 	log_info(&s->log, "Service started");
 	if (s->config->probes.use_filesystem || s->config->probes.use_legacy)
 		s->probe_files = probe_files_start(is_live, s);
-	service_listen(s);
+	if (!is_shared_store(s->config)) /* commands go to the database */
+		service_listen(s);
 	return 0;
 }
 
@@ -394,6 +416,7 @@ void service_stop(struct service *s)
 		server_free(s->server);
 	if (s->storage)
 		storage_close(s->storage);
+	storage_database_close(&s->database);
 	source_free(s->source);
 	source_free(s->admin_source);
 	if (s->keys)

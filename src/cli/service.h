@@ -9,6 +9,7 @@
 #include "auth/auth.h"
 #include "base/log.h"
 #include "cli/control.h"
+#include "cli/wiring.h"
 #include "config/config.h"
 #include "jobs/compaction.h"
 #include "jobs/maintenance.h"
@@ -20,6 +21,7 @@
 #include "storage/storage.h"
 
 struct service {
+	enum config_role role; /* what this process does; anything but unified needs a shared store */
 	struct config *config;
 	struct log log;
 	struct metrics *metrics;                   /* every layer's series */
@@ -28,6 +30,7 @@ struct service {
 	struct source *source;             /* checkpoint requests */
 	struct source *replication_source; /* the replicator's: interrupted when it does not stop */
 	struct source *admin_source;       /* the admin routes' */
+	struct storage_database database;  /* of a shared store */
 	struct storage *storage;
 	struct key_store *keys;
 	pthread_mutex_t replication_lock; /* the four below: a deploy over HTTP may be the first to set them */

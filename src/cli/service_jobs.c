@@ -29,7 +29,11 @@ bool service_start_jobs(struct service *s, struct error *err)
 	        {"removal of what a deploy left over", REMOVAL_EVERY_MS, compaction_remove_dropped, &s->compaction},
 	        {"compaction", compaction_interval_ms(s->config), compaction_run, &s->compaction},
 	};
+	/* Whoever replicates cleans up; the others say who lives. */
+	s->retention.only_touch = s->role == ROLE_API;
 	size_t count = sizeof(jobs) / sizeof(*jobs) - (compaction_interval_ms(s->config) == 0);
+	if (s->role == ROLE_API)
+		count = 1;
 	s->maintenance = maintenance_start(jobs, count, &s->log, err);
 	return s->maintenance != NULL;
 }

@@ -18,11 +18,19 @@ static const char help[] =
         "what has changed; streams go on.\n"
         "Exit code 150: the configuration is bad, or something that it names cannot be used (store, port).\n"
         "Exit code 1: the sync config is not usable (sync_config.exit_on_error), 1 s after the line about it.\n\n"
-        "  -r, --runner-type ROLE     unified (default; PS_RUNNER_TYPE). With the embedded store there is no other role\n";
+        "  -r, --runner-type ROLE     unified (default; PS_RUNNER_TYPE): replicates and serves. With a shared storage also api: "
+        "serves\n"
+        "                             only\n";
 
-static bool role_is_known(const char *role)
+static bool read_role(const char *text, enum config_role *role)
 {
-	return strcmp(role, "unified") == 0;
+	static const char *const names[] = {[ROLE_UNIFIED] = "unified", [ROLE_API] = "api", [ROLE_SYNC] = "sync"};
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (strcmp(text, names[i]) == 0) {
+			*role = (enum config_role)i;
+			return true;
+		}
+	return false;
 }
 
 /* Memory of bursts (chunks of a snapshot, downloads) must go back to the system: a fixed threshold for mmap keeps large blocks out of
@@ -58,14 +66,14 @@ static void wait_for_stop(struct service *s, const sigset_t *set, const struct c
 	log_info(&s->log, "Stopping on %s", sig == SIGTERM ? "SIGTERM" : sig == SIGINT ? "SIGINT" : "SIGUSR2");
 }
 
-static int run(const struct config_arguments *arguments)
+static int run(const struct config_arguments *arguments, enum config_role role, const char *role_name)
 {
 	struct error err = {.code = ""};
 	sigset_t signals;
-	struct service s = {.log = {.level = LOG_INFO, .json = config_log_is_json(NULL), .fd = STDOUT_FILENO}};
+	struct service s = {.role = role, .log = {.level = LOG_INFO, .json = config_log_is_json(NULL), .fd = STDOUT_FILENO}};
 	tune_malloc();
 	block_signals(&signals);
-	log_info(&s.log, "Syncline %s, unified", SYNCLINE_VERSION);
+	log_info(&s.log, "Syncline %s, %s", SYNCLINE_VERSION, role_name);
 	s.config = config_load(arguments, &err);
 	if (!s.config) {
 		log_error(&s.log, "Fatal startup error - exiting with code %d. %s%s%s%s", EXIT_BAD_CONFIG, *err.code ? "[" : "",
@@ -94,6 +102,7 @@ int cli_start(int argc, char **argv)
 {
 	struct config_arguments arguments = {0};
 	const char *role = NULL;
+	enum config_role what;
 	int code;
 	const struct cli_option options[] = {{"-r", "--runner-type", .value = &role}, {.long_name = NULL}};
 	if (!cli_parse(&(struct cli_syntax){.command = "start", .help = help, .options = options, .config = &arguments}, argc,
@@ -101,12 +110,11 @@ int cli_start(int argc, char **argv)
 		return code;
 	if (!role || !*role)
 		role = getenv("PS_RUNNER_TYPE");
-	if (role && *role && !role_is_known(role)) {
-		fprintf(stderr, "syncline start: %s '%s'; the embedded store runs as 'unified'\n",
-		        strcmp(role, "api") == 0 || strcmp(role, "sync") == 0 ? "a shared storage is needed for the role"
-		                                                              : "there is no role",
-		        role);
+	if (!role || !*role)
+		role = "unified";
+	if (!read_role(role, &what)) {
+		fprintf(stderr, "syncline start: there is no role '%s'\n", role);
 		return EXIT_BAD_CONFIG;
 	}
-	return run(&arguments);
+	return run(&arguments, what, role);
 }

@@ -22,5 +22,5 @@ bool retention_run(void *ctx, struct maintenance *m, struct error *err)
 		r->live_users(r->ctx, &arena, &users, &count);
 	bool ok = storage_touch_requests(r->storage, users, count, err);
 	arena_free(&arena);
-	return ok && (!maintenance_go_on(m) || storage_expire_requests(r->storage, err));
+	return ok && (r->only_touch || !maintenance_go_on(m) || storage_expire_requests(r->storage, err));
 }

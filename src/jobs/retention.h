@@ -16,6 +16,7 @@ struct retention {
 	/* Users of the streams that this process holds open, in the arena. NULL: it holds none. */
 	void (*live_users)(void *ctx, struct arena *arena, struct user_key **users, size_t *count);
 	void *ctx;
+	bool only_touch; /* another process removes */
 };
 
 /* How often the job should run: stamps are renewed at half the retention, so a few times in that; at most every 3 minutes. */

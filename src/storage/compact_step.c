@@ -26,6 +26,8 @@ bool compact_may_go_on(struct compact_run *r)
 
 uint32_t storage_bucket_compactions(struct storage *s, uint32_t bucket)
 {
+	if (s->backend->ops->bucket_compactions)
+		return s->backend->ops->bucket_compactions(s->backend, bucket);
 	return atomic_load(&s->compactions[bucket % COMPACTION_COUNTERS]);
 }
 

@@ -180,6 +180,55 @@ bool reader_checksum(struct storage_reader *r, uint32_t bucket, uint64_t c, stru
 	return r->backend->ops->read_checksum(r, bucket, c, out, err);
 }
 
+bool reader_checksums(struct storage_reader *r, const uint32_t *buckets, size_t count, uint64_t c, bool fresh,
+                      struct bucket_checksum *out, struct error *err)
+{
+	if (r->backend->ops->read_checksums)
+		return r->backend->ops->read_checksums(r, buckets, count, c, fresh, out, err);
+	for (size_t i = 0; i < count; i++)
+		if (!reader_checksum(r, buckets[i], c, &out[i], err))
+			return false;
+	return true;
+}
+
+/* A CLEAR is the first operation of its bucket. */
+bool reader_cleared(struct storage_reader *r, uint32_t bucket, uint64_t c, bool *cleared, struct error *err)
+{
+	struct op_view op;
+	if (r->backend->ops->read_cleared) {
+		*cleared = r->backend->ops->read_cleared(r, bucket, c);
+		return true;
+	}
+	struct op_cursor *cursor = reader_ops(r, bucket, c, UINT64_MAX, err);
+	if (!cursor)
+		return false;
+	int got = op_cursor_next(cursor, &op, err);
+	*cleared = got > 0 && op.kind == OP_CLEAR;
+	op_cursor_close(cursor);
+	return got >= 0;
+}
+
+static void change_hold(struct storage *s, uint32_t bucket, int change)
+{
+	if (bucket && s->backend->ops->bucket_hold)
+		s->backend->ops->bucket_hold(s->backend, bucket, change);
+}
+
+void storage_bucket_hold(struct storage *s, uint32_t bucket)
+{
+	change_hold(s, bucket, 1);
+}
+
+void storage_bucket_release(struct storage *s, uint32_t bucket)
+{
+	change_hold(s, bucket, -1);
+}
+
+bool reader_lookups_ahead(struct storage_reader *r, const struct lookup_key *keys, size_t count, uint64_t c, struct error *err)
+{
+	return !r->backend->ops->read_lookups_ahead || count < 2 || r->backend->ops->read_lookups_ahead(r, keys, count, c, err);
+}
+
 struct op_cursor *reader_ops(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to, struct error *err)
 {
 	return r->backend->ops->read_ops(r, bucket, after, up_to, err);

@@ -342,12 +342,23 @@ uint32_t reader_bucket(struct storage_reader *r, uint32_t definition, struct sli
 /* The way back; keys live until read_end. False: there is no such bucket. */
 bool reader_bucket_name(struct storage_reader *r, uint32_t bucket, uint32_t *definition, struct slice *keys);
 
+/* Who goes on using a number from reader_bucket holds it: shared stores forget others after a minute. Any thread. 0: nothing happens. */
+void storage_bucket_hold(struct storage *s, uint32_t bucket);
+void storage_bucket_release(struct storage *s, uint32_t bucket);
+
 struct bucket_checksum {
 	uint32_t checksum; /* print as signed */
 	uint64_t count;
 };
 /* Sum and number of operations up to op id c. O(1) when the bucket has none above c. */
 bool reader_checksum(struct storage_reader *r, uint32_t bucket, uint64_t c, struct bucket_checksum *out, struct error *err);
+/* The same of many at once. fresh: the reader is about to go on where somebody stopped who may have read elsewhere, so that what is known of
+ * compactions (storage_bucket_compactions) must be known anew, too. */
+bool reader_checksums(struct storage_reader *r, const uint32_t *buckets, size_t count, uint64_t c, bool fresh,
+                      struct bucket_checksum *out, struct error *err);
+/* Have operations at or below op id c gone into a CLEAR above it? Then the bucket at c cannot be rebuilt any more. Right for what was read with
+ * this reader before, be it checksums or operations up to c. */
+bool reader_cleared(struct storage_reader *r, uint32_t bucket, uint64_t c, bool *cleared, struct error *err);
 
 enum op_kind { OP_PUT, OP_REMOVE, OP_MOVE, OP_CLEAR };
 #define OP_KINDS 4
@@ -371,6 +382,13 @@ void op_cursor_close(struct op_cursor *c);
 bool reader_lookup(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, struct arena *arena,
                    const struct slice **results, size_t *count, struct error *err);
 
+/* These keys will be looked up with this reader at op id c: a store on another machine reads them in one go. */
+struct lookup_key {
+	uint32_t definition; /* number */
+	struct slice key;
+};
+bool reader_lookups_ahead(struct storage_reader *r, const struct lookup_key *keys, size_t count, uint64_t c, struct error *err);
+
 /* ---- maintenance: compact.h ---------------------------------------------------------------------------------------------- */
 
 /* The writer has nothing to do for now: others may write. Replication thread; also right while nothing is open. */
@@ -385,7 +403,8 @@ bool storage_sizes(struct storage *s, struct storage_sizes *out, struct error *e
 /* Lets go of the file's pages in this process' memory (they stay in the page cache of the system). Any thread; milliseconds. */
 uint64_t storage_release_pages(struct storage *s);
 
-/* Changes whenever a compaction took operations of the bucket away (and now and then without that). Any thread; no I/O. */
+/* Changes whenever a compaction took operations of the bucket away (and now and then without that); shared stores: as far as this process has
+ * read of it. Any thread; no I/O. */
 uint32_t storage_bucket_compactions(struct storage *s, uint32_t bucket);
 
 /* Brackets a step of a session, so that data of an older plan is not removed under it. Any thread. The answer of begin goes to end. */

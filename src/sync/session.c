@@ -153,6 +153,7 @@ void session_bucket_free(struct session *s, struct session_bucket *b)
 {
 	if (b->link.link.entry)
 		hub_unlink_bucket(s->hub, &b->link);
+	storage_bucket_release(hub_storage(s->hub), b->number);
 	free(b);
 }
 

@@ -189,7 +189,7 @@ static void repeat_known(struct step *t, struct draft *d)
 }
 
 /* What no news concerned is as it was sent. A bucket that comes into being above the checkpoint has the sum and count 0 at it. */
-static bool read_checksum(struct step *t, struct draft *d, struct candidate *c)
+static bool needs_checksum(struct step *t, const struct draft *d, struct candidate *c)
 {
 	const struct session_bucket *known = c->known;
 	bool changed = !known || known->dirty || d->everything;
@@ -201,15 +201,34 @@ static bool read_checksum(struct step *t, struct draft *d, struct candidate *c)
 	if (known && !changed) {
 		c->checksum = known->checksum;
 		c->count = known->count;
-		return true;
 	}
-	struct bucket_checksum sum = {0};
-	if (c->number && !reader_checksum(t->reader, c->number, d->view.checkpoint.op_id, &sum, t->err))
+	return !known || changed;
+}
+
+/* All that are needed in one call: a store on another machine answers them in one go. */
+static bool read_checksums(struct step *t, struct draft *d)
+{
+	struct arena *arena = &t->scratch->arena;
+	struct candidate **asked = arena_array(arena, struct candidate *, d->count + 1);
+	uint32_t *numbers = arena_array(arena, uint32_t, d->count + 1);
+	size_t count = 0, existing = 0;
+	for (size_t i = 0; i < d->count; i++)
+		if (needs_checksum(t, d, &d->candidates[i]))
+			asked[count++] = &d->candidates[i];
+	for (size_t i = 0; i < count; i++)
+		if (asked[i]->number)
+			numbers[existing++] = asked[i]->number;
+	struct bucket_checksum *sums = arena_array(arena, struct bucket_checksum, existing + 1);
+	if (existing && !reader_checksums(t->reader, numbers, existing, d->view.checkpoint.op_id, !t->s->started, sums, t->err))
 		return false;
-	c->checksum = sum.checksum;
-	c->count = sum.count;
-	c->updated = !known || sum.checksum != known->checksum || sum.count != known->count;
-	d->updated_count += c->updated;
+	for (size_t i = 0, at = 0; i < count; i++) {
+		struct candidate *c = asked[i];
+		const struct bucket_checksum sum = c->number ? sums[at++] : (struct bucket_checksum){0};
+		c->checksum = sum.checksum;
+		c->count = sum.count;
+		c->updated = !c->known || sum.checksum != c->known->checksum || sum.count != c->known->count;
+		d->updated_count += c->updated;
+	}
 	return true;
 }
 
@@ -238,9 +257,8 @@ static enum outcome make_draft(struct step *t, struct draft *d)
 	} else {
 		repeat_known(t, d);
 	}
-	for (size_t i = 0; i < d->count; i++)
-		if (!read_checksum(t, d, &d->candidates[i]))
-			return OUTCOME_FAILED;
+	if (!read_checksums(t, d))
+		return OUTCOME_FAILED;
 	/* Together with the checkpoint, so that it never comes before its data; and never down on one connection. */
 	d->write_checkpoint = storage_write_checkpoint(hub_storage(s->hub), &s->user, d->view.checkpoint.position);
 	if (d->write_checkpoint < s->write_checkpoint)
@@ -321,6 +339,8 @@ static void set_number(struct session *s, struct session_bucket *b, uint32_t num
 	if (b->number != number) {
 		if (b->link.link.entry)
 			hub_unlink_bucket(s->hub, &b->link);
+		storage_bucket_hold(hub_storage(s->hub), number);
+		storage_bucket_release(hub_storage(s->hub), b->number);
 		b->number = number;
 		hub_link_bucket(s->hub, &s->member, &b->link, number, sequence);
 	} else if (number == 0 && !b->link.link.entry) {

@@ -115,15 +115,11 @@ static bool check_cleared(struct step *t, const struct session_bucket *b)
 		return true;
 	if (!step_reader(t))
 		return false;
-	struct op_cursor *cursor = reader_ops(t->reader, b->number, s->op_id, UINT64_MAX, t->err);
-	if (!cursor)
+	bool cleared;
+	if (!reader_cleared(t->reader, b->number, s->op_id, &cleared, t->err))
 		return false;
-	struct op_view op;
-	int got = op_cursor_next(cursor, &op, t->err);
-	if (got > 0 && op.kind == OP_CLEAR)
-		s->invalidated = true;
-	op_cursor_close(cursor);
-	return got >= 0;
+	s->invalidated |= cleared;
+	return true;
 }
 
 static void write_data_line(struct step *t, const struct data_line *line, const struct operations *list)

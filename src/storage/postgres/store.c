@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "storage/postgres/migrations.h"
 #include "storage/postgres/plan_names.h"
+#include "storage/postgres/readers.h"
 #include "storage/postgres/requests.h"
 #include "storage/postgres/watch.h"
 #include "storage/postgres/compact.h"
@@ -215,6 +216,7 @@ static void store_close(struct backend *b)
 	free(store->streams);
 	pg_pool_free(store->pool);
 	pg_requests_free(store->requests);
+	pg_sums_free(store->sums);
 	pg_names_free(store->names);
 	pthread_mutex_destroy(&store->lock);
 	free(store);
@@ -225,9 +227,40 @@ static void stop(struct storage *s)
 	pg_watch_stop(pg_store_of(s)->watch);
 }
 
+static bool read_cleared(struct storage_reader *r, uint32_t bucket, uint64_t c)
+{
+	return pg_names_clear(((struct pg_store *)r->backend)->names, bucket) > c;
+}
+
+static void bucket_hold(struct backend *b, uint32_t bucket, int change)
+{
+	struct pg_names *names = ((struct pg_store *)b)->names;
+	if (change > 0)
+		pg_names_hold(names, bucket);
+	else
+		pg_names_release(names, bucket);
+}
+
+static uint32_t bucket_compactions(struct backend *b, uint32_t bucket)
+{
+	return (uint32_t)pg_names_clear(((struct pg_store *)b)->names, bucket);
+}
+
 /* What readers do. */
 static const struct backend_ops backend = {
         .close = store_close,
+        .read_begin = pg_read_begin,
+        .read_end = pg_read_end,
+        .read_bucket = pg_read_bucket,
+        .read_bucket_name = pg_read_bucket_name,
+        .read_checksum = pg_read_checksum,
+        .read_checksums = pg_read_checksums,
+        .read_cleared = read_cleared,
+        .bucket_hold = bucket_hold,
+        .bucket_compactions = bucket_compactions,
+        .read_ops = pg_read_ops,
+        .read_lookup = pg_read_lookup,
+        .read_lookups_ahead = pg_read_lookups_ahead,
 };
 
 /* What writers and requests do (internal.h). */
@@ -257,6 +290,7 @@ struct storage *storage_open_postgres(const struct storage_options *options, str
 	store->pool =
 	        pg_pool_new(&store->connection, options->postgres.max_pool_size ? options->postgres.max_pool_size : DEFAULT_POOL);
 	store->names = pg_names_new();
+	store->sums = pg_sums_new();
 	store->requests = pg_requests_new(store);
 	pthread_mutex_init(&store->lock, NULL);
 	s->backend = &store->backend;

@@ -33,6 +33,7 @@ struct pg_stream {
 };
 
 struct pg_requests;
+struct pg_sums;
 struct pg_watch;
 
 struct pg_store {
@@ -41,6 +42,7 @@ struct pg_store {
 	struct storage_postgres connection;
 	struct pg_pool *pool;
 	struct pg_names *names;
+	struct pg_sums *sums; /* readers.h */
 	pthread_mutex_t lock;
 	struct pg_stream **streams; /* all that were loaded */
 	size_t stream_count, stream_cap;

@@ -294,6 +294,28 @@ bool reader_checksum(struct storage_reader *r, uint32_t bucket, uint64_t c, stru
 	return true;
 }
 
+bool reader_checksums(struct storage_reader *r, const uint32_t *buckets, size_t count, uint64_t c, bool fresh,
+                      struct bucket_checksum *out, struct error *err)
+{
+	(void)fresh;
+	for (size_t i = 0; i < count; i++)
+		if (!reader_checksum(r, buckets[i], c, &out[i], err))
+			return false;
+	return true;
+}
+
+void storage_bucket_hold(struct storage *s, uint32_t bucket)
+{
+	(void)s;
+	(void)bucket;
+}
+
+void storage_bucket_release(struct storage *s, uint32_t bucket)
+{
+	(void)s;
+	(void)bucket;
+}
+
 struct op_cursor *reader_ops(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to, struct error *err)
 {
 	(void)err;
@@ -333,6 +355,15 @@ int op_cursor_next(struct op_cursor *c, struct op_view *out, struct error *err)
 void op_cursor_close(struct op_cursor *c)
 {
 	free(c);
+}
+
+bool reader_cleared(struct storage_reader *r, uint32_t bucket, uint64_t c, bool *cleared, struct error *err)
+{
+	struct op_view op;
+	struct op_cursor *cursor = reader_ops(r, bucket, c, UINT64_MAX, err);
+	*cleared = cursor && op_cursor_next(cursor, &op, err) > 0 && op.kind == OP_CLEAR;
+	op_cursor_close(cursor);
+	return cursor != NULL;
 }
 
 bool reader_lookup(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, struct arena *arena,
