@@ -76,7 +76,7 @@ static void give_back_memory(void)
 		malloc_trim(0);
 }
 
-/* Confirms what is durable, but never past a transaction that no snapshot has seen (interleaved-snapshot 3). */
+/* Confirms what is durable, but never past a transaction that no snapshot has seen, or that may be one (interleaved-snapshot 3). */
 static bool confirm(struct attempt *a, struct error *err)
 {
 	int64_t now = clock_mono_ms();
@@ -93,7 +93,8 @@ static bool confirm(struct attempt *a, struct error *err)
 	a->status_due_ms = now + STATUS_INTERVAL_MS;
 	a->reply_now = false;
 	struct position durable = storage_durable_position(a->storage);
-	uint64_t lsn = durable.era == a->era ? unsettled_confirm_limit(&a->unsettled, durable.lsn) : 0;
+	uint64_t lsn = durable.lsn < a->delivered ? durable.lsn : a->delivered;
+	lsn = durable.era == a->era ? unsettled_confirm_limit(&a->unsettled, lsn) : 0;
 	if (lsn > a->confirmed)
 		a->confirmed = lsn;
 	return a->confirmed == 0 || source_stream_confirm(a->stream, a->confirmed, err);
@@ -156,7 +157,7 @@ static bool make_slot(struct attempt *a, const struct source_identity *identity,
 	if (!storage_set_source(a->storage, name, identity->system_id, err) || !create_slot(a, name + 1, err) ||
 	    !storage_set_source(a->storage, name + 1, identity->system_id, err))
 		return false;
-	a->skip_below = a->announced = a->shown = a->at;
+	a->skip_below = a->delivered = a->announced = a->shown = a->at;
 	a->slot_is_new = true;
 	return true;
 }
@@ -201,7 +202,7 @@ static bool ensure_slot(struct attempt *a, struct error *err)
 	struct source_identity identity;
 	struct source_state state;
 	enum slot_status status = SLOT_MISSING;
-	uint64_t confirmed;
+	uint64_t confirmed = 0;
 	if (!source_identify(a->connection, &identity, err) || !storage_source_state(a->storage, &state, err))
 		return false;
 	a->era = state.applied.era;
@@ -215,6 +216,7 @@ static bool ensure_slot(struct attempt *a, struct error *err)
 	bool gap = status == SLOT_VALID && !fresh && confirmed > state.applied.lsn;
 	if (gap)
 		log_warn(a->log, "Replication slot %s is ahead of the store, which must have been restored from a backup", slot);
+	a->delivered = a->confirmed = confirmed;
 	if (status == SLOT_VALID && !fresh && !unfinished && !other_source && !gap && !a->r->slot_unusable)
 		return storage_set_timeline(a->storage, identity.timeline, err);
 	if (status != SLOT_MISSING && !source_slot_drop(a->connection, slot, err))
@@ -224,6 +226,7 @@ static bool ensure_slot(struct attempt *a, struct error *err)
 		return false;
 	a->era += !fresh && (other_source || unfinished);
 	a->r->slot_unusable = false;
+	a->confirmed = 0;
 	return storage_set_timeline(a->storage, identity.timeline, err) && make_slot(a, &identity, err);
 }
 
@@ -259,10 +262,11 @@ static int64_t commit_due_us(const struct attempt *a)
 static int wait_time(const struct attempt *a)
 {
 	int64_t now = clock_mono_ms(), wait = IDLE_POLL_MS;
-	for (const struct table_state *t = a->tables; t; t = t->next)
+	bool replayed = attempt_replayed(a);
+	for (const struct table_state *t = a->tables; replayed && t; t = t->next)
 		if (schedule_wants(a, t) && t->retry_at_ms - now < wait)
 			wait = t->retry_at_ms - now;
-	for (const struct table_state *t = a->tables; t; t = t->next)
+	for (const struct table_state *t = a->tables; replayed && t; t = t->next)
 		if (t->phase == TABLE_SWEEPING || keyless_ended(t))
 			wait = 0;
 	if (a->dirty || a->commit_wanted) {
@@ -381,6 +385,8 @@ static bool stream_loop(struct attempt *a, struct error *err)
 		if (!busy_boundary(a, err))
 			return false;
 	}
+	/* What the next attempt need not be sent again: old descriptions of relations come with it. */
+	a->status_due_ms = 0;
 	return a->in_xact || (attempt_commit(a, err) && storage_sync_position(a->storage, err) && confirm(a, err));
 }
 

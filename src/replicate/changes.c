@@ -23,11 +23,19 @@ static bool begin(struct attempt *a, const struct stream_event *e)
 	return true;
 }
 
+/* Everything that ends up to lsn has been delivered. */
+static void delivered(struct attempt *a, uint64_t lsn)
+{
+	if (lsn > a->delivered)
+		a->delivered = lsn;
+}
+
 static void end(struct attempt *a, uint64_t lsn)
 {
 	a->in_xact = false;
 	if (a->xact_touched)
-		unsettled_add(&a->unsettled, a->xid, a->at);
+		unsettled_add(&a->unsettled, a->xid, a->delivered);
+	delivered(a, lsn);
 	if (lsn > a->at)
 		a->at = lsn;
 	if (!a->oldest_change_ms && !a->skipping)
@@ -38,7 +46,7 @@ static void end(struct attempt *a, uint64_t lsn)
 /*
  * For a table that is being read. A transaction that comes again below the applied position is not applied: when it was, another
  * sync config may have been maintained, so it cannot be said that the stream brought its rows. No snapshot that lacks it may be used.
- * (All such transactions come before the first chunk can be applied: its boundary lies above them.)
+ * (All such transactions come before the first chunk is asked for.)
  */
 static void touch(struct attempt *a, struct table_state *t, const struct row_key *key, enum touch_kind kind)
 {
@@ -225,6 +233,8 @@ bool change_apply(struct attempt *a, const struct stream_event *e, struct error 
 		return truncate_tables(a, e, err);
 	case STREAM_KEEPALIVE:
 		/* All transactions that end before the server's position were delivered: an idle slot follows the WAL. */
+		if (!a->in_xact)
+			delivered(a, e->lsn);
 		if (!a->in_xact && e->lsn > a->at)
 			a->at = e->lsn;
 		if (e->lsn > a->head_lsn)

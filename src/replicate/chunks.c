@@ -375,7 +375,7 @@ static void note_head(struct attempt *a, const struct read_result *res)
 bool chunks_work(struct attempt *a, bool *applied, struct error *err)
 {
 	*applied = false;
-	if (!schedule_readers(a, err))
+	if (attempt_replayed(a) && !schedule_readers(a, err))
 		return false;
 	take_results(a);
 	struct read_result *waiting = NULL, *waiting_last = NULL;

@@ -134,6 +134,7 @@ struct attempt {
 	uint64_t era;
 	uint64_t at;         /* everything up to here was delivered and applied: the boundary */
 	uint64_t skip_below; /* transactions whose commit record lies below are in the store already */
+	uint64_t delivered;  /* the stream of this attempt has brought everything up to here that was not settled before */
 	uint64_t announced;  /* position of the last commit */
 	uint64_t shown;      /* and of the last one that became a checkpoint */
 	uint64_t newest_xid; /* xmax of the newest snapshot, for extending xids */
@@ -159,6 +160,13 @@ struct attempt {
 	uint64_t confirmed;
 	bool reply_now;
 };
+
+/* Has the stream brought again what is in the store already? Before, transactions that no snapshot may see yet are missing from
+ * `unsettled`. */
+static inline bool attempt_replayed(const struct attempt *a)
+{
+	return a->delivered >= a->skip_below;
+}
 
 /* tables.c */
 bool tables_discover(struct attempt *a, struct error *err);

@@ -248,4 +248,43 @@ describe('commits that are delivered before they are visible', { timeout: 120000
     }
     await shown('more');
   });
+
+  test('what is sent again after kill -9, because no snapshot sees it yet, is not applied twice', async () => {
+    const c = await w.client({ user: 'again' }).synced();
+    await c.caughtUp();
+    await standby('nobody');
+    const hanging = [];
+    const hang = async (i) => {
+      hanging.push(w.q(`insert into other values ('again${i}', ${i})`));
+      await eventually(() => c.fold.rows('other').has(`again${i}`), { what: () => `again${i} is delivered` });
+    };
+    try {
+      await hang(0);
+      const [{ lsn }] = await w.q('select pg_current_wal_insert_lsn() as lsn');
+      for (let i = 1; i < 4; i++) await hang(i);
+      await c.caughtUp();
+      const op = c.fold.lastOp;
+      for (let kills = 0; kills < 3; kills++) {
+        // A position is reported once a second.
+        const [{ now }] = await w.q('select clock_timestamp() as now');
+        await eventually(async () => (await w.q('select max(reply_time) > $1 as later from pg_stat_replication', [now]))[0].later, { what: 'a position is confirmed' });
+        await w.service.kill9();
+        const [{ kept }] = await w.q(`select bool_and(confirmed_flush_lsn <= $1) as kept from pg_replication_slots where database = current_database()`, [lsn]);
+        assert.ok(kept, 'the source sends all but the first again');
+        await w.service.start();
+        await w.service.ready();
+        await c.caughtUp();
+        assert.equal(c.fold.lastOp, op);
+        const late = await w.client({ user: `late${kills}` }).synced();
+        assert.equal(late.fold.lastOp, op);
+        late.close();
+      }
+      assert.equal((await w.q('select count(*)::int as n from other'))[0].n, 1, 'the commits still hang');
+    } finally {
+      await standby('');
+      await Promise.all(hanging);
+    }
+    await c.caughtUp();
+    await c.equals('other', 'select * from other');
+  });
 });
