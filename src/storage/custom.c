@@ -81,6 +81,13 @@ void custom_add(struct custom_record *r, const struct custom_entry *e, const str
 	trim(r, tags, bounds);
 }
 
+bool custom_says_more(const struct custom_record *r, const struct custom_tags *tags, bool for_active, uint64_t id,
+                      enum custom_origin origin)
+{
+	const struct custom_entry *best = custom_best(r, tags, for_active, (struct position){UINT64_MAX, UINT64_MAX});
+	return !best || (id > best->id && (best->snapshot || origin == CUSTOM_REPAIR));
+}
+
 bool custom_expired(const struct custom_record *r, const struct custom_tags *tags, const struct custom_bounds *bounds,
                     int64_t now_ms, int64_t retention_ms)
 {

@@ -61,6 +61,9 @@ const struct custom_entry *custom_best(const struct custom_record *r, const stru
 /* Adds e and drops what no checkpoint can show any more. */
 void custom_add(struct custom_record *r, const struct custom_entry *e, const struct custom_tags *tags,
                 const struct custom_bounds *bounds);
+/* Does a row that was read, not streamed, say something new? */
+bool custom_says_more(const struct custom_record *r, const struct custom_tags *tags, bool for_active, uint64_t id,
+                      enum custom_origin origin);
 /* Has retention removed the record? Also when none of its entries counts for anybody. */
 bool custom_expired(const struct custom_record *r, const struct custom_tags *tags, const struct custom_bounds *bounds,
                     int64_t now_ms, int64_t retention_ms);

@@ -165,6 +165,8 @@ static bool shown_tags(struct storage *s, struct custom_tags *tags)
 
 bool storage_custom_mode(struct storage *s)
 {
+	if (s->shared)
+		return s->shared->custom_mode(s);
 	struct custom_tags tags;
 	return shown_tags(s, &tags);
 }
@@ -201,16 +203,6 @@ static bool counts_now(const struct custom_tags *tags, uint64_t tag)
 	return false;
 }
 
-/* Does a row that was read, not streamed, say something new? */
-static bool says_more(const struct custom_record *r, const struct custom_tags *tags, const struct custom_checkpoint *c)
-{
-	const struct custom_entry *best =
-	        custom_best(r, tags, counts_now(tags, c->events), (struct position){UINT64_MAX, UINT64_MAX});
-	if (!best)
-		return true;
-	return c->id > best->id && (best->snapshot || c->origin == CUSTOM_REPAIR);
-}
-
 static bool write_custom(struct storage *s, const struct custom_checkpoint *c, struct slice key, bool *wrote, struct error *err)
 {
 	struct custom_tags tags = writer_tags(s);
@@ -221,7 +213,7 @@ static bool write_custom(struct storage *s, const struct custom_checkpoint *c, s
 		return false;
 	if (!load_record(s, key, &r, err))
 		return writer_fail(s);
-	if (c->origin != CUSTOM_STREAM && !says_more(&r, &tags, c))
+	if (c->origin != CUSTOM_STREAM && !custom_says_more(&r, &tags, counts_now(&tags, c->events), c->id, c->origin))
 		return true;
 	struct custom_entry e = {.tag = c->events,
 	                         .position = c->position,
@@ -236,6 +228,8 @@ static bool write_custom(struct storage *s, const struct custom_checkpoint *c, s
 
 bool storage_custom_checkpoint(struct storage *s, const struct custom_checkpoint *c, struct error *err)
 {
+	if (s->shared)
+		return s->shared->custom_checkpoint(s, c, err);
 	struct buf key = {0};
 	bool wrote;
 	user_key_encode(&key, &c->user);

@@ -164,6 +164,9 @@ struct shared_ops {
 	bool (*list_requests)(struct storage *s, const struct request_filter *filter, struct arena *arena,
 	                      struct user_requests **out, size_t *count, bool *more, struct error *err);
 	bool (*count_requests)(struct storage *s, struct request_counts *out, struct error *err);
+	/* -- write checkpoints that come with the data (custom.h) */
+	bool (*custom_mode)(struct storage *s);
+	bool (*custom_checkpoint)(struct storage *s, const struct custom_checkpoint *c, struct error *err);
 	/* -- compaction (compact.h), alone in this process; steps and memory are filled in */
 	bool (*compact)(struct storage *s, const struct compact_options *o, struct compact_report *out, struct error *err);
 	bool (*sizes)(struct storage *s, struct storage_sizes *out, struct error *err);

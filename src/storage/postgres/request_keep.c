@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/codec.h"
 #include "storage/postgres/arrays.h"
+#include "storage/postgres/custom.h"
 #include "storage/postgres/requests_internal.h"
 
 /* Users that one step of the clean-up looks at. */
@@ -64,7 +65,7 @@ bool pg_touch_requests(struct storage *s, const struct user_key *users, size_t c
 		buf_free(&key);
 		arena_free(&arena);
 	}
-	return ok;
+	return ok && pg_custom_touch(s, users, count, err);
 }
 
 /* ---- removal ------------------------------------------------------------------------------------------------------------------------ */
@@ -232,5 +233,5 @@ bool pg_expire_requests(struct storage *s, struct error *err)
 	                "SELECT coalesce(full_key, user_key), user_key, stamped_at::text FROM syncline_requests WHERE stamped_at"
 	                " < now() - ($1::bigint[])[1] * interval '1 millisecond' AND (stamped_at, user_key) >"
 	                " (($2::text[])[1]::timestamptz, ($3::bytea[])[1]) ORDER BY stamped_at, user_key LIMIT " STEP_TEXT};
-	return expire_scan(r, &mirrored, err) && expire_scan(r, &own, err) && trim_heads(r, err);
+	return expire_scan(r, &mirrored, err) && expire_scan(r, &own, err) && trim_heads(r, err) && pg_custom_expire(s, err);
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "storage/postgres/custom.h"
 #include "storage/postgres/requests_internal.h"
 
 /* ---- batches ----------------------------------------------------------------------------------------------------------------------- */
@@ -150,6 +151,8 @@ uint64_t pg_write_checkpoint(struct storage *s, const struct user_key *user, str
 	struct arena arena = {0};
 	struct buf key = {0};
 	struct error err = {.code = ""};
+	if (pg_custom_mode(s))
+		return pg_custom_acknowledged(s, user, position);
 	struct pg_user *u = arena_calloc(&arena, sizeof(*u));
 	uint64_t id = 0;
 	user_key_encode(&key, user);

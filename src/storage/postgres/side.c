@@ -31,6 +31,10 @@ static const struct side_table {
         {"syncline_request_heads", "CREATE TABLE syncline_request_heads (lsn bigint, id bigint, stored_at timestamp with time "
                                    "zone NOT NULL, users bytea NOT NULL,"
                                    " PRIMARY KEY (lsn, id))"},
+        /* Write checkpoints that come with the data, by user, events and stream (custom.c). */
+        {"syncline_custom", "CREATE TABLE syncline_custom (user_key bytea, events bytea, group_id integer, record bytea NOT NULL,"
+                            " stamped_at timestamp with time zone, PRIMARY KEY (user_key, events, group_id));"
+                            "CREATE INDEX syncline_custom_stamped ON syncline_custom (stamped_at) WHERE stamped_at IS NOT NULL"},
         /* How far a bucket of a stream was compacted (compact_buckets.c); the empty name: the lookups. */
         {"syncline_compacted", "CREATE TABLE syncline_compacted (group_id integer, bucket_name text, op_id bigint NOT NULL,"
                                " PRIMARY KEY (group_id, bucket_name))"},

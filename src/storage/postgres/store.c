@@ -10,6 +10,7 @@
 #include "storage/postgres/requests.h"
 #include "storage/postgres/watch.h"
 #include "storage/postgres/compact.h"
+#include "storage/postgres/custom.h"
 
 #define DEFAULT_POOL 8
 
@@ -61,6 +62,13 @@ static void stream_free(struct pg_stream *p)
 	free(p);
 }
 
+/* The number of its events that bring write checkpoints: new in this stream, as its definitions are. */
+static uint64_t events_of(const struct pg_stream *p)
+{
+	uint8_t hash[32];
+	return plan_write_checkpoint_events(p->plan, hash) ? (uint64_t)p->id : 0;
+}
+
 /* Numbers for the definitions, and the object that sessions hold. */
 static void name_definitions(struct pg_store *store, struct pg_stream *p)
 {
@@ -80,7 +88,7 @@ static void name_definitions(struct pg_store *store, struct pg_stream *p)
 		};
 	}
 	p->definitions = list;
-	p->stored = stored_plan_new((uint64_t)p->id, p->plan, stored, count, 0);
+	p->stored = stored_plan_new((uint64_t)p->id, p->plan, stored, count, events_of(p));
 }
 
 static void compile(struct pg_store *store, struct pg_stream *p, struct slice sync_plan)
@@ -216,6 +224,7 @@ static void store_close(struct backend *b)
 	free(store->streams);
 	pg_pool_free(store->pool);
 	pg_requests_free(store->requests);
+	pg_custom_free(store->custom);
 	pg_sums_free(store->sums);
 	pg_names_free(store->names);
 	pthread_mutex_destroy(&store->lock);
@@ -276,6 +285,8 @@ static const struct shared_ops shared = {
         .expire_requests = pg_expire_requests,
         .list_requests = pg_list_requests,
         .count_requests = pg_count_requests,
+        .custom_mode = pg_custom_mode,
+        .custom_checkpoint = pg_custom_checkpoint,
         .compact = pg_compact,
         .sizes = pg_sizes,
 };
@@ -292,6 +303,7 @@ struct storage *storage_open_postgres(const struct storage_options *options, str
 	store->names = pg_names_new();
 	store->sums = pg_sums_new();
 	store->requests = pg_requests_new(store);
+	store->custom = pg_custom_new(store);
 	pthread_mutex_init(&store->lock, NULL);
 	s->backend = &store->backend;
 	s->shared = &shared;

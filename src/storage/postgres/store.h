@@ -33,6 +33,7 @@ struct pg_stream {
 };
 
 struct pg_requests;
+struct pg_custom;
 struct pg_sums;
 struct pg_watch;
 
@@ -48,6 +49,7 @@ struct pg_store {
 	size_t stream_count, stream_cap;
 	struct pg_stream *active, *pending; /* NULL: none */
 	struct pg_requests *requests;       /* requests.h */
+	struct pg_custom *custom;           /* custom.h */
 	struct pg_watch *watch;             /* watch.h */
 };
 
