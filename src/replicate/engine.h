@@ -1,14 +1,16 @@
 /*
  * engine.h: inside the replication engine. Everything here is the replication thread's, unless it says otherwise.
  *
- *   replicator.c  the thread: attempts with back-off, status, stop
- *   attempt.c     one attempt: checks, slot, tables, then the loop over the stream
- *   tables.c      which tables there are, and how far each is read
- *   publication.c what enters and leaves the publication
- *   changes.c     events of the stream -> rows in storage
- *   events.c      rows that bring write checkpoints
- *   schedule.c    what the readers do next
- *   chunks.c      results of the readers -> rows in storage; completion and activation
+ *   replicator.c    the thread: attempts with back-off, status, stop
+ *   attempt.c       one attempt: checks, slot, tables, then the loop over the stream
+ *   tables.c        which tables there are, and what happens to them
+ *   table.c         how far one of them is read
+ *   table_status.c  what others are told about them
+ *   publication.c   what enters and leaves the publication
+ *   changes.c       events of the stream -> rows in storage
+ *   events.c        rows that bring write checkpoints
+ *   schedule.c      what the readers do next
+ *   chunks.c        results of the readers -> rows in storage; completion and activation
  *
  * A *boundary* is a place between two transactions of the stream. Chunks are applied, and commits made, only there.
  */
@@ -179,6 +181,16 @@ struct table_state *tables_find(struct attempt *a, uint32_t oid, bool *known);
 bool tables_rebind(struct attempt *a, struct error *err);
 /* Removes the table's rows and forgets it. */
 bool tables_drop(struct attempt *a, struct table_state *t, struct error *err);
+bool tables_plans_use(const struct attempt *a, const struct source_relation *r);
+/* Looks whether the catalogue shows other tables, columns or identities than this attempt knows. */
+bool tables_look_again(struct attempt *a, struct error *err);
+/* Checkpoints must not be shown: a table of the active plan is being read for the first time. */
+bool tables_withhold_checkpoints(const struct attempt *a);
+
+/* table.c */
+uint64_t columns_hash(const struct source_relation *r);
+bool table_logs(const struct table_state *t);
+struct slice table_display(struct attempt *a, const struct source_relation *r);
 /* Is it being read, so that checkpoints of it may have to wait? */
 bool table_is_read(const struct table_state *t);
 /* Begins (or goes on with) reading the table: switches the touch log on. */
@@ -188,17 +200,14 @@ void table_start_over(struct table_state *t);
 bool table_store_progress(struct attempt *a, struct table_state *t, struct error *err);
 void table_cancel_jobs(struct table_state *t);
 size_t table_jobs(const struct table_state *t);
-bool tables_plans_use(const struct attempt *a, const struct source_relation *r);
-bool table_logs(const struct table_state *t);
-struct slice table_display(struct attempt *a, const struct source_relation *r);
-/* Looks whether the catalogue shows other tables, columns or identities than this attempt knows. */
-bool tables_look_again(struct attempt *a, struct error *err);
-uint64_t columns_hash(const struct source_relation *r);
+/* Goes on where storage says, if that still fits. */
+void table_resume(struct table_state *t, struct slice last_key, uint64_t rows_read);
+void table_free(struct table_state *t);
+
+/* table_status.c */
 void tables_publish_status(struct attempt *a);
 /* Seconds until the table is read, at the pace so far; below 0: not known. */
 double table_time_left(const struct table_state *t, int64_t now_ms);
-/* Checkpoints must not be shown: a table of the active plan is being read for the first time. */
-bool tables_withhold_checkpoints(const struct attempt *a);
 
 /* publication.c */
 /* Compares how the table is published now with how it was when it was last looked at; after a gap the record is marked as lost. */

@@ -1,68 +1,8 @@
-/* tables.c: which source tables the maintained plans read, how they are known in storage, and how far they are read. */
+/* tables.c: which source tables the maintained plans read, and how they are known in storage. */
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "replicate/engine.h"
-
-struct slice table_display(struct attempt *a, const struct source_relation *r)
-{
-	return arena_printf(&a->arena, "\"%.*s\".\"%.*s\"", SLICE_ARG(r->schema), SLICE_ARG(r->name));
-}
-
-bool table_logs(const struct table_state *t)
-{
-	return t->phase == TABLE_READING || t->phase == TABLE_REREADING;
-}
-
-bool table_is_read(const struct table_state *t)
-{
-	return table_logs(t) || t->phase == TABLE_SCANNING || t->phase == TABLE_SWEEPING;
-}
-
-/* FNV-1a over what decides about the text of values: names, types and what they are made of, modifiers. Never 0. */
-uint64_t columns_hash(const struct source_relation *r)
-{
-	uint64_t h = UINT64_C(14695981039346656037);
-	for (size_t i = 0; i < r->column_count; i++) {
-		const struct source_column *c = &r->columns[i];
-		uint32_t numbers[3] = {c->type_oid, (uint32_t)c->type_modifier, (uint32_t)c->name.n};
-		for (size_t k = 0; k < sizeof(numbers); k++)
-			h = (h ^ ((const unsigned char *)numbers)[k]) * UINT64_C(1099511628211);
-		for (size_t k = 0; k < c->name.n; k++)
-			h = (h ^ (unsigned char)c->name.p[k]) * UINT64_C(1099511628211);
-		if (c->type_shape)
-			h = (h ^ c->type_shape) * UINT64_C(1099511628211);
-	}
-	return h ? h : 1;
-}
-
-void table_cancel_jobs(struct table_state *t)
-{
-	ranges_cancel(&t->ranges);
-	if (!t->job)
-		return;
-	atomic_store(&t->job->cancelled, true);
-	read_job_unref(t->job);
-	t->job = NULL;
-}
-
-size_t table_jobs(const struct table_state *t)
-{
-	return (t->job != NULL) + ranges_running(&t->ranges);
-}
-
-static void table_free(struct table_state *t)
-{
-	keyless_end(t);
-	table_cancel_jobs(t);
-	buf_free(&t->sweep_after);
-	binding_unref(t->binding);
-	touch_log_free(&t->log);
-	admission_free(&t->admission);
-	ranges_free(&t->ranges);
-	free(t);
-}
 
 static void plans_release(struct maintained_plans *p)
 {
@@ -122,63 +62,6 @@ static bool needs_reading(const struct attempt *a, const struct source_relation 
 {
 	return !record->snapshot_done || record->columns != columns_hash(r) || needs_filling(a, r, record) ||
 	       events_need_reading(a, r, record);
-}
-
-#define PROGRESS_HEAD (2 * sizeof(uint64_t))
-#define PROGRESS_RANGES (UINT64_C(1) << 63)
-
-/* Progress in storage: epoch (with PROGRESS_RANGES if there are several ranges), hash of the columns (8 bytes each), then as
- * ranges_encode writes it. A reading that began under older definitions or with other columns starts anew. */
-static void resume_progress(struct table_state *t, struct slice last_key, uint64_t rows_read)
-{
-	uint64_t head[2];
-	ranges_free(&t->ranges);
-	t->rows_read = 0;
-	if (last_key.n < PROGRESS_HEAD)
-		return;
-	memcpy(head, last_key.p, PROGRESS_HEAD);
-	if ((head[0] & ~PROGRESS_RANGES) != t->epoch || head[1] != columns_hash(&t->binding->table.relation))
-		return;
-	if (ranges_decode(&t->ranges, slice_drop(last_key, PROGRESS_HEAD), head[0] & PROGRESS_RANGES))
-		t->rows_read = rows_read;
-}
-
-bool table_store_progress(struct attempt *a, struct table_state *t, struct error *err)
-{
-	struct buf progress = {0};
-	uint64_t head[2] = {t->epoch | (t->ranges.count > 1 ? PROGRESS_RANGES : 0), t->columns};
-	buf_append(&progress, head, sizeof(head));
-	ranges_encode(&t->ranges, &progress);
-	bool ok = storage_table_progress(a->storage, t->binding->number, buf_slice(&progress), t->rows_read, err);
-	buf_free(&progress);
-	return ok;
-}
-
-void table_begin_reading(struct attempt *a, struct table_state *t)
-{
-	keyless_end(t);
-	table_cancel_jobs(t);
-	if (!table_logs(t)) {
-		touch_log_free(&t->log);
-		admission_take(&t->admission, &a->unsettled);
-	}
-	/* Changes of this table that the open transaction made before are not in the log. */
-	if (a->in_xact)
-		admission_add(&t->admission, a->xid);
-	t->phase = t->keyless ? TABLE_SCANNING : TABLE_READING;
-	t->retry_at_ms = 0;
-	t->retry_delay_ms = 0;
-	t->reading_since_ms = clock_mono_ms();
-	t->rows_at_start = t->rows_read;
-	buf_clear(&t->sweep_after);
-}
-
-void table_start_over(struct table_state *t)
-{
-	ranges_free(&t->ranges);
-	t->rows_read = 0;
-	t->rows_at_start = 0;
-	t->reading_since_ms = clock_mono_ms();
 }
 
 /* Old records of the same oid or name: their rows go away with REMOVEs. */
@@ -254,7 +137,7 @@ static bool add_table(struct attempt *a, const struct source_table *described, s
 	if (record.snapshot_done && !storage_table_restart(a->storage, record.number, err))
 		return false;
 	if (!record.snapshot_done)
-		resume_progress(t, record.last_key, record.rows_read);
+		table_resume(t, record.last_key, record.rows_read);
 	if (ranges_begun(&t->ranges))
 		log_info(a->log, "Replicating %.*s %llu/~%.0f - resuming", SLICE_ARG(table_display(a, r)),
 		         (unsigned long long)t->rows_read, described->estimated_rows);
@@ -506,58 +389,4 @@ bool tables_withhold_checkpoints(const struct attempt *a)
 			return true;
 	}
 	return false;
-}
-
-double table_time_left(const struct table_state *t, int64_t now_ms)
-{
-	double read = (double)(t->rows_read - t->rows_at_start), elapsed = (double)(now_ms - t->reading_since_ms) / 1000;
-	double left = t->binding->table.estimated_rows - (double)t->rows_read;
-	if (t->binding->table.estimated_rows < 0 || read <= 0 || elapsed <= 0)
-		return -1;
-	return left > 0 ? left * elapsed / read : 0;
-}
-
-static void table_status(struct arena *arena, const struct table_state *t, int64_t now_ms, struct replicator_table *out)
-{
-	const struct source_relation *r = &t->binding->table.relation;
-	*out = (struct replicator_table){
-	        .schema = arena_copy(arena, r->schema),
-	        .name = arena_copy(arena, r->name),
-	        .reading = table_is_read(t),
-	        .rows_read = t->rows_read,
-	        .rows_estimated = t->binding->table.estimated_rows,
-	        .eta_s = table_time_left(t, now_ms),
-	};
-	memcpy(out->error, t->error, sizeof(out->error));
-}
-
-void tables_publish_status(struct attempt *a)
-{
-	struct replicator *r = a->r;
-	size_t count = 0, reading = 0;
-	double estimated = 0, eta = 0;
-	int64_t now = clock_mono_ms();
-	for (const struct table_state *t = a->tables; t; t = t->next) {
-		count++;
-		if (!table_is_read(t))
-			continue;
-		reading++;
-		double left = table_time_left(t, now), rows = t->binding->table.estimated_rows;
-		eta = eta < 0 || left < 0 ? -1 : eta > left ? eta : left;
-		estimated = estimated < 0 || rows < 0 ? -1 : estimated + rows;
-	}
-	pthread_mutex_lock(&r->status_lock);
-	arena_reset(&r->tables_arena);
-	r->tables = arena_array(&r->tables_arena, struct replicator_table, count);
-	r->table_count = count;
-	for (const struct table_state *t = a->tables; t; t = t->next)
-		table_status(&r->tables_arena, t, now, &r->tables[--count]);
-	r->status.tables = r->table_count;
-	r->status.tables_reading = reading;
-	r->status.snapshotting = reading > 0;
-	r->status.rows_estimated = estimated;
-	r->status.eta_s = eta;
-	if (a->checkpoint_at_ms)
-		r->status.checkpoint_at_ms = a->checkpoint_at_ms;
-	pthread_mutex_unlock(&r->status_lock);
 }
