@@ -33,8 +33,12 @@ struct cached_bucket {
 	UT_hash_handle by_name, by_number;
 };
 
+/* Rows of a table go to few buckets again and again: those met last are found without hashing. */
+#define RECENT 64
+
 struct lmdb_buckets {
 	struct cached_bucket *names, *numbers, *dirty;
+	struct cached_bucket *recent_names[RECENT], *recent_numbers[RECENT]; /* by definition, by number; NULL or in the cache */
 	struct arena arena;
 	struct buf scratch;
 	uint32_t last, last_committed;
@@ -65,6 +69,8 @@ static void clear_cache(struct lmdb_buckets *cache)
 {
 	HASH_CLEAR(by_name, cache->names);
 	HASH_CLEAR(by_number, cache->numbers);
+	memset(cache->recent_names, 0, sizeof(cache->recent_names));
+	memset(cache->recent_numbers, 0, sizeof(cache->recent_numbers));
 	cache->dirty = NULL;
 	arena_reset(&cache->arena);
 }
@@ -184,21 +190,27 @@ static struct cached_bucket *cache_add(struct lmdb_buckets *cache, uint32_t numb
 
 static struct cached_bucket *cache_find(struct lmdb_buckets *cache, uint32_t definition, struct slice keys)
 {
-	struct cached_bucket *c;
+	struct cached_bucket *c, **recent = &cache->recent_names[definition % RECENT];
+	if (*recent && (*recent)->definition == definition && slice_eq(keys_of(*recent), keys))
+		return *recent;
 	buf_clear(&cache->scratch);
 	buf_append(&cache->scratch, &definition, 4);
 	buf_append(&cache->scratch, keys.p, keys.n);
 	HASH_FIND(by_name, cache->names, cache->scratch.p, cache->scratch.n, c);
+	if (c)
+		*recent = c;
 	return c;
 }
 
 /* The bucket as the writer sees it; NULL with an error. */
 static struct cached_bucket *cache_load(struct lmdb_backend *b, uint32_t number, struct error *err)
 {
-	struct cached_bucket *c;
+	struct cached_bucket *c, **recent = &b->cache->recent_numbers[number % RECENT];
+	if (*recent && (*recent)->number == number)
+		return *recent;
 	HASH_FIND(by_number, b->cache->numbers, &number, sizeof(number), c);
 	if (c)
-		return c;
+		return *recent = c;
 	MDB_val v;
 	int got = read_bucket_record(b, b->txn, number, &v, err);
 	if (got == 0)
@@ -232,6 +244,7 @@ bool lmdb_bucket_number(struct backend *base, uint32_t definition, struct slice 
 		if (!c)
 			return false;
 	}
+	cache->recent_numbers[c->number % RECENT] = c; /* its operation follows */
 	*number = c->number;
 	return true;
 }
@@ -349,6 +362,7 @@ bool lmdb_bucket_forget(struct lmdb_backend *b, uint32_t number, struct error *e
 	}
 	HASH_DELETE(by_name, b->cache->names, c);
 	HASH_DELETE(by_number, b->cache->numbers, c);
+	b->cache->recent_names[c->definition % RECENT] = b->cache->recent_numbers[number % RECENT] = NULL;
 	return !rc || lmdb_fail(err, rc, "buckets");
 }
 
