@@ -67,9 +67,13 @@ new_database() {
 	psql -qX "$pg_uri/postgres" -c "create database $database"
 }
 
+# The stream waits in the service: asking again and again would take time from what is measured.
 first_checkpoint() {
-	curl -sN --noproxy '*' -m 0.2 -X POST "http://127.0.0.1:$port/sync/stream" -H "Authorization: Token $(head -1 "$work/tokens")" \
-		-H 'content-type: application/json' -d '{"buckets":[]}' 2>/dev/null | head -c 13 || true
+	local start=''
+	read -rN 13 start < <(exec curl -sN --noproxy '*' -m 10 -X POST "http://127.0.0.1:$port/sync/stream" \
+		-H "Authorization: Token $(head -1 "$work/tokens")" -H 'content-type: application/json' -d '{"buckets":[]}' 2>/dev/null) || true
+	kill $! 2>/dev/null || true
+	printf %s "$start"
 }
 
 start_service() { # sync config on standard input
@@ -185,16 +189,18 @@ fleet() {
 	stop_service
 }
 
-# The service's largest anonymous memory while this runs: mapped pages of the store are the system's.
+# The service's largest anonymous memory while this runs: mapped pages of the store are the system's. No process is started for a look.
 watch_memory() {
 	echo 0 >"$work/peak"
 	(
+		exec 3<> <(:)
 		most=0
-		while kb=$(awk '/^RssAnon/ {print $2}' "/proc/$service/status" 2>/dev/null) && [ -n "$kb" ]; do
+		while status=$(<"/proc/$service/status") && [[ $status =~ RssAnon:[[:space:]]+([0-9]+) ]]; do
+			kb=${BASH_REMATCH[1]}
 			if [ "$kb" -gt "$most" ]; then most=$kb && echo "$most" >"$work/peak"; fi
-			sleep 0.05
+			read -rt 0.05 -u 3 || true
 		done
-	) &
+	) 2>/dev/null &
 	watcher=$!
 }
 peak_memory() { awk '{printf "peak of %.0f MB anonymous", $1 / 1024}' "$work/peak"; }
