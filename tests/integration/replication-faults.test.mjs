@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import { after, before, describe, test } from 'node:test';
+import { deploy } from '../lib/deploy.mjs';
 import { SourceRelay } from '../lib/relay.mjs';
 import { eventually, sleep } from '../lib/util.mjs';
 import { Postgres, World } from '../lib/world.mjs';
@@ -279,6 +280,48 @@ describe('the server', () => {
     await write(w);
     await w.q('grant select on items to syncer');
     await eventually(async () => (await same(c), true), { every: 100, timeout: 20000, what: 'equal to SQL' });
+  });
+
+  const COPIES = (table) => `${SYNC}  copies:\n    data:\n      - SELECT * FROM ${table} copies\n`;
+  const activated = (from) => eventually(() => /Activated the sync config/.test(w.service.log.slice(from)), { timeout: 30000, what: () => `activation; the log ends:\n${w.service.tail()}` });
+
+  test('a deploy needs a table that cannot be read: that is told, the active sync config is served, and it is done when it can', async () => {
+    const from = w.service.log.length;
+    await w.q('revoke select on log from syncer');
+    await deploy(w, COPIES('log'), { until: /Reading "public"."log" failed/ });
+    const { deploying_sync_rules: deploying } = (await w.request('POST', '/api/admin/v1/diagnostics', { token: 'admin', body: {} })).json.data;
+    assert.match(JSON.stringify(deploying.connections[0].tables.find((t) => t.name === 'log').errors), /permission denied for table log/);
+    await write(w);
+    await same(c);
+    await served(w);
+    assert.doesNotMatch(w.service.log.slice(from), /Activated/);
+    await w.q('grant select on log to syncer');
+    await activated(from);
+    await same(c);
+    await c.equals('copies', 'select * from log');
+  });
+
+  test('the slot is lost while a deploy is filled', async () => {
+    const from = w.service.log.length;
+    const t = await w.pool.connect();
+    try {
+      await t.query('begin');
+      await t.query('lock table items in access exclusive mode');
+      await deploy(w, COPIES('items'), { until: /To replicate: "public"."items"/ });
+      w.relay.away();
+      await dropSlot();
+    } finally {
+      await t.query('rollback');
+      t.release();
+    }
+    await w.q('delete from items where n % 9 = 0; update items set n = n + 1 where n % 7 = 0');
+    w.relay.back();
+    await activated(from);
+    await same(c);
+    await c.equals('copies', 'select * from items');
+    assert.match(w.service.log.slice(from), /missing or lost: comparing all tables/);
+    await deploy(w, SYNC);
+    await same(c);
   });
 
   test('limits that are set on the role do not hit replication: timeouts, read-only, other formats', async () => {
