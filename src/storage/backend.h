@@ -134,14 +134,12 @@ struct backend_ops {
 	bool (*read_bucket_name)(struct storage_reader *r, uint32_t bucket, uint32_t *definition, struct slice *keys);
 	bool (*read_checksum)(struct storage_reader *r, uint32_t bucket, uint64_t c, struct bucket_checksum *out,
 	                      struct error *err);
-	/* reader_checksums, reader_cleared, storage_bucket_hold (change 1) and release (-1), reader_lookups_ahead,
+	/* reader_checksums, reader_cleared, storage_bucket_hold (change 1) and release (-1),
 	 * storage_bucket_compactions: NULL where the functions around them do. */
 	bool (*read_checksums)(struct storage_reader *r, const uint32_t *buckets, size_t count, uint64_t c, bool fresh,
 	                       struct bucket_checksum *out, struct error *err);
 	bool (*read_cleared)(struct storage_reader *r, uint32_t bucket, uint64_t c);
 	void (*bucket_hold)(struct backend *b, uint32_t bucket, int change);
-	bool (*read_lookups_ahead)(struct storage_reader *r, const struct lookup_key *keys, size_t count, uint64_t c,
-	                           struct error *err);
 	uint32_t (*bucket_compactions)(struct backend *b, uint32_t bucket);
 	struct op_cursor *(*read_ops)(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to,
 	                              struct error *err);

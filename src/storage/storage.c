@@ -224,11 +224,6 @@ void storage_bucket_release(struct storage *s, uint32_t bucket)
 	change_hold(s, bucket, -1);
 }
 
-bool reader_lookups_ahead(struct storage_reader *r, const struct lookup_key *keys, size_t count, uint64_t c, struct error *err)
-{
-	return !r->backend->ops->read_lookups_ahead || count < 2 || r->backend->ops->read_lookups_ahead(r, keys, count, c, err);
-}
-
 struct op_cursor *reader_ops(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to, struct error *err)
 {
 	return r->backend->ops->read_ops(r, bucket, after, up_to, err);

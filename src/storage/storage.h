@@ -382,13 +382,6 @@ void op_cursor_close(struct op_cursor *c);
 bool reader_lookup(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, struct arena *arena,
                    const struct slice **results, size_t *count, struct error *err);
 
-/* These keys will be looked up with this reader at op id c: a store on another machine reads them in one go. */
-struct lookup_key {
-	uint32_t definition; /* number */
-	struct slice key;
-};
-bool reader_lookups_ahead(struct storage_reader *r, const struct lookup_key *keys, size_t count, uint64_t c, struct error *err);
-
 /* ---- maintenance: compact.h ---------------------------------------------------------------------------------------------- */
 
 /* The writer has nothing to do for now: others may write. Replication thread; also right while nothing is open. */

@@ -145,4 +145,60 @@ describe('two nodes', async () => {
       s.close();
     }
   });
+
+  test('a changed lookup brings a bucket to the streams that it concerns', async () => {
+    const mine = await open(b, 'l');
+    const other = await Stream.open(b.url, { token: sign('u2', { claims: CLAIMS.u2 }), body: { client_id: 'l', buckets: [] } });
+    await Promise.all([mine, other].map((s) => s.waitFor((l) => l.checkpoint_complete)));
+    await db.q(`insert into powersync.bucket_parameters select nextval('powersync.op_id_sequence'), group_id, source_table, '\\x01', lookup,
+      replace(bucket_parameters, '000000000005', '000000000001') from powersync.bucket_parameters where bucket_parameters like '%000000000005%' limit 1`);
+    await db.q("update powersync.sync_rules set last_checkpoint = (select last_value from powersync.op_id_sequence) where state = 'ACTIVE'");
+    await commit();
+    const { checkpoint_diff: diff } = await mine.waitFor((l) => l.checkpoint_diff);
+    assert.deepEqual(diff.updated_buckets.map((x) => x.bucket), ['1#by_list["00000000-0000-4000-8000-000000000001"]']);
+    await mine.waitFor((l) => l.checkpoint_complete);
+    assert.ok(!other.lines.some((l) => l.checkpoint_diff));
+    mine.close();
+    other.close();
+  });
+});
+
+// The reference sends every operation of such a bucket twice.
+describe('a bucket that a constant and a table both lead to', async () => {
+  let db, api;
+  before(async () => {
+    db = await StorageDatabase.create('twice', { dump: path.join(dumps, 'legacy/storage.sql') });
+    await db.q("update powersync.sync_rules set content = replace(content, 'bucket_definitions:', $1)", [
+      `bucket_definitions:\n  twice:\n    parameters:\n      - SELECT 'o1' AS org\n      - SELECT request.jwt() ->> 'org' AS org\n      - SELECT id AS org FROM lists WHERE owner_id = request.user_id()\n    data:\n      - SELECT id, name, owner_id, org FROM lists WHERE org = bucket.org`
+    ]);
+    const [{ lookup, source_table }] = await db.q("select lookup, source_table from powersync.bucket_parameters where bucket_parameters like '%000000000005%' limit 1");
+    // The lookup of the third query of the new definition: the names and numbers in front of the value differ.
+    const value = lookup.subarray(lookup.lastIndexOf(Buffer.from('023200', 'hex')));
+    const inner = Buffer.concat([Buffer.from('02300006000000', 'hex'), Buffer.from('twice\0'), Buffer.from('023100020000003300', 'hex'), value.subarray(0, value.length - 1)]);
+    const array = Buffer.concat([Buffer.alloc(4), inner]);
+    array.writeInt32LE(array.length);
+    const document = Buffer.concat([Buffer.alloc(4), Buffer.from('046c00', 'hex'), array, Buffer.from([0])]);
+    document.writeInt32LE(document.length);
+    await db.q("insert into powersync.bucket_parameters values (nextval('powersync.op_id_sequence'), 1, $1, '\\x01', $2, $3)", [source_table, document, '[{"org":"o1"},{"org":"zz"}]']);
+    await db.q(`insert into powersync.bucket_data select group_id, '1#twice["o1"]', op_id, op, source_table, source_key, table_name, row_id, checksum, data, target_op
+      from powersync.bucket_data where bucket_name = '1#orgs["o1"]'`);
+    await db.q("update powersync.sync_rules set last_checkpoint = (select last_value from powersync.op_id_sequence)");
+    api = await node(db, 'twice');
+  });
+  after(async () => {
+    await api?.stop();
+    await db?.destroy();
+  });
+
+  test('is sent once', async () => {
+    const lines = [];
+    const s = await Stream.open(api.url, { token: sign('u1', { claims: CLAIMS.u1 }), body: { buckets: [] }, onLine: (l) => lines.push(l) });
+    await s.waitFor((l) => l.checkpoint_complete);
+    s.close();
+    const { buckets, ops } = picture(lines.filter((l) => l.checkpoint || l.data));
+    assert.deepEqual(buckets.map((b) => b.bucket).filter((b) => b.includes('twice')), ['1#twice["o1"]', '1#twice["zz"]']);
+    const ids = ops['1#twice["o1"]'].map((o) => o.op_id);
+    assert.equal(new Set(ids).size, ids.length);
+    assert.deepEqual(ids, ops['1#orgs["o1"]'].map((o) => o.op_id));
+  });
 });

@@ -1,12 +1,9 @@
-/* lookups.c: what rows have stored under keys (storage-semantics 8.3), many keys in one statement. */
+/* lookups.c: what rows have stored under keys (storage-semantics 8.3). */
 #include <stdlib.h>
 
 #include "base/alloc.h"
 #include "storage/postgres/bson.h"
 #include "storage/postgres/readers_internal.h"
-
-/* Keys of one statement. */
-#define AT_ONCE 5000
 
 /* The newest entry of each row at the checkpoint; "[]" says that there is none any more. One more row says whether the stream is whole. */
 static const char lookups_sql[] = "SELECT 0::bigint, NULL::text WHERE " PG_STREAM_IS_WHOLE(
@@ -77,29 +74,22 @@ static bool ask(struct pg_reader *r, int32_t stream_id, struct pg_known_lookup *
 	return ok;
 }
 
-bool pg_read_lookups_ahead(struct storage_reader *base, const struct lookup_key *keys, size_t count, uint64_t c,
-                           struct error *err)
+/* NULL: failed. What was read with this reader once is not read again. */
+static const struct pg_known_lookup *read_one(struct pg_reader *r, uint32_t definition, struct slice key, uint64_t c,
+                                              struct error *err)
 {
-	struct pg_reader *r = (struct pg_reader *)base;
-	size_t first = r->lookup_count;
-	int32_t stream_id = 0;
-	for (size_t i = 0; i < count; i++) {
-		const struct pg_definition *d = pg_names_definition(r->store->names, keys[i].definition);
-		if (!d)
-			return error_set(err, "PSYNC_S1101", "there is no definition %u", keys[i].definition);
-		stream_id = d->stream_id;
-		r->lookups = xgrow(r->lookups, r->lookup_count, &r->lookup_cap, sizeof(*r->lookups));
-		r->lookups[r->lookup_count++] = (struct pg_known_lookup){
-		        .definition = keys[i].definition, .key = arena_copy(&r->arena, keys[i].key), .c = c};
+	const struct pg_definition *d = pg_names_definition(r->store->names, definition);
+	if (!d) {
+		error_set(err, "PSYNC_S1101", "there is no definition %u", definition);
+		return NULL;
 	}
-	bool ok = true;
-	for (size_t at = first; ok && at < r->lookup_count; at += AT_ONCE) {
-		size_t n = r->lookup_count - at;
-		ok = ask(r, stream_id, r->lookups + at, n < AT_ONCE ? n : AT_ONCE, c, err);
-	}
-	if (!ok)
-		r->lookup_count = first;
-	return ok;
+	r->lookups = xgrow(r->lookups, r->lookup_count, &r->lookup_cap, sizeof(*r->lookups));
+	struct pg_known_lookup *l = &r->lookups[r->lookup_count];
+	*l = (struct pg_known_lookup){.definition = definition, .key = arena_copy(&r->arena, key), .c = c};
+	if (!ask(r, d->stream_id, l, 1, c, err))
+		return NULL;
+	r->lookup_count++;
+	return l;
 }
 
 bool pg_read_lookup(struct storage_reader *base, uint32_t definition, struct slice key, uint64_t c, lookup_result_fn each,
@@ -107,11 +97,8 @@ bool pg_read_lookup(struct storage_reader *base, uint32_t definition, struct sli
 {
 	struct pg_reader *r = (struct pg_reader *)base;
 	const struct pg_known_lookup *l = find(r, definition, key, c);
-	const struct lookup_key one = {definition, key};
-	if (!l && !pg_read_lookups_ahead(base, &one, 1, c, err))
+	if (!l && !(l = read_one(r, definition, key, c, err)))
 		return false;
-	if (!l)
-		l = &r->lookups[r->lookup_count - 1];
 	for (size_t i = 0; i < l->count; i++)
 		each(ctx, l->results[i]);
 	return true;

@@ -269,7 +269,6 @@ static const struct backend_ops backend = {
         .bucket_compactions = bucket_compactions,
         .read_ops = pg_read_ops,
         .read_lookup = pg_read_lookup,
-        .read_lookups_ahead = pg_read_lookups_ahead,
 };
 
 /* What writers and requests do (internal.h). */

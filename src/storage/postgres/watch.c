@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "storage/postgres/requests.h"
+#include "storage/postgres/watch_news.h"
 
 #define CHECKPOINTS_CHANNEL "powersynccheckpoints"
 #define LOOK_MS 1000     /* without a notification */
@@ -38,18 +39,23 @@ static bool is_newer(const struct checkpoint *next, const struct checkpoint *now
 }
 
 /* The served position first, then whose requests it passes (requests.h). */
-static void show(struct pg_store *store, const struct checkpoint *before, const struct checkpoint *next)
+static void show(struct pg_store *store, struct pg_conn *c, const struct checkpoint *before, const struct checkpoint *next)
 {
 	struct arena arena = {0};
 	struct error err = {.code = ""};
 	bool other = !before->valid || next->plan_id != before->plan_id;
-	struct storage_news news = {.checkpoint = *next, .everything = other || next->op_id != before->op_id};
+	struct storage_news news = {.checkpoint = *next, .everything = other};
 	struct position after = other ? (struct position){0, 0} : before->position;
 	if (!pg_requests_passed(store, after, next->position, &arena, &news.users, &news.user_count, &err)) {
 		log_warn(store->s->log, "Whose checkpoint requests were passed cannot be read: %s", err.message);
 		news.all_users = true;
 	}
+	bool changes = !other && next->op_id != before->op_id;
+	if (changes)
+		pg_watch_changes(store, c, ANSWER_MS, before, next, &arena, &news);
 	storage_tell(store->s, &news);
+	if (changes)
+		pg_watch_late(store, next);
 	arena_free(&arena);
 }
 
@@ -71,7 +77,7 @@ static bool look(struct pg_watch *w, struct pg_conn *c, struct error *err)
 		s->checkpoint = next;
 	pthread_mutex_unlock(&s->lock);
 	if (newer)
-		show(w->store, &before, &next);
+		show(w->store, c, &before, &next);
 	return true;
 }
 

@@ -1,0 +1,118 @@
+/* watch_news.c: see watch_news.h. */
+#include "storage/postgres/watch_news.h"
+
+#include <stdlib.h>
+
+#include "storage/postgres/bson.h"
+#include "storage/postgres/readers.h"
+
+/* More is not listed. */
+#define BUCKETS_MAX 5000
+#define LOOKUPS_MAX 1000
+#define LOOKUPS_TEXT "1001"
+
+static PGresult *between(struct pg_conn *conn, const char *sql, int timeout_ms, const struct checkpoint *before,
+                         const struct checkpoint *next, const char *list, bool binary, struct error *err)
+{
+	char stream[24], from[24], to[24];
+	const char *values[] = {stream, from, to, list};
+	snprintf(stream, sizeof(stream), "%llu", (unsigned long long)next->plan_id);
+	snprintf(from, sizeof(from), "%llu", (unsigned long long)before->op_id);
+	snprintf(to, sizeof(to), "%llu", (unsigned long long)next->op_id);
+	const struct pg_values v = {.count = list ? 4 : 3, .values = values, .binary_result = binary};
+	return pg_prepared(conn, sql, &v, timeout_ms, err);
+}
+
+static bool changed_buckets(struct pg_store *store, struct pg_conn *conn, int timeout_ms, const struct checkpoint *before,
+                            const struct checkpoint *next, struct arena *arena, struct storage_news *news, struct error *err)
+{
+	static const char sql[] =
+	        "SELECT t.i FROM unnest($4::text[]) WITH ORDINALITY AS t (name, i) WHERE EXISTS (SELECT 1 FROM bucket_data"
+	        " WHERE group_id = $1::integer AND bucket_name = t.name AND op_id > $2::bigint AND op_id <= $3::bigint)";
+	struct pg_held_bucket *held;
+	size_t count;
+	struct buf names = {0};
+	pg_names_held(store->names, arena, &held, &count);
+	news->everything |= count > BUCKETS_MAX;
+	if (!count || news->everything)
+		return true;
+	pg_text_array_begin(&names);
+	for (size_t i = 0; i < count; i++)
+		pg_text_array_text(&names, held[i].name);
+	PGresult *r = between(conn, sql, timeout_ms, before, next, pg_text_array_end(&names), false, err);
+	uint32_t *buckets = arena_array(arena, uint32_t, count + 1);
+	for (int i = 0; r && i < PQntuples(r); i++) {
+		size_t at = strtoul(PQgetvalue(r, i, 0), NULL, 10);
+		if (at && at <= count && news->bucket_count < count)
+			buckets[news->bucket_count++] = held[at - 1].number;
+	}
+	news->buckets = buckets;
+	PQclear(r);
+	buf_free(&names);
+	return r != NULL;
+}
+
+/* Every definition that reads this lookup. */
+static void add_lookup(const struct pg_stream *stream, struct slice name, struct slice query_id, struct slice key,
+                       uint64_t *lookups, size_t *count, size_t max)
+{
+	for (size_t i = 0; i < stream->stored->count && *count < max; i++) {
+		const struct pg_definition *d = stream->definitions[i];
+		if (d->kind == DEFINITION_LOOKUP && slice_eq(d->unique, name) && slice_eq(d->query_id, query_id))
+			lookups[(*count)++] = lookup_hash(d->number, key);
+	}
+}
+
+static bool changed_lookups(struct pg_store *store, struct pg_conn *conn, int timeout_ms, const struct checkpoint *before,
+                            const struct checkpoint *next, struct arena *arena, struct storage_news *news, struct error *err)
+{
+	static const char sql[] = "SELECT lookup FROM bucket_parameters WHERE id > $2::bigint AND id <= $3::bigint"
+	                          " AND group_id = $1::integer LIMIT " LOOKUPS_TEXT;
+	const struct pg_stream *stream = pg_store_stream(store, (int32_t)next->plan_id);
+	PGresult *r = between(conn, sql, timeout_ms, before, next, NULL, true, err);
+	bool ok = r != NULL;
+	if (ok && (PQntuples(r) > LOOKUPS_MAX || !stream || !stream->stored))
+		news->everything = true;
+	size_t max = news->everything ? 0 : ok ? (size_t)PQntuples(r) * (stream->stored->count + 1) : 0;
+	uint64_t *lookups = arena_array(arena, uint64_t, max + 1);
+	for (int i = 0; ok && !news->everything && i < PQntuples(r); i++) {
+		struct slice name, query_id, key;
+		ok = bson_lookup_read(slice_make(PQgetvalue(r, i, 0), (size_t)PQgetlength(r, i, 0)), arena, &name, &query_id,
+		                      &key, err);
+		if (ok)
+			add_lookup(stream, name, query_id, key, lookups, &news->lookup_count, max);
+	}
+	news->lookups = lookups;
+	PQclear(r);
+	return ok;
+}
+
+void pg_watch_changes(struct pg_store *store, struct pg_conn *conn, int timeout_ms, const struct checkpoint *before,
+                      const struct checkpoint *next, struct arena *arena, struct storage_news *news)
+{
+	struct error err = {.code = ""};
+	bool ok = changed_buckets(store, conn, timeout_ms, before, next, arena, news, &err) &&
+	          (news->everything || changed_lookups(store, conn, timeout_ms, before, next, arena, news, &err));
+	if (!ok)
+		log_warn(store->s->log, "What is new in the storage database cannot be read: %s", err.message);
+	news->everything |= !ok;
+	if (news->everything)
+		news->bucket_count = news->lookup_count = 0;
+}
+
+void pg_watch_late(struct pg_store *store, const struct checkpoint *next)
+{
+	for (;;) {
+		struct arena arena = {0};
+		struct storage_news news = {.checkpoint = *next};
+		uint32_t *buckets;
+		pg_names_newly_held(store->names, &arena, &buckets, &news.bucket_count);
+		news.buckets = buckets;
+		bool any = news.bucket_count > 0;
+		if (any)
+			storage_tell(store->s, &news);
+		arena_free(&arena);
+		if (!any)
+			return;
+	}
+}
