@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "cli/check_list.h"
 #include "cli/cli.h"
+#include "cli/shared_store.h"
 #include "cli/storage_folder.h"
 #include "cli/sync_config.h"
 #include "cli/wiring.h"
@@ -95,8 +96,16 @@ static void check_storage(struct check_list *l, const struct config *c, struct c
 	struct error err = {.code = ""};
 	long pid;
 	uint64_t space;
+	if (is_shared_store(c)) {
+		if (shared_store_reachable(c, &err))
+			check_add(l, CHECK_OK, "storage", NULL, "the database %s on %s is reachable",
+			          c->storage.postgres.database, c->storage.postgres.hostname);
+		else
+			check_add(l, CHECK_ERROR, "storage", NULL, "%s", err.message);
+		return;
+	}
 	if (strcmp(c->storage.type, "lmdb") != 0) {
-		check_add(l, CHECK_ERROR, "storage", "use 'lmdb', or leave the section out",
+		check_add(l, CHECK_ERROR, "storage", "use 'lmdb' or 'postgresql', or leave the section out",
 		          "storage.type '%s' is not supported by this version", c->storage.type);
 		return;
 	}

@@ -8,6 +8,16 @@ bool is_shared_store(const struct config *c)
 	return strcmp(c->storage.type, "postgresql") == 0;
 }
 
+bool shared_store_reachable(const struct config *c, struct error *err)
+{
+	struct storage_options options = {.path = {NULL, 0}};
+	struct storage_database database = {.source = NULL};
+	storage_database_open(&database, c, NULL, &options);
+	bool ok = storage_postgres_reachable(&options, err);
+	storage_database_close(&database);
+	return ok;
+}
+
 bool shared_store_open(struct shared_store *s, const struct config *c, const struct log *log, struct error *err)
 {
 	struct storage_options options = wiring_storage_options(c, log);

@@ -10,6 +10,8 @@ struct shared_store {
 };
 
 bool is_shared_store(const struct config *c);
+/* A connection can be made. */
+bool shared_store_reachable(const struct config *c, struct error *err);
 /* Migrates nothing: an older database is refused. */
 bool shared_store_open(struct shared_store *s, const struct config *c, const struct log *log, struct error *err);
 /* Also after a failed opening. */

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/shared_store.h"
 #include "cli/storage_folder.h"
 #include "cli/wiring.h"
 
@@ -29,6 +30,8 @@ static bool test_storage(const struct config *config, struct error *err)
 {
 	long pid;
 	uint64_t space;
+	if (is_shared_store(config))
+		return shared_store_reachable(config, err);
 	if (strcmp(config->storage.type, "lmdb") != 0)
 		return error_set(err, "", "storage.type '%s' is not supported by this version", config->storage.type);
 	return storage_folder_state(config, &pid, &space, err) != FOLDER_BAD;

@@ -67,6 +67,9 @@ bool storage_postgres_migrate(const struct storage_options *options, bool up, st
  */
 struct storage *storage_open_postgres(const struct storage_options *options, struct error *err);
 
+/* A connection to the database can be made. */
+bool storage_postgres_reachable(const struct storage_options *options, struct error *err);
+
 /* Flushes and closes; no reader or writer may be in use. */
 void storage_close(struct storage *s);
 

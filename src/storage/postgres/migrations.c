@@ -258,3 +258,11 @@ bool storage_postgres_migrate(const struct storage_options *options, bool up, st
 	pg_close(c);
 	return ok;
 }
+
+bool storage_postgres_reachable(const struct storage_options *options, struct error *err)
+{
+	struct pg_conn *c = pg_open(&options->postgres, err);
+	bool ok = c != NULL;
+	pg_close(c);
+	return ok;
+}
