@@ -118,6 +118,7 @@ struct binding *binding_new(const struct maintained_plans *plans, const char *co
 	table_copy(&b->arena, table, &b->table);
 	b->number = number;
 	b->epoch = plans->epoch;
+	b->replica_ids = plans->replica_ids;
 	b->keyless = true;
 	for (size_t i = 0; i < table->relation.column_count; i++)
 		b->keyless &= !table->relation.columns[i].in_key;
@@ -192,6 +193,42 @@ bool row_too_large(const struct source_relation *r, const struct raw_value *row)
 		if (row[i].kind == RAW_TEXT)
 			total += row[i].text.n;
 	return total > ROW_LIMIT;
+}
+
+/* The key columns alone are mapped. */
+static bool replica_id(const struct binding *b, const struct raw_value *row, struct arena *arena, uint8_t uuid[16])
+{
+	const struct source_relation *r = &b->table.relation;
+	struct value_mapper *mapper = NULL;
+	struct error err;
+	size_t count = 0;
+	for (size_t p = 0; p < b->part_count && !mapper; p++)
+		mapper = b->parts[p].mapper;
+	if (!mapper)
+		return false;
+	struct raw_value *key = arena_array(arena, struct raw_value, r->column_count);
+	struct value *values = arena_array(arena, struct value, r->column_count);
+	struct slice *names = arena_array(arena, struct slice, r->column_count);
+	for (size_t i = 0; i < r->column_count; i++)
+		key[i] = r->columns[i].in_key ? row[i] : (struct raw_value){.kind = RAW_UNCHANGED};
+	if (!value_mapper_row(mapper, key, arena, values, &err))
+		return false;
+	for (size_t i = 0; i < r->column_count; i++) {
+		if (!r->columns[i].in_key)
+			continue;
+		names[count] = r->columns[i].name;
+		values[count++] = values[i];
+	}
+	storage_replica_id(names, values, count, uuid);
+	return true;
+}
+
+void binding_row_key(const struct binding *b, const struct raw_value *row, struct arena *arena, struct row_key *key)
+{
+	uint8_t uuid[16];
+	source_row_key(&b->table.relation, row, arena, &key->bytes, key->uuid);
+	if (b->replica_ids && replica_id(b, row, arena, uuid))
+		memcpy(key->uuid, uuid, sizeof(uuid));
 }
 
 /* The first faults of a table are logged, then every thousandth: a broken expression fails for each row. */

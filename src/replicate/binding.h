@@ -22,7 +22,8 @@
 struct maintained_plans {
 	struct stored_plan *plans[MAX_PLANS];
 	size_t count;
-	uint64_t epoch; /* greatest epoch of their definitions */
+	uint64_t epoch;   /* greatest epoch of their definitions */
+	bool replica_ids; /* storage_keeps_replica_ids */
 };
 
 struct binding {
@@ -37,6 +38,7 @@ struct binding {
 	bool keyless;             /* no column belongs to the replica identity */
 	bool brings_checkpoints;  /* an event of some plan makes write checkpoints of its rows */
 	bool only_events;         /* no definition reads it: no records are kept */
+	bool replica_ids;         /* rows are identified by their values as the rules see them */
 	const struct log *log;
 	struct binding_part {
 		struct stored_plan *plan;
@@ -59,6 +61,10 @@ void binding_unref(struct binding *b);
 bool binding_fits(const struct binding *b, const struct source_relation *r);
 bool relation_same_columns(const struct source_relation *a, const struct source_relation *b);
 bool relation_same_key(const struct source_relation *a, const struct source_relation *b);
+
+/* What identifies the row in the store; for tables with key columns. On stores that keep replica ids the UUID is made of the values as the
+ * sync config that is active (the first one here) maps them; else, and while a key cannot be mapped, of the source's texts. */
+void binding_row_key(const struct binding *b, const struct raw_value *row, struct arena *arena, struct row_key *key);
 
 /* The row through all maintained definitions. The row must be complete. What cannot be evaluated is logged and gives nothing. */
 void binding_evaluate(struct binding *b, const struct raw_value *row, struct arena *arena, struct row_contributions *out);

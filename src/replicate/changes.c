@@ -103,7 +103,7 @@ static bool insert(struct attempt *a, struct table_state *t, const struct stream
 		if (!keyless_takes(a, t, &key))
 			return true;
 	} else {
-		source_row_key(&t->binding->table.relation, e->new_row, &a->arena, &key.bytes, key.uuid);
+		binding_row_key(t->binding, e->new_row, &a->arena, &key);
 		touch(a, t, &key, TOUCH_OTHER);
 		if (a->skipping)
 			return true;
@@ -115,7 +115,7 @@ static bool insert(struct attempt *a, struct table_state *t, const struct stream
 static bool remove_row(struct attempt *a, struct table_state *t, const struct stream_event *e, struct error *err)
 {
 	struct row_key key = {.uuid_alone = false};
-	source_row_key(&t->binding->table.relation, e->old_row, &a->arena, &key.bytes, key.uuid);
+	binding_row_key(t->binding, e->old_row, &a->arena, &key);
 	touch(a, t, &key, TOUCH_OTHER);
 	if (a->skipping)
 		return true;
@@ -149,10 +149,10 @@ static bool update(struct attempt *a, struct table_state *t, const struct stream
 	bool complete;
 	struct raw_value *row = arena_array(&a->arena, struct raw_value, r->column_count);
 	memcpy(row, e->new_row, r->column_count * sizeof(*row));
-	source_row_key(r, row, &a->arena, &key.bytes, key.uuid);
+	binding_row_key(t->binding, row, &a->arena, &key);
 	bool moved = false;
 	if (e->old_row) {
-		source_row_key(r, e->old_row, &a->arena, &old.bytes, old.uuid);
+		binding_row_key(t->binding, e->old_row, &a->arena, &old);
 		moved = !slice_eq(old.bytes, key.bytes);
 	}
 	touch(a, t, &key, moved ? TOUCH_OTHER : TOUCH_KEEPS_KEY);

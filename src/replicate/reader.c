@@ -24,7 +24,7 @@ static void evaluate_rows(struct read_job *job, struct read_result *r)
 		if (b->keyless)
 			keyless_row_key('S', 0, ++job->scanned, &r->arena, &row->key);
 		else
-			source_row_key(rel, row->raw, &r->arena, &row->key.bytes, row->key.uuid);
+			binding_row_key(b, row->raw, &r->arena, &row->key);
 		if (row_too_large(rel, row->raw)) {
 			log_warn(b->log, "[PSYNC_S1002] Row too large: a row of %.*s.%.*s is beyond 15 MiB and is not synced",
 			         SLICE_ARG(rel->schema), SLICE_ARG(rel->name));

@@ -28,6 +28,7 @@ static void plans_load(struct attempt *a)
 		if (found[i]->events > a->plans.epoch)
 			a->plans.epoch = found[i]->events;
 	}
+	a->plans.replica_ids = storage_keeps_replica_ids(a->storage);
 }
 
 bool tables_plans_use(const struct attempt *a, const struct source_relation *r)

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "storage/internal.h"
+#include "storage/postgres/bson.h"
 
 void storage_free(struct storage *s)
 {
@@ -86,6 +87,16 @@ void storage_close(struct storage *s)
 	if (!storage_sync_position(s, &err))
 		log_error(s->log, "Cannot write the last position while closing the store: %s", err.message);
 	storage_free(s);
+}
+
+bool storage_keeps_replica_ids(const struct storage *s)
+{
+	return s->shared != NULL;
+}
+
+void storage_replica_id(const struct slice *names, const struct value *values, size_t count, uint8_t uuid[16])
+{
+	bson_replica_uuid(names, values, count, uuid);
 }
 
 struct checkpoint storage_checkpoint(struct storage *s)

@@ -267,6 +267,12 @@ struct row_key {
 	bool uuid_alone;    /* the replica id is no UUID: uuid is the whole subkey (storage-semantics 3) */
 };
 
+/* Does the uuid of a row_key have to be the reference's replica id (storage-semantics 3)? So that it, too, goes on with the store. Any thread;
+ * the same until close. */
+bool storage_keeps_replica_ids(const struct storage *s);
+/* That of the values of the replica identity's columns, in their order. Any thread. */
+void storage_replica_id(const struct slice *names, const struct value *values, size_t count, uint8_t uuid[16]);
+
 enum row_write_mode {
 	ROW_STREAM,  /* a change from the stream: each entry is written, also if nothing changed (storage-semantics 5.3 step 5) */
 	ROW_COMPARE, /* a chunk row: entries equal to the stored ones make no operation (interleaved-snapshot 5) */
