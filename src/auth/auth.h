@@ -45,10 +45,16 @@ struct verified_token {
 	int64_t expires_at_s; /* exp, seconds since 1970, rounded down */
 };
 
+/* Why a token was refused, for the log: never the token itself (auth 5.1). In the arena. */
+struct token_refusal {
+	struct slice token;         /* header and payload, or what is wrong with the form */
+	struct slice configuration; /* known keys, accepted audiences, hints */
+};
+
 /* now_s: seconds since 1970. False: err->code is PSYNC_S21xx or S22xx and err->message the description for the client (auth.md 5).
- * *detail (may be NULL) gets text for the log: never the token. */
+ * *refusal may be NULL. */
 bool key_store_verify(struct key_store *k, struct slice token, int64_t now_s, struct arena *arena, struct verified_token *out,
-                      struct slice *detail, struct error *err);
+                      struct token_refusal *refusal, struct error *err);
 
 /* One verification, told step by step to the operator (`syncline auth-check`). Everything is in the arena. */
 struct token_trace {

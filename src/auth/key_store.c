@@ -289,15 +289,15 @@ static bool from_cache(struct key_store *k, const unsigned char digest[32], uint
 }
 
 bool key_store_verify(struct key_store *k, struct slice text, int64_t now_s, struct arena *arena, struct verified_token *out,
-                      struct slice *detail, struct error *err)
+                      struct token_refusal *refusal, struct error *err)
 {
 	struct token t = {0};
 	enum key_profile profile = PROFILE_DEFAULT;
 	struct supabase_facts facts = k->supabase;
 	unsigned char digest[32];
 	bool valid;
-	if (detail)
-		*detail = slice_make("", 0);
+	if (refusal)
+		*refusal = (struct token_refusal){{NULL, 0}, {NULL, 0}};
 
 	/* Keeps the sources fresh (their keys have a say in whether a remembered token still counts), but never waits. */
 	for (size_t i = 0; i < k->source_count; i++)
@@ -319,9 +319,9 @@ bool key_store_verify(struct key_store *k, struct slice text, int64_t now_s, str
 		token_cache_put(k->cache, digest, generation, now_s, &c);
 		return true;
 	}
-	if (detail) {
+	if (refusal) {
 		struct detail_keys keys = {.fixed = k->fixed, .rules = &k->rules[PROFILE_DEFAULT]};
-		*detail = token_detail(text, parsed ? &t : NULL, &keys, &facts, arena);
+		*refusal = token_detail(text, parsed ? &t : NULL, &keys, &facts, arena);
 	}
 	return false;
 }

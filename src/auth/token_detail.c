@@ -29,7 +29,7 @@ static void describe_form(struct buf *out, struct slice text)
 static void describe_keys(struct buf *out, const struct detail_keys *keys)
 {
 	static const char *const types[] = {"RSA", "oct", "EC", "OKP"};
-	buf_lit(out, ", keys: [");
+	buf_lit(out, "keys: [");
 	for (size_t i = 0; i < keys->fixed->count && i < MAX_KEYS_SHOWN; i++) {
 		const struct key *k = &keys->fixed->keys[i];
 		struct slice kid = k->kid.p ? k->kid : SLICE("*");
@@ -106,10 +106,11 @@ static void hint_supabase(struct buf *out, const struct token *t, const struct s
 		buf_lit(out, "; the token comes from the right Supabase project, but none of its keys matches");
 }
 
-struct slice token_detail(struct slice text, struct token *t, const struct detail_keys *keys, const struct supabase_facts *facts,
-                          struct arena *arena)
+struct token_refusal token_detail(struct slice text, struct token *t, const struct detail_keys *keys,
+                                  const struct supabase_facts *facts, struct arena *arena)
 {
 	struct buf out = {0};
+	struct token_refusal refusal;
 	struct error ignored;
 	if (!t) {
 		describe_form(&out, text);
@@ -122,10 +123,12 @@ struct slice token_detail(struct slice text, struct token *t, const struct detai
 	} else {
 		buf_lit(&out, "the payload of the token is not JSON");
 	}
+	refusal.token = arena_copy(arena, buf_slice(&out));
+	buf_clear(&out);
 	describe_keys(&out, keys);
 	if (t && t->payload_text.p)
 		hint_supabase(&out, t, facts, arena);
-	struct slice result = arena_copy(arena, buf_slice(&out));
+	refusal.configuration = arena_copy(arena, buf_slice(&out));
 	buf_free(&out);
-	return result;
+	return refusal;
 }

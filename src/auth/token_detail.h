@@ -2,6 +2,7 @@
 #ifndef SYNCLINE_AUTH_TOKEN_DETAIL_H
 #define SYNCLINE_AUTH_TOKEN_DETAIL_H
 
+#include "auth/auth.h"
 #include "auth/token.h"
 
 /* What the hints about Supabase need. */
@@ -16,8 +17,8 @@ struct detail_keys {
 	const struct claim_rules *rules;
 };
 
-/* token: NULL when it could not be taken apart. At most a few KiB of text, in the arena. */
-struct slice token_detail(struct slice text, struct token *token, const struct detail_keys *keys,
-                          const struct supabase_facts *facts, struct arena *arena);
+/* token: NULL when it could not be taken apart. At most a few KiB of text. */
+struct token_refusal token_detail(struct slice text, struct token *token, const struct detail_keys *keys,
+                                  const struct supabase_facts *facts, struct arena *arena);
 
 #endif

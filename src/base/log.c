@@ -145,8 +145,10 @@ static void write_line(const struct log *log, enum log_level level, struct slice
 	va_copy(again, args);
 	int n = vsnprintf(NULL, 0, format, args);
 	if (n >= 0) {
+		if (log->prefix && *log->prefix)
+			buf_printf(&message, "[%s] ", log->prefix);
 		vsnprintf(buf_reserve(&message, (size_t)n + 1), (size_t)n + 1, format, again);
-		message.n = (size_t)n;
+		message.n += (size_t)n;
 		clock_iso(clock_wall_ms(), when);
 		(log->json ? format_json : format_text)(&line, level, buf_slice(&message), fields, when);
 		ssize_t ignored = write(log->fd, line.p, line.n);

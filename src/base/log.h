@@ -18,6 +18,7 @@ struct log {
 	enum log_level level; /* lines below it are dropped */
 	bool json;
 	int fd;
+	const char *prefix; /* "[prefix] " stands before each message; NULL or "": none */
 };
 
 /* Name in the configuration; false if there is no such level. */

@@ -148,12 +148,11 @@ static bool create_slot(struct attempt *a, const char *name, struct error *err)
 }
 
 /* The name of a slot that is being made is stored with this in front: whatever stands there after a crash, it is made anew. */
-#define SLOT_UNFINISHED '!'
-
 static bool make_slot(struct attempt *a, const struct source_identity *identity, struct error *err)
 {
 	char name[64] = {SLOT_UNFINISHED};
 	new_slot_name(a, name + 1, sizeof(name) - 1);
+	replicator_slot(a->r, name);
 	if (!storage_set_source(a->storage, name, identity->system_id, err) || !create_slot(a, name + 1, err) ||
 	    !storage_set_source(a->storage, name + 1, identity->system_id, err))
 		return false;
@@ -406,7 +405,7 @@ static bool prepare(struct attempt *a, struct error *err)
 	if (!a->stream)
 		return false;
 	a->r->stream_opened = true;
-	snprintf(a->r->slot_name, sizeof(a->r->slot_name), "%s", state.slot_name);
+	replicator_slot(a->r, state.slot_name);
 	a->opened_ms = clock_mono_ms();
 	struct reader_options readers = {
 	        .source = a->r->options.source,

@@ -33,7 +33,8 @@
 enum reprocess_state { REPROCESS_NONE, REPROCESS_WANTED, REPROCESS_RUNNING };
 
 struct replicator {
-	struct replicator_options options;
+	struct replicator_options options;      /* its log is the one below */
+	struct log log;                         /* every line begins with the slot's name, once it is known */
 	struct plan *plan;                      /* the configured one */
 	struct plan *next_plan;                 /* under status_lock: to be deployed at the next boundary; NULL */
 	_Atomic bool deploy_wanted;             /* this, or to reprocess */
@@ -46,7 +47,7 @@ struct replicator {
 	uint64_t failed_at;                     /* where the last failed one did */
 	char failed_with[512];                  /* the error that was logged last, and when */
 	int64_t failure_logged_ms;
-	char slot_name[64];      /* of the last attempt; the watcher's while one runs */
+	char slot_name[64];      /* "": not known; changes only while no reader runs */
 	bool stream_opened;      /* by the last attempt */
 	int64_t restarted_at_ms; /* the last attempt that ended to look at the catalogue anew */
 	pthread_t thread;
@@ -72,6 +73,11 @@ enum table_phase {
 	TABLE_SCANNING,  /* a table without identity is read in one snapshot */
 	TABLE_SWEEPING,  /* records of an older generation are removed, step by step */
 };
+
+/* Stands before the name of a slot that is being made, in the store. */
+#define SLOT_UNFINISHED '!'
+/* No thread but that of the attempts runs: the log's prefix, and what slot_look asks about. */
+void replicator_slot(struct replicator *r, const char *name);
 
 /* slot_watch.c: on the thread that watches the source (reader_options). */
 bool slot_look(void *replicator, struct source_connection *c);

@@ -91,6 +91,11 @@ static void store_failure(struct replicator *r, const struct error *failure)
 	buf_free(&text);
 }
 
+void replicator_slot(struct replicator *r, const char *name)
+{
+	snprintf(r->slot_name, sizeof(r->slot_name), "%s", name + (*name == SLOT_UNFINISHED));
+}
+
 /* Waits, with a sign of life twice a second, until the time is over, or a stop or a deploy is asked for. */
 static void back_off(struct replicator *r, int64_t ms)
 {
@@ -258,6 +263,13 @@ struct replicator *replicator_start(const struct replicator_options *options, st
 		r->options.discovery_interval_s = 10;
 	r->status.rows_estimated = r->status.eta_s = -1;
 	char failure[STORAGE_FAILURE_SIZE];
+	struct source_state state;
+	if (options->log)
+		r->log = *options->log;
+	r->log.prefix = r->slot_name;
+	r->options.log = &r->log;
+	if (storage_source_state(options->storage, &state, err))
+		replicator_slot(r, state.slot_name);
 	storage_last_failure(options->storage, failure);
 	snprintf(r->status.last_error, sizeof(r->status.last_error), "%.*s", (int)sizeof(r->status.last_error) - 1, failure);
 	source_on_wait(options->source, source_waits, r);

@@ -51,7 +51,7 @@ static bool allowed(struct exchange *x)
 	    auth_is_admin(o->admin_tokens, o->admin_token_count, token))
 		return true;
 	error_set(&err, "PSYNC_S2101", "Authorization failed");
-	exchange_log_failed(x, &err, "AuthorizationError", slice_make(NULL, 0));
+	exchange_log_failed(x, &err, "AuthorizationError", NULL);
 	response_unauthorized(&x->response, &err);
 	return false;
 }
@@ -151,7 +151,7 @@ void admin_answer_pretty(struct exchange *x, json_t *body)
 
 void admin_failed(struct exchange *x, const struct error *err)
 {
-	exchange_log_failed(x, err, "InternalServerError", slice_make(NULL, 0));
+	exchange_log_failed(x, err, "InternalServerError", NULL);
 	response_error(&x->response, &(struct error_body){
 	                                     .status = 500,
 	                                     .code = *err->code ? err->code : "PSYNC_S2001",

@@ -77,14 +77,14 @@ void exchange_finish(struct exchange *x)
 	net_post(x->net, &x->item);
 }
 
-void exchange_log_failed(const struct exchange *x, const struct error *err, const char *name, struct slice token_details)
+void exchange_log_failed(const struct exchange *x, const struct error *err, const char *name, const struct token_refusal *refusal)
 {
 	request_log_failed(x->server->options.log, &(struct request_failure){
 	                                                   .err = err,
 	                                                   .name = name,
 	                                                   .id = x->id,
 	                                                   .route = x->route ? route_path(x->route) : NULL,
-	                                                   .token_details = token_details,
+	                                                   .refusal = refusal,
 	                                           });
 }
 

@@ -66,8 +66,9 @@ void exchange_to_verifier(struct exchange *x, void (*run)(struct task *task));
 /* Any thread: the answer is in x->response (or x->stream is set). x must not be touched any more. */
 void exchange_finish(struct exchange *x);
 
-/* Any thread that has x. name: class of the error; token_details: p == NULL: none. */
-void exchange_log_failed(const struct exchange *x, const struct error *err, const char *name, struct slice token_details);
+/* Any thread that has x. name: class of the error; refusal: of a token; NULL: none. */
+void exchange_log_failed(const struct exchange *x, const struct error *err, const char *name,
+                         const struct token_refusal *refusal);
 /* 429, because too many of its kind are at work. */
 void exchange_log_overflow(const struct exchange *x);
 

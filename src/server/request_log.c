@@ -84,23 +84,43 @@ void request_log_finished(const struct exchange *x)
 	buf_free(&path);
 }
 
+static const char *code_of(const struct error *e)
+{
+	return e->code && *e->code ? e->code : "PSYNC_S2001";
+}
+
+/* The error as its body has it, with what only the log may know. */
+static struct slice error_data(const struct request_failure *f, struct buf *out)
+{
+	struct buf members = {0};
+	log_field_text(&members, "code", slice_cstr(code_of(f->err)));
+	log_field_text(&members, "description", slice_cstr(f->err->message));
+	if (f->err->detail[0])
+		log_field_text(&members, "details", slice_cstr(f->err->detail));
+	log_field_text(&members, "name", slice_cstr(f->name));
+	buf_printf(out, "{%.*s}", SLICE_ARG(buf_slice(&members)));
+	buf_free(&members);
+	return buf_slice(out);
+}
+
 void request_log_failed(const struct log *log, const struct request_failure *f)
 {
 	const struct error *e = f->err;
-	struct buf fields = {0};
+	struct buf fields = {0}, data = {0};
 	if (!log_on(log, LOG_ERROR))
 		return;
 	log_field_text(&fields, "name", slice_cstr(f->name));
 	log_field_text(&fields, "rid", slice_cstr(f->id));
 	if (f->route)
 		log_field_text(&fields, "route", slice_cstr(f->route));
-	if (e->detail[0])
-		log_field_text(&fields, "details", slice_cstr(e->detail));
-	if (f->token_details.n)
-		log_field_text(&fields, "tokenDetails", f->token_details);
-	log_fields(log, LOG_ERROR, buf_slice(&fields), "Request failed [%s] %s", e->code && *e->code ? e->code : "PSYNC_S2001",
-	           e->message);
+	log_field_json(&fields, "errorData", error_data(f, &data));
+	if (f->refusal && f->refusal->token.n)
+		log_field_text(&fields, "tokenDetails", f->refusal->token);
+	if (f->refusal && f->refusal->configuration.n)
+		log_field_text(&fields, "configurationDetails", f->refusal->configuration);
+	log_fields(log, LOG_ERROR, buf_slice(&fields), "Request failed [%s] %s", code_of(e), e->message);
 	buf_free(&fields);
+	buf_free(&data);
 }
 
 /* Values as text, cut where they are long: enough to recognise a client by. */

@@ -11,6 +11,7 @@
 #include "base/log.h"
 
 struct exchange;
+struct token_refusal;
 struct sync_request;
 struct verified_token;
 
@@ -27,7 +28,7 @@ struct request_failure {
 	const struct error *err; /* err->detail is for the log only */
 	const char *name;        /* class of the error, as in its body */
 	const char *id, *route;
-	struct slice token_details; /* p == NULL: none */
+	const struct token_refusal *refusal; /* NULL: no token is the reason */
 };
 void request_log_failed(const struct log *log, const struct request_failure *f);
 

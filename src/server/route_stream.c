@@ -59,7 +59,7 @@ static void open_stream(struct task *task)
 	};
 	struct stream *stream = stream_new(s, STREAM_HTTP, x->net, x->sync, &options, SIZE_MAX, &err);
 	if (!stream) {
-		exchange_log_failed(x, &err, "ServiceError", slice_make(NULL, 0));
+		exchange_log_failed(x, &err, "ServiceError", NULL);
 		stream_error_response(&x->response, &err);
 		exchange_finish(x);
 		return;

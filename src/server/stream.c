@@ -118,6 +118,12 @@ static void count(struct stream *s)
 static void finish(struct stream *s, struct session_output *out, bool clean)
 {
 	count(s);
+	if (s->log_fields) {
+		struct buf large = {0};
+		session_large_buckets(s->session, &large);
+		s->large_buckets = xstrdup(buf_slice(&large));
+		buf_free(&large);
+	}
 	session_free(s->session);
 	s->session = NULL;
 	pthread_mutex_lock(&s->lock);
@@ -223,6 +229,8 @@ static void log_end(struct stream *s)
 		log_field_number(&f, "data_synced_bytes", (int64_t)s->stats.bytes_sent);
 		log_field_number(&f, "operations_synced", (int64_t)s->stats.operations_sent);
 		log_counts(&f, s->stats.kinds_sent);
+		if (s->large_buckets)
+			log_field_json(&f, "large_buckets", slice_cstr(s->large_buckets));
 		log_field_number(&f, "stream_ms", clock_mono_ms() - s->opened_ms);
 		if (coding)
 			log_field_text(&f, "encoding", slice_cstr(coding));
@@ -235,6 +243,7 @@ static void stream_free(struct stream *s)
 {
 	log_end(s);
 	free(s->log_fields);
+	free(s->large_buckets);
 	timer_clear(&s->net->wheel, &s->timer);
 	s->net->away--;
 	atomic_fetch_sub(&s->server->open_streams[s->kind], 1);

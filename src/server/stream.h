@@ -71,6 +71,7 @@ struct stream {
 	struct error err;
 	struct session_stats stats; /* at the end */
 	uint64_t sent_bytes;        /* after compression */
+	char *large_buckets;        /* at the end, as JSON; NULL when nothing is logged */
 	char *log_fields;           /* who it is, as JSON members, for the log; NULL when nothing is logged */
 	const char *close_reason;   /* for the log; net thread */
 };

@@ -42,12 +42,12 @@ static void refuse_token(struct ws_connection *w, const char *text)
 static void verify(struct task *task)
 {
 	struct ws_job *j = ws_job_of_task(task);
-	struct slice details = {0};
-	if (!token_verify(j->server, j->token_text, &j->arena, &j->token, &details, &j->err)) {
+	struct token_refusal refusal;
+	if (!token_verify(j->server, j->token_text, &j->arena, &j->token, &refusal, &j->err)) {
 		buf_printf(&j->error_text, "[%s] %s", j->err.code, j->err.message);
 		request_log_failed(j->server->options.log,
 		                   &(struct request_failure){
-		                           .err = &j->err, .name = "AuthorizationError", .id = j->id, .token_details = details});
+		                           .err = &j->err, .name = "AuthorizationError", .id = j->id, .refusal = &refusal});
 	}
 	net_post(j->net, &j->item);
 }

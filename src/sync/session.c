@@ -190,6 +190,31 @@ void session_get_stats(const struct session *s, struct session_stats *out)
 	out->bucket_count = s->bucket_count;
 }
 
+#define LARGE_BUCKETS_SHOWN 10
+
+void session_large_buckets(const struct session *s, struct buf *out)
+{
+	const struct session_bucket *largest[LARGE_BUCKETS_SHOWN]; /* descending */
+	size_t n = 0;
+	for (size_t i = 0; i < s->bucket_count; i++) {
+		const struct session_bucket *b = s->buckets[i];
+		if (b->count < LARGE_BUCKET || (n == LARGE_BUCKETS_SHOWN && b->count <= largest[n - 1]->count))
+			continue;
+		size_t at = n < LARGE_BUCKETS_SHOWN ? n++ : n - 1;
+		for (; at > 0 && largest[at - 1]->count < b->count; at--)
+			largest[at] = largest[at - 1];
+		largest[at] = b;
+	}
+	buf_putc(out, '{');
+	for (size_t i = 0; i < n; i++) {
+		if (i)
+			buf_putc(out, ',');
+		buf_json_text(out, session_bucket_name(largest[i]));
+		buf_printf(out, ":%llu", (unsigned long long)largest[i]->count);
+	}
+	buf_putc(out, '}');
+}
+
 /* ---- output ------------------------------------------------------------------------------------------------------------------ */
 
 static void push_block(struct step *t, struct block *b)

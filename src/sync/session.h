@@ -139,6 +139,10 @@ struct session_stats {
 };
 /* Not during a step. */
 void session_get_stats(const struct session *s, struct session_stats *out);
+/* For the log: the ten largest of its buckets that have LARGE_BUCKET operations or more, as a JSON object of names and counts, as of the
+ * last line. Not during a step. */
+#define LARGE_BUCKET 10000
+void session_large_buckets(const struct session *s, struct buf *out);
 struct hub_stats {
 	size_t sessions;
 	uint64_t steps, lookups_read, wakes;

@@ -29,6 +29,12 @@ describe('the log as JSON', () => {
       r.on('error', reject);
     });
 
+  test('what replication says begins with the name of its slot', async () => {
+    const [{ slot_name: slot }] = await w.slots();
+    const r = await find((x) => /Streaming from the source/.test(x.message), 'the begin of the stream');
+    assert.equal(r.message, `[${slot}] Streaming from the source`);
+  });
+
   test('a request leaves one record with its fields', async () => {
     await get('/probes/liveness?from=here');
     const r = await find((x) => x.path === '/probes/liveness?from=here', 'the record');
@@ -52,7 +58,10 @@ describe('the log as JSON', () => {
     assert.equal(done.status, 401);
     await w.request('POST', '/sync/stream', { token: sign('u', { claims: { aud: 'elsewhere' } }), body: {} });
     const refused = await find((x) => /PSYNC_S2105/.test(x.message), 'the refused token');
-    assert.match(refused.tokenDetails, /elsewhere/);
+    assert.match(refused.tokenDetails, /^<header: .* payload: .*elsewhere.*>$/);
+    assert.match(refused.configurationDetails, /^keys: \[<kid: .*>\], audience: \[.+\]/);
+    assert.deepEqual(Object.keys(refused.errorData), ['code', 'description', 'name']);
+    assert.deepEqual([refused.errorData.code, refused.errorData.name], ['PSYNC_S2105', 'AuthorizationError']);
   });
 
   test('secrets in a URL, and bytes that are not text, do not get into it', async () => {
@@ -82,7 +91,17 @@ describe('the log as JSON', () => {
     const complete = await find((x) => x.message === 'Sync stream complete' && x.rid === started.rid, 'the end');
     assert.equal(complete.operations_synced, 5);
     assert.deepEqual(complete.operation_counts, { put: 5, remove: 0, move: 0, clear: 0 });
+    assert.deepEqual(complete.large_buckets, {});
     assert.ok(complete.data_synced_bytes > 100 && complete.stream_ms >= 0);
     assert.equal(complete.close_reason, 'client closing stream');
+  });
+
+  test('large buckets are named at the end of a stream', async () => {
+    await w.q(`insert into lists select 'm' || i, '' from generate_series(1, 10000) i`);
+    const c = w.client({ user: 'large' });
+    await c.caughtUp();
+    c.close();
+    const r = await find((x) => x.message === 'Sync stream complete' && x.user_id === 'large', 'the end');
+    assert.deepEqual(Object.entries(r.large_buckets).map(([name, n]) => [name.replace(/^\d+#/, ''), n]), [['all[]', 10005]]);
   });
 });

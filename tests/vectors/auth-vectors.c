@@ -163,13 +163,13 @@ static void run_token(struct tally *t, json_t *configs, json_t *test)
 	struct arena arena = {0};
 	struct error err = {.code = ""};
 	struct verified_token v = {0};
-	struct slice detail;
+	struct token_refusal refusal;
 	struct key_store *k = store_for(json_object_get(configs, text_of(test, "config")), &arena, &err);
 	int64_t now = json_integer_value(json_object_get(test, "now"));
 	struct slice token = slice_cstr(text_of(test, "token"));
 	/* Twice: the second answer may come from memory and must be the same. */
 	for (int round = 0; k && round < 2; round++) {
-		bool ok = key_store_verify(k, token, now, &arena, &v, &detail, &err);
+		bool ok = key_store_verify(k, token, now, &arena, &v, &refusal, &err);
 		if (json_is_true(json_object_get(expect, "accepted"))) {
 			check_accepted(t, id, expect, ok, &v, &err);
 			continue;

@@ -168,10 +168,11 @@ static void every_cut_and_flip_of_a_token_is_refused(void **state)
 static struct slice detail_of(struct key_store *k, const struct buf *token, struct arena *arena)
 {
 	struct verified_token v;
-	struct slice detail;
+	struct token_refusal refusal;
 	struct error err;
-	assert_false(key_store_verify(k, buf_slice(token), NOW, arena, &v, &detail, &err));
-	return slice_cstr(arena_cstr(arena, detail));
+	assert_false(key_store_verify(k, buf_slice(token), NOW, arena, &v, &refusal, &err));
+	assert_null(strstr(arena_cstr(arena, refusal.token), "kty:"));
+	return arena_printf(arena, "%.*s|%.*s", SLICE_ARG(refusal.token), SLICE_ARG(refusal.configuration));
 }
 
 static void the_log_gets_claims_and_keys_but_never_the_token(void **state)

@@ -16,11 +16,11 @@ static struct {
 } fake_auth = {.lifetime_s = 3600};
 
 bool key_store_verify(struct key_store *k, struct slice token, int64_t now_s, struct arena *arena, struct verified_token *out,
-                      struct slice *detail, struct error *err)
+                      struct token_refusal *refusal, struct error *err)
 {
 	(void)k;
 	atomic_fetch_add(&fake_auth.verified, 1);
-	*detail = SLICE("header");
+	*refusal = (struct token_refusal){SLICE("header"), SLICE("keys")};
 	if (slice_eq(token, SLICE("slow"))) {
 		nanosleep(&(struct timespec){fake_auth.delay_ms / 1000, fake_auth.delay_ms % 1000 * 1000000L}, NULL);
 		return error_set(err, "PSYNC_S2204", "JWKS request failed");
