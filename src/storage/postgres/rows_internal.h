@@ -1,9 +1,11 @@
 /*
- * rows_internal.h: the queue of rows as its three files share it.
+ * rows_internal.h: the queue of rows as its files share it.
  *
  *   rows.c        the queue, and reading through it
  *   rows_rules.c  records and what was stored -> operations, lookup entries, images (storage-semantics 5.3)
- *   rows_store.c  statements: what is stored is loaded, ids are drawn, everything is written
+ *   rows_load.c   what is stored is read
+ *   rows_store.c  ids are drawn, everything is written
+ *   rows_statements.c  statements by storage version, and running single ones
  *
  * Everything but the tables lives in the queue's arena, and goes with the queue.
  */
@@ -143,18 +145,37 @@ void rows_forget(struct pg_rows *r, struct kept_row *e);
 void rows_apply(struct pg_rows *r, int32_t stream);
 void rows_work_free(struct row_work *w);
 
-/* ---- rows_store.c */
+/* ---- rows_statements.c */
+/* What one statement takes at most, also in bytes (rows_store.c): more would leave work_mem. */
+#define STATEMENT_ROWS 4000
+struct row_statements {
+	const char *load, *load_one, *probe, *scan, *incomplete, *insert, *replace, *remove;
+};
+const struct row_statements *rows_statements(const struct row_table *t);
+extern const char rows_complete[]; /* the rows are incomplete no more */
+bool rows_prepared(struct pg_conn *conn, const char *sql, struct error *err);
+/* A statement alone; NULL: failed. */
+PGresult *rows_run(struct pg_conn *conn, const char *sql, int count, const struct pg_param *params, struct error *err);
+/* Binary values: of parameters, with room for them, and of results. */
+struct pg_param rows_int4(char room[4], int32_t v);
+struct pg_param rows_int8(char room[8], int64_t v);
+struct pg_param rows_bytes(struct slice s);
+struct slice rows_value(const PGresult *res, int row, int column);
+int64_t rows_i64(const PGresult *res, int row, int column);
+bool rows_bool(const PGresult *res, int row, int column);
+bool rows_savepoint(struct pg_conn *conn, struct error *err);
+bool rows_back_to_savepoint(struct pg_conn *conn, struct error *err);
+
+/* ---- rows_load.c */
 bool rows_load(struct pg_rows *r, struct pg_conn *conn, int32_t stream, bool *assumed, struct error *err);
 /* What is stored under one key, whole. */
 bool rows_load_one(struct pg_rows *r, struct pg_conn *conn, struct kept_row *e, struct pg_stored_row *out, struct arena *arena,
                    struct error *err);
-bool rows_draw_ids(struct pg_rows *r, struct pg_conn *conn, uint64_t *last_op, struct error *err);
-bool rows_store(struct pg_rows *r, struct pg_conn *conn, int32_t stream, struct error *err);
-bool rows_savepoint(struct pg_conn *conn, struct error *err);
-bool rows_back_to_savepoint(struct pg_conn *conn, struct error *err);
-/* The binary value of a result. */
-struct slice rows_value(const PGresult *res, int row, int column);
 /* buckets, lookups -> arrays in the arena. */
 bool rows_read_state(struct row_state *s, struct slice buckets, struct slice lookups, struct arena *arena, struct error *err);
+
+/* ---- rows_store.c */
+bool rows_draw_ids(struct pg_rows *r, struct pg_conn *conn, uint64_t *last_op, struct error *err);
+bool rows_store(struct pg_rows *r, struct pg_conn *conn, int32_t stream, struct error *err);
 
 #endif
