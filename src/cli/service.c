@@ -51,10 +51,6 @@ static struct storage *open_when_free(struct service *s, const struct storage_op
 
 static bool open_shared(struct service *s, struct storage_options *options, struct error *err)
 {
-	if (s->role != ROLE_API)
-		return error_set(
-		        err, "",
-		        "storage.type: 'postgresql' cannot be replicated into by this version; it is served by the role 'api'");
 	storage_database_open(&s->database, s->config, &s->log, options);
 	s->storage = storage_open_postgres(options, err);
 	if (s->storage)
@@ -133,7 +129,7 @@ static unsigned troubles(void *ctx)
 	struct replicator_status r = {0};
 	unsigned set = storage_checkpoint(s->storage).valid ? 0 : TROUBLE_NO_ACTIVE_CONFIG;
 	if (service_replicator_status(s, &r, NULL)) {
-		set |= r.connected ? 0 : TROUBLE_SOURCE_AWAY;
+		set |= r.connected || r.standing_by ? 0 : TROUBLE_SOURCE_AWAY;
 		set |= r.failures >= STUCK_FAILURES ? TROUBLE_REPLICATION_STUCK : 0;
 		set |= r.deploy_error[0] ? TROUBLE_CONFIG_INVALID : 0;
 	}

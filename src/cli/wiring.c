@@ -89,6 +89,8 @@ void storage_database_open(struct storage_database *d, const struct config *c, c
 	        .connect = connect_storage,
 	        .connect_ctx = d,
 	        .max_pool_size = (unsigned)c->storage.postgres.max_pool_size,
+	        .slot_name_prefix = c->has_source ? c->source.slot_name_prefix : NULL,
+	        .default_version = c->storage.default_storage_version,
 	};
 }
 

@@ -147,7 +147,17 @@ static bool create_slot(struct attempt *a, const char *name, struct error *err)
 	return storage_commit(a->storage, attempt_position(a), false, &durable, err) && storage_sync_position(a->storage, err);
 }
 
-/* The name of a slot that is being made is stored with this in front: whatever stands there after a crash, it is made anew. */
+/* The store named the slot when the config was deployed; until its start is stored, whatever has the name is made anew. */
+static bool make_named_slot(struct attempt *a, const struct source_identity *identity, const char *name, struct error *err)
+{
+	if (!storage_set_source(a->storage, name, identity->system_id, err) || !create_slot(a, name, err))
+		return false;
+	a->skip_below = a->delivered = a->announced = a->shown = a->at;
+	a->slot_is_new = true;
+	return true;
+}
+
+/* The name of a slot that is being made is stored with a mark in front: whatever stands there after a crash, it is made anew. */
 static bool make_slot(struct attempt *a, const struct source_identity *identity, struct error *err)
 {
 	char name[64] = {SLOT_UNFINISHED};
@@ -208,7 +218,12 @@ static bool ensure_slot(struct attempt *a, struct error *err)
 	a->at = a->skip_below = a->announced = a->shown = state.applied.lsn;
 	bool fresh = state.applied.lsn == 0, unfinished = state.slot_name[0] == SLOT_UNFINISHED;
 	const char *slot = state.slot_name + unfinished;
-	bool other_source = !fresh && (strcmp(state.system_id, identity.system_id) != 0 || went_back(a, &state, &identity));
+	/* The reference does not store which source it was; a slot of that name is there only. */
+	bool known = !storage_is_shared(a->storage) || state.system_id[0];
+	if (!fresh && !known && !storage_set_source(a->storage, slot, identity.system_id, err))
+		return false;
+	bool other_source =
+	        !fresh && known && (strcmp(state.system_id, identity.system_id) != 0 || went_back(a, &state, &identity));
 	if (slot[0] && !source_slot_status(a->connection, slot, &status, &confirmed, err))
 		return false;
 	/* Only what is durable is confirmed; a slot beyond that means that an older copy of the store was put back. */
@@ -220,6 +235,18 @@ static bool ensure_slot(struct attempt *a, struct error *err)
 		return storage_set_timeline(a->storage, identity.timeline, err);
 	if (status != SLOT_MISSING && !source_slot_drop(a->connection, slot, err))
 		return false;
+	if (storage_is_shared(a->storage)) {
+		a->r->slot_unusable = false;
+		a->confirmed = 0;
+		if (fresh)
+			return storage_set_timeline(a->storage, identity.timeline, err) &&
+			       make_named_slot(a, &identity, state.slot_name, err);
+		return storage_restart_replication(a->storage, err) &&
+		       error_set(err, "PSYNC_S1146",
+		                 "Replication slot %s is missing or lost, or the source is another one: the sync "
+		                 "config is processed again",
+		                 slot);
+	}
 	/* An unfinished slot's repair was stored with its name. */
 	if (!fresh && !unfinished && !begin_repair(a, &state, other_source, err))
 		return false;
@@ -352,7 +379,8 @@ static bool busy_boundary(struct attempt *a, struct error *err)
 /* A new attempt sees other tables, or evaluates other plans: the stream tells it the columns of each relation anew. */
 static bool must_restart(const struct attempt *a)
 {
-	return !a->in_xact && (a->restart_wanted || atomic_load_explicit(&a->r->deploy_wanted, memory_order_relaxed));
+	return !a->in_xact && (a->restart_wanted || storage_streams_changed(a->storage) ||
+	                       atomic_load_explicit(&a->r->deploy_wanted, memory_order_relaxed));
 }
 
 static bool stream_loop(struct attempt *a, struct error *err)

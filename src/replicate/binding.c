@@ -82,6 +82,7 @@ static bool add_part(struct binding *b, struct stored_plan *plan, const char *ta
 	struct slice *names = arena_array(&b->arena, struct slice, r->column_count);
 	for (size_t i = 0; i < r->column_count; i++)
 		names[i] = r->columns[i].name;
+	b->names = names;
 	struct relation_columns columns = {slice_cstr(tag), r->schema, r->name, names, r->column_count};
 	struct mapping_options options = mapping_of(plan_options(plan->plan));
 	struct binding_part part = {.plan = stored_plan_ref(plan), .bound = plan_bind(plan->plan, &columns)};
@@ -296,6 +297,11 @@ void binding_evaluate(struct binding *b, const struct raw_value *row, struct are
 				mapped_by = NULL;
 				continue;
 			}
+		}
+		if (!b->sends_complete_rows && !out->value_count) {
+			out->names = b->names;
+			out->values = values;
+			out->value_count = r->column_count;
 		}
 		bound_evaluate(part->bound, values, arena, &results[p]);
 		for (size_t i = 0; i < results[p].fault_count; i++)

@@ -34,11 +34,12 @@ struct binding {
 	struct source_table table; /* deep copy, in the arena */
 	uint32_t number;           /* of the table in storage */
 	uint64_t epoch;
-	bool sends_complete_rows; /* identity FULL, or none at all: no images needed */
-	bool keyless;             /* no column belongs to the replica identity */
-	bool brings_checkpoints;  /* an event of some plan makes write checkpoints of its rows */
-	bool only_events;         /* no definition reads it: no records are kept */
-	bool replica_ids;         /* rows are identified by their values as the rules see them */
+	const struct slice *names; /* of the columns */
+	bool sends_complete_rows;  /* identity FULL, or none at all: no images needed */
+	bool keyless;              /* no column belongs to the replica identity */
+	bool brings_checkpoints;   /* an event of some plan makes write checkpoints of its rows */
+	bool only_events;          /* no definition reads it: no records are kept */
+	bool replica_ids;          /* rows are identified by their values as the rules see them */
 	const struct log *log;
 	struct binding_part {
 		struct stored_plan *plan;

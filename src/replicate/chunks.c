@@ -62,6 +62,21 @@ static bool tables_of_definition_done(struct attempt *a, const struct stored_pla
 	return true;
 }
 
+/* On a shared store each stream has a slot; that of the new one begins where the old one's is, and what was applied is left out. */
+static bool slot_for_pending(struct attempt *a, struct error *err)
+{
+	char slot[64];
+	struct source_state state;
+	if (!storage_pending_slot(a->storage, slot))
+		return true;
+	if (!storage_source_state(a->storage, &state, err))
+		return false;
+	if (strcmp(slot, state.slot_name) == 0)
+		return true;
+	a->restart_wanted = true;
+	return source_slot_copy(a->connection, state.slot_name, slot, err);
+}
+
 bool definitions_check(struct attempt *a, struct error *err)
 {
 	struct stored_plan *pending = storage_pending_plan(a->storage);
@@ -87,7 +102,7 @@ bool definitions_check(struct attempt *a, struct error *err)
 	/* Whoever sees the new sync config active must not be told that its tables are being read; the rest follows at once. */
 	tables_publish_status(a);
 	a->status_due_ms = 0;
-	if (!storage_activate_pending(a->storage, err) || !attempt_commit(a, err))
+	if (!slot_for_pending(a, err) || !storage_activate_pending(a->storage, err) || !attempt_commit(a, err))
 		return false;
 	char lsn[LSN_TEXT_SIZE];
 	lsn_format(a->at, lsn);

@@ -42,6 +42,7 @@ struct replicator {
 	uint64_t reprocess_generation;          /* of the tables that are to be compared; 0 */
 	pthread_cond_t deploy_taken;            /* with status_lock, signalled when next_plan was taken and stored */
 	bool deploying;                         /* under status_lock: it is being stored */
+	bool standing_by;                       /* as in the status */
 	bool slot_unusable;                     /* the stream said so, whatever the catalogue says */
 	uint64_t attempt_position;              /* where the last attempt ended */
 	uint64_t failed_at;                     /* where the last failed one did */

@@ -19,6 +19,30 @@ struct slice image_encode(const struct source_relation *r, const struct raw_valu
 	return s;
 }
 
+static bool all_known(const struct source_relation *r, const struct raw_value *row)
+{
+	for (size_t i = 0; i < r->column_count; i++)
+		if (row[i].kind == RAW_UNCHANGED)
+			return false;
+	return true;
+}
+
+/* text, varchar, json, jsonb */
+static bool is_text(uint32_t type_oid)
+{
+	return type_oid == 25 || type_oid == 1043 || type_oid == 114 || type_oid == 3802;
+}
+
+bool image_fill_values(const struct source_relation *r, struct raw_value *row, const struct slice *names,
+                       const struct value *values, size_t count)
+{
+	for (size_t i = 0; i < r->column_count; i++)
+		for (size_t k = 0; row[i].kind == RAW_UNCHANGED && is_text(r->columns[i].type_oid) && k < count; k++)
+			if (slice_eq(r->columns[i].name, names[k]) && values[k].kind == VALUE_TEXT)
+				row[i] = (struct raw_value){RAW_TEXT, values[k].s};
+	return all_known(r, row);
+}
+
 bool image_fill(const struct source_relation *r, struct raw_value *row, struct slice image)
 {
 	struct decoder d = decoder_of(image);
@@ -33,8 +57,5 @@ bool image_fill(const struct source_relation *r, struct raw_value *row, struct s
 			if (row[i].kind == RAW_UNCHANGED && slice_eq(r->columns[i].name, name))
 				row[i] = (struct raw_value){is_text ? RAW_TEXT : RAW_NULL, text};
 	}
-	for (size_t i = 0; i < r->column_count; i++)
-		if (row[i].kind == RAW_UNCHANGED)
-			return false;
-	return true;
+	return all_known(r, row);
 }

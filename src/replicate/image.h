@@ -18,4 +18,8 @@ struct slice image_encode(const struct source_relation *r, const struct raw_valu
  * point into the image. */
 bool image_fill(const struct source_relation *r, struct raw_value *row, struct slice image);
 
+/* The same from a row as the rules saw it: of types whose value is the source's text. */
+bool image_fill_values(const struct source_relation *r, struct raw_value *row, const struct slice *names,
+                       const struct value *values, size_t count);
+
 #endif

@@ -51,6 +51,7 @@ void replicator_free(struct replicator *r);
 
 struct replicator_status {
 	bool connected, snapshotting;
+	bool standing_by;      /* another process replicates */
 	int64_t touched_at_ms; /* wall clock of the last sign of life of the control loop */
 	double lag_s;          /* age of the oldest transaction that was delivered and is not served yet; 0: none */
 	double greatest_lag_s; /* of the last 30 s */

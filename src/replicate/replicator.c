@@ -152,6 +152,32 @@ static int64_t next_delay(const struct replicator *r, int64_t last)
 	return last * 2 > longest ? longest : last * 2;
 }
 
+#define STANDBY_RETRY_MS 500
+
+/* On a shared store one process at a time replicates. False: try again later. */
+static bool take_role(struct replicator *r)
+{
+	struct error err = {.code = ""};
+	char who[200];
+	bool held;
+	if (!storage_take_writer(r->options.storage, &held, who, sizeof(who), &err)) {
+		note_failure(r, &err, 0);
+		back_off(r, LONGEST_BACKOFF_MS);
+		return false;
+	}
+	if (!held && !r->standing_by)
+		log_info(r->options.log, "[PSYNC_S1003] Replication stream is locked by another process, standing by. (%s)", who);
+	if (held && r->standing_by)
+		log_info(r->options.log, "This process replicates from now on");
+	r->standing_by = !held;
+	pthread_mutex_lock(&r->status_lock);
+	r->status.standing_by = !held;
+	pthread_mutex_unlock(&r->status_lock);
+	if (!held)
+		back_off(r, STANDBY_RETRY_MS);
+	return held;
+}
+
 static void *replicator_main(void *arg)
 {
 	struct replicator *r = arg;
@@ -161,6 +187,8 @@ static void *replicator_main(void *arg)
 		int64_t began = clock_mono_ms();
 		replicator_touch(r);
 		take_deploy(r);
+		if (!take_role(r))
+			continue;
 		if (attempt_run(r, &err) || atomic_load(&r->stopping))
 			continue;
 		int64_t lasted_ms = clock_mono_ms() - began;
@@ -314,6 +342,7 @@ void replicator_stop(struct replicator *r)
 		pthread_join(r->thread, NULL);
 	}
 	r->thread_started = false;
+	storage_give_writer(r->options.storage);
 }
 
 void replicator_free(struct replicator *r)

@@ -36,6 +36,8 @@ static bool begin(struct storage *s, struct arena *arena, struct error *err)
 {
 	struct table_name *tables;
 	size_t count;
+	if (storage_is_shared(s))
+		return storage_redeploy(s, err);
 	if (!storage_new_generation(s, err) || !storage_tables(s, arena, &tables, &count, err))
 		return false;
 	for (size_t i = 0; i < count; i++)
@@ -51,8 +53,9 @@ void reprocess_take(struct replicator *r)
 	if (r->reprocess != REPROCESS_WANTED)
 		return;
 	if (begin(r->options.storage, &arena, &err)) {
-		r->reprocess_generation = storage_epoch(r->options.storage);
-		set_state(r, REPROCESS_RUNNING);
+		bool beside = storage_is_shared(r->options.storage); /* another stream, which says itself how far it is */
+		r->reprocess_generation = beside ? 0 : storage_epoch(r->options.storage);
+		set_state(r, beside ? REPROCESS_NONE : REPROCESS_RUNNING);
 		log_info(r->options.log, "Every table is read again and compared");
 	} else {
 		storage_rollback(r->options.storage);

@@ -17,6 +17,10 @@ static void plans_load(struct attempt *a)
 	struct stored_plan *found[MAX_PLANS] = {storage_active_plan(a->storage), storage_pending_plan(a->storage)};
 	size_t count = 2 + storage_retired_plans(a->storage, found + 2);
 	plans_release(&a->plans);
+	if (!storage_active_is_written(a->storage)) {
+		stored_plan_unref(found[0]);
+		found[0] = NULL;
+	}
 	a->has_active = found[0] != NULL;
 	for (size_t i = 0; i < count; i++) {
 		if (!found[i])
@@ -107,13 +111,33 @@ static bool resolve(struct attempt *a, const struct source_relation *r, struct s
 	       drop_records(a, drop, drop_count, err);
 }
 
+/* What another program read counts as read with the columns of now. */
+static bool adopt(struct attempt *a, const struct source_relation *r, struct stored_table *record, struct error *err)
+{
+	if (!record->adopted || record->columns)
+		return true;
+	record->columns = columns_hash(r);
+	return storage_table_columns(a->storage, record->number, record->columns, err);
+}
+
+/* Shared stores do not know when a row was written: what cannot be swept goes before the table is read again. */
+static bool empty_if_lost(struct attempt *a, const struct stored_table *record, struct error *err)
+{
+	uint64_t removed;
+	if (!storage_is_shared(a->storage) || record->generation <= record->snapshot_epoch || record->last_key.n)
+		return true;
+	a->dirty = true;
+	return storage_truncate_table(a->storage, record->number, &removed, err);
+}
+
 /* Adds a table as the catalogue describes it, and begins to read it if it must be. */
 static bool add_table(struct attempt *a, const struct source_table *described, struct table_state **out, struct error *err)
 {
 	const struct source_relation *r = &described->relation;
 	struct stored_table record;
 	*out = NULL;
-	if (!resolve(a, r, &record, err) || !publication_check(a, described, &record, err))
+	if (!resolve(a, r, &record, err) || !adopt(a, r, &record, err) || !publication_check(a, described, &record, err) ||
+	    !empty_if_lost(a, &record, err))
 		return false;
 	struct table_state *t = xcalloc(1, sizeof(*t));
 	t->epoch = storage_epoch(a->storage);

@@ -544,6 +544,8 @@ static bool write_row(struct row_write *w, const struct row_key *old, const stru
 bool storage_write_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
                        const struct row_contributions *c, struct slice image, enum row_write_mode mode, struct error *err)
 {
+	if (s->shared)
+		return s->shared->write_row(s, table, key, old, c, image, mode, err);
 	struct row_write w = {.s = s, .table = table, .key = key};
 	if (old || mode == ROW_STREAM ? !writer_begin(s, err) : !writer_peek(s, err))
 		return false;
@@ -570,6 +572,8 @@ static void encode_kept(struct apply *a)
 bool storage_write_incomplete_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
                                   struct slice partial, struct error *err)
 {
+	if (s->shared)
+		return s->shared->write_incomplete_row(s, table, key, old, partial, err);
 	struct row_write w = {.s = s, .table = table, .key = key};
 	struct apply *a = &s->apply;
 	if (!writer_begin(s, err))
@@ -588,6 +592,8 @@ bool storage_write_incomplete_row(struct storage *s, uint32_t table, const struc
 bool storage_read_row(struct storage *s, uint32_t table, const struct row_key *key, struct arena *arena, struct stored_row *out,
                       struct error *err)
 {
+	if (s->shared)
+		return s->shared->read_row(s, table, key, arena, out, err);
 	struct row_record *r = &s->apply.current;
 	struct slice image = {NULL, 0};
 	*out = (struct stored_row){.found = false};
@@ -597,12 +603,17 @@ bool storage_read_row(struct storage *s, uint32_t table, const struct row_key *k
 		return true;
 	if (r->has_image && s->backend->ops->image_get(s->backend, table, key->bytes, &image, err) < 0)
 		return false;
-	*out = (struct stored_row){true, r->incomplete, r->epoch, image.n ? arena_copy(arena, image) : (struct slice){NULL, 0}};
+	*out = (struct stored_row){.found = true,
+	                           .incomplete = r->incomplete,
+	                           .epoch = r->epoch,
+	                           .image = image.n ? arena_copy(arena, image) : (struct slice){NULL, 0}};
 	return true;
 }
 
 bool storage_delete_row(struct storage *s, uint32_t table, const struct row_key *key, struct error *err)
 {
+	if (s->shared)
+		return s->shared->delete_row(s, table, key, err);
 	struct row_record *r = &s->apply.current;
 	if (!writer_peek(s, err) || !load_record(s, table, key->bytes, r, err))
 		return false;
@@ -614,6 +625,8 @@ bool storage_delete_row(struct storage *s, uint32_t table, const struct row_key 
 bool storage_incomplete_rows(struct storage *s, uint32_t table, struct slice after, size_t max, struct arena *arena,
                              struct row_key **keys, size_t *count, struct error *err)
 {
+	if (s->shared)
+		return s->shared->incomplete_rows(s, table, after, max, arena, keys, count, err);
 	struct scanned_row *rows;
 	size_t n;
 	*keys = NULL;
@@ -633,6 +646,8 @@ bool storage_incomplete_rows(struct storage *s, uint32_t table, struct slice aft
 
 bool storage_truncate_table(struct storage *s, uint32_t table, uint64_t *removed, struct error *err)
 {
+	if (s->shared)
+		return s->shared->truncate_table(s, table, removed, err);
 	struct apply *a = &s->apply;
 	*removed = 0;
 	for (;;) {

@@ -255,6 +255,10 @@ static void state_rollback(struct storage *s)
 
 void storage_rollback(struct storage *s)
 {
+	if (s->shared) {
+		s->shared->rollback(s);
+		return;
+	}
 	bool was_dirty = s->dirty, was_open = s->open;
 	if (was_open)
 		s->backend->ops->write_abort(s->backend);
@@ -269,6 +273,8 @@ void storage_rollback(struct storage *s)
 
 size_t storage_batch_size(struct storage *s)
 {
+	if (s->shared)
+		return s->shared->batch_size(s);
 	return s->dirty ? s->backend->ops->write_size(s->backend) : 0;
 }
 
@@ -311,6 +317,8 @@ void storage_pause(struct storage *s)
 
 bool storage_flush(struct storage *s, struct error *err)
 {
+	if (s->shared)
+		return s->shared->flush(s, err);
 	if (s->failed)
 		return writer_peek(s, err);
 	end_peek(s);
@@ -327,11 +335,15 @@ bool storage_flush(struct storage *s, struct error *err)
 
 void storage_in_transaction(struct storage *s, struct position end)
 {
+	if (s->shared)
+		s->shared->in_transaction(s, end);
 	s->transaction_end = end;
 }
 
 bool storage_sync_position(struct storage *s, struct error *err)
 {
+	if (s->shared)
+		return s->shared->sync_position(s, err);
 	if (!s->failed && !custom_upkeep(s, err))
 		return false;
 	if (s->dirty)
@@ -559,6 +571,8 @@ bool storage_wants_commit(struct storage *s)
 /* What compaction asked for is written after the source's own, as a checkpoint of its own at the same position. */
 bool storage_commit(struct storage *s, struct position applied, bool visible, bool *durable, struct error *err)
 {
+	if (s->shared)
+		return s->shared->commit(s, applied, visible, durable, err);
 	bool boundary;
 	if (!commit_once(s, applied, visible, durable, &boundary, err))
 		return false;

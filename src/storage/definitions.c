@@ -147,13 +147,26 @@ struct stored_plan *storage_pending_plan(struct storage *s)
 	return p;
 }
 
+/* What is loaded of a shared store lives until it is closed. */
+static struct slice shown_text(struct storage *s, struct stored_plan *const *shown)
+{
+	pthread_mutex_lock(&s->lock);
+	struct slice text = *shown ? plan_text((*shown)->plan) : (struct slice){NULL, 0};
+	pthread_mutex_unlock(&s->lock);
+	return text;
+}
+
 struct slice storage_active_plan_text(struct storage *s)
 {
+	if (s->shared)
+		return shown_text(s, &s->active);
 	return s->active_record.id ? s->active_record.text : (struct slice){NULL, 0};
 }
 
 struct slice storage_pending_plan_text(struct storage *s)
 {
+	if (s->shared)
+		return shown_text(s, &s->pending);
 	return s->pending_record.id ? s->pending_record.text : (struct slice){NULL, 0};
 }
 
@@ -311,6 +324,8 @@ static void attach_active(struct storage *s, struct plan *plan)
 
 bool storage_attach_active(struct storage *s, struct plan *plan, struct error *err)
 {
+	if (s->shared)
+		return true; /* it was compiled when it was loaded */
 	if (!s->active_record.id)
 		return error_set(err, "PSYNC_S2302", "the store has no active sync config");
 	if (plan_definition_count(plan) != s->active_record.count) {
@@ -407,6 +422,8 @@ static bool deploy_new(struct storage *s, struct plan *plan, struct error *err)
 bool storage_deploy(struct storage *s, struct plan *plan, bool *unchanged, struct error *err)
 {
 	struct slice text = plan_text(plan);
+	if (s->shared)
+		return s->shared->deploy(s, plan, unchanged, err);
 	*unchanged = false;
 	/* What was written before must not be lost if the deploy fails. */
 	if (!storage_flush(s, err) || !retirement_prune(s, err))
@@ -432,6 +449,8 @@ bool storage_deploy(struct storage *s, struct plan *plan, bool *unchanged, struc
 
 bool storage_definition_ready(struct storage *s, uint32_t number, struct error *err)
 {
+	if (s->shared)
+		return true; /* a stream becomes ready as a whole */
 	struct definition_record *r = find_number(s, number);
 	if (!r || r->state == DEFINITION_DROPPING)
 		return error_set(err, "PSYNC_S1101", "definition %u is not being filled", number);
@@ -445,6 +464,8 @@ bool storage_definition_ready(struct storage *s, uint32_t number, struct error *
 
 bool storage_activate_pending(struct storage *s, struct error *err)
 {
+	if (s->shared)
+		return s->shared->activate_pending(s, err);
 	if (!s->pending_plan)
 		return error_set(err, "PSYNC_S1101", "there is no pending sync config to activate");
 	for (size_t i = 0; i < s->pending_record.count; i++) {

@@ -46,14 +46,18 @@ bool storage_report_failure(struct storage *s, struct slice text, struct error *
 			kept.n--;
 	if (slice_eq(kept, slice_cstr(s->failure.text)))
 		return true;
-	if (!writer_begin(s, err) || !s->backend->ops->small_put(s->backend, SMALL_META, META_FAILURE, kept, err))
+	if (s->shared) {
+		if (!s->shared->report_failure(s, kept, err))
+			return false;
+	} else if (!writer_begin(s, err) || !s->backend->ops->small_put(s->backend, SMALL_META, META_FAILURE, kept, err)) {
 		return writer_fail(s);
+	}
 	pthread_mutex_lock(&s->lock);
 	memcpy(s->failure.text, kept.p, kept.n);
 	s->failure.text[kept.n] = '\0';
 	pthread_mutex_unlock(&s->lock);
 	s->failure.fresh = true;
-	return storage_flush(s, err);
+	return s->shared || storage_flush(s, err);
 }
 
 void storage_last_failure(struct storage *s, char out[STORAGE_FAILURE_SIZE])

@@ -150,7 +150,6 @@ struct request_counts;
 struct shared_ops {
 	/* -- opening and readers (store.c) */
 	void (*stop)(struct storage *s); /* before everything is freed: threads end */
-	                                 /* -- the writer: streams, tables, rows (writer.c, deploy.c, tables.c, rows.c) */
 	/* -- requests (requests.h) */
 	bool (*request_checkpoints)(struct storage *s, struct checkpoint_request *requests, size_t count, bool head_known,
 	                            struct position head, struct error *err);
@@ -170,6 +169,51 @@ struct shared_ops {
 	/* -- compaction (compact.h), alone in this process; steps and memory are filled in */
 	bool (*compact)(struct storage *s, const struct compact_options *o, struct compact_report *out, struct error *err);
 	bool (*sizes)(struct storage *s, struct storage_sizes *out, struct error *err);
+
+	/* -- the writer: its role and the streams (role.c, deploy.c) */
+	bool (*take_writer)(struct storage *s, bool *held, char *who, size_t who_size, struct error *err);
+	void (*give_writer)(struct storage *s);
+	bool (*streams_changed)(struct storage *s);
+	bool (*active_is_written)(struct storage *s);
+	bool (*deploy)(struct storage *s, struct plan *plan, bool *unchanged, struct error *err);
+	bool (*activate_pending)(struct storage *s, struct error *err);
+	bool (*restart_replication)(struct storage *s, struct error *err);
+	bool (*pending_slot)(struct storage *s, char out[64]);
+	bool (*redeploy)(struct storage *s, struct error *err);
+	bool (*report_failure)(struct storage *s, struct slice text, struct error *err);
+	/* commits (commit.c) */
+	bool (*commit)(struct storage *s, struct position applied, bool visible, bool *durable, struct error *err);
+	bool (*flush)(struct storage *s, struct error *err);
+	bool (*sync_position)(struct storage *s, struct error *err);
+	void (*rollback)(struct storage *s);
+	size_t (*batch_size)(struct storage *s);
+	void (*in_transaction)(struct storage *s, struct position end);
+	bool (*set_source)(struct storage *s, const char *system_id, struct error *err);
+	bool (*set_timeline)(struct storage *s, uint32_t timeline, struct error *err);
+	/* tables (tables.c) */
+	bool (*resolve_table)(struct storage *s, const struct table_identity *t, struct arena *arena, struct stored_table *out,
+	                      uint32_t **drop, size_t *drop_count, struct error *err);
+	bool (*table_progress)(struct storage *s, uint32_t table, struct slice last_key, uint64_t rows_read, struct error *err);
+	bool (*table_done)(struct storage *s, uint32_t table, uint64_t epoch, struct error *err);
+	bool (*table_restart)(struct storage *s, uint32_t table, struct error *err);
+	bool (*table_columns)(struct storage *s, uint32_t table, uint64_t columns, struct error *err);
+	bool (*table_published)(struct storage *s, uint32_t table, uint64_t published_as, struct error *err);
+	uint64_t (*epoch)(struct storage *s);
+	bool (*new_generation)(struct storage *s, struct error *err);
+	bool (*table_lost)(struct storage *s, uint32_t table, struct error *err);
+	bool (*tables)(struct storage *s, struct arena *arena, struct table_name **out, size_t *count, struct error *err);
+	bool (*truncate_table)(struct storage *s, uint32_t table, uint64_t *removed, struct error *err);
+	bool (*drop_table)(struct storage *s, uint32_t table, struct error *err);
+	/* rows (write_rows.c) */
+	bool (*read_row)(struct storage *s, uint32_t table, const struct row_key *key, struct arena *arena,
+	                 struct stored_row *out, struct error *err);
+	bool (*write_row)(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
+	                  const struct row_contributions *c, struct slice image, enum row_write_mode mode, struct error *err);
+	bool (*write_incomplete_row)(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
+	                             struct slice partial, struct error *err);
+	bool (*delete_row)(struct storage *s, uint32_t table, const struct row_key *key, struct error *err);
+	bool (*incomplete_rows)(struct storage *s, uint32_t table, struct slice after, size_t max, struct arena *arena,
+	                        struct row_key **keys, size_t *count, struct error *err);
 };
 
 struct storage {

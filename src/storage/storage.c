@@ -136,6 +136,8 @@ bool storage_source_state(struct storage *s, struct source_state *out, struct er
 
 bool storage_set_source(struct storage *s, const char *slot_name, const char *system_id, struct error *err)
 {
+	if (s->shared)
+		return s->shared->set_source(s, system_id, err);
 	if (strlen(slot_name) >= sizeof(s->state.slot_name) || strlen(system_id) >= sizeof(s->state.system_id))
 		return error_set(err, "PSYNC_S2404", "the slot name or the source's identifier is too long to be stored");
 	if (!writer_begin(s, err))
@@ -147,12 +149,60 @@ bool storage_set_source(struct storage *s, const char *slot_name, const char *sy
 
 bool storage_set_timeline(struct storage *s, uint32_t timeline, struct error *err)
 {
+	if (s->shared)
+		return s->shared->set_timeline(s, timeline, err);
 	if (timeline == s->state.timeline)
 		return true;
 	if (!writer_begin(s, err))
 		return false;
 	s->state.timeline = timeline;
 	return true;
+}
+
+/* ---- the writer's role ---- */
+
+bool storage_take_writer(struct storage *s, bool *held, char *who, size_t who_size, struct error *err)
+{
+	*held = true;
+	return !s->shared || s->shared->take_writer(s, held, who, who_size, err);
+}
+
+void storage_give_writer(struct storage *s)
+{
+	if (s->shared)
+		s->shared->give_writer(s);
+}
+
+bool storage_streams_changed(struct storage *s)
+{
+	return s->shared && s->shared->streams_changed(s);
+}
+
+bool storage_is_shared(const struct storage *s)
+{
+	return s->shared != NULL;
+}
+
+bool storage_active_is_written(struct storage *s)
+{
+	return !s->shared || s->shared->active_is_written(s);
+}
+
+bool storage_restart_replication(struct storage *s, struct error *err)
+{
+	return s->shared ? s->shared->restart_replication(s, err)
+	                 : error_set(err, "PSYNC_S1101", "the embedded store has one stream for ever");
+}
+
+bool storage_pending_slot(struct storage *s, char out[64])
+{
+	return s->shared && s->shared->pending_slot(s, out);
+}
+
+bool storage_redeploy(struct storage *s, struct error *err)
+{
+	return s->shared ? s->shared->redeploy(s, err)
+	                 : error_set(err, "PSYNC_S1101", "the embedded store has one stream for ever");
 }
 
 struct position storage_durable_position(struct storage *s)

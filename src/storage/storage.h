@@ -32,7 +32,9 @@ struct storage_postgres {
 	/* Opens a connection to it, a PGconn of libpq; NULL: *err says why. Any thread. */
 	void *(*connect)(void *ctx, struct error *err);
 	void *connect_ctx;
-	unsigned max_pool_size; /* of connections for readers and requests; 0: 8 */
+	unsigned max_pool_size;       /* of connections for readers and requests; 0: 8 */
+	const char *slot_name_prefix; /* of new streams; NULL: "powersync_" */
+	int default_version;          /* of the storage of new streams; 0: 2 */
 };
 
 struct storage_options {
@@ -170,6 +172,26 @@ bool storage_expire_plans(struct storage *s, bool *expired, struct error *err);
 /* Is there one whose time is over? */
 bool storage_plans_expire(struct storage *s);
 
+/*
+ * Shared stores. A replication stream has one writer among all processes. The replication thread takes that role before each attempt; *held
+ * false: who says who has it. What was written and not committed is forgotten. Embedded stores: it is held, always.
+ */
+bool storage_take_writer(struct storage *s, bool *held, char *who, size_t who_size, struct error *err);
+void storage_give_writer(struct storage *s);
+/* Another process deployed, or took the role over: it must be taken anew. Any thread; no I/O. */
+bool storage_streams_changed(struct storage *s);
+/* Each stream has a slot of its own, named by the store. */
+bool storage_is_shared(const struct storage *s);
+/* False: the active plan's stream cannot be replicated any more; it is served as it is until another one replaces it. */
+bool storage_active_is_written(struct storage *s);
+/* The slot is lost, or the source another one: the newest config is deployed anew, as a stream without data. The role is over. */
+bool storage_restart_replication(struct storage *s, struct error *err);
+
+/* The slot that the pending plan's stream is to have; false: the store has one slot for ever. */
+bool storage_pending_slot(struct storage *s, char out[64]);
+/* The active config once more, as a stream beside it; the role is over. */
+bool storage_redeploy(struct storage *s, struct error *err);
+
 /* Definitions that the writer evaluates: the active plan's and the pending plan's. */
 bool storage_definition_ready(struct storage *s, uint32_t number, struct error *err); /* FILLING -> READY */
 /* At a boundary where all definitions of the pending plan are READY; takes effect with the next storage_commit. */
@@ -183,6 +205,7 @@ struct source_state {
 	struct position applied; /* transactions with an end at or before this are in the store: never apply them again */
 };
 bool storage_source_state(struct storage *s, struct source_state *out, struct error *err);
+/* Shared stores name the slot themselves. */
 bool storage_set_source(struct storage *s, const char *slot_name, const char *system_id, struct error *err);
 /* Takes effect with the next commit or flush. */
 bool storage_set_timeline(struct storage *s, uint32_t timeline, struct error *err);
@@ -209,6 +232,7 @@ struct stored_table {
 	        generation; /* above snapshot_epoch: changes were lost; records older than this are to be swept when the table is read */
 	uint64_t columns;      /* hash of the columns that the last complete reading had; 0: not known */
 	uint64_t published_as; /* see storage_table_published; 0: not known */
+	bool adopted;          /* another program read it whole: what it had then counts as what it has now */
 };
 /* Finds or makes the record; the numbers of incompatible ones (same oid or same name) go to *drop for the caller to truncate and
  * forget (storage_drop_table). */
@@ -257,6 +281,10 @@ struct row_contributions {
 	size_t put_count;
 	const struct lookup_entry *lookups;
 	size_t lookup_count;
+	/* The row as the rules see it, for shared stores, which keep that as its image; none if the source sends whole rows. */
+	const struct slice *names;
+	const struct value *values;
+	size_t value_count;
 };
 /* Fills digest; uses a thread-local digest context. */
 void put_entry_digest(struct put_entry *e);
@@ -284,6 +312,10 @@ struct stored_row {
 	bool incomplete; /* flagged: lacks a value, waits for a re-read (interleaved-snapshot 6) */
 	uint64_t epoch;
 	struct slice image; /* as given to storage_write_row; n == 0: none kept */
+	/* Shared stores: the row as the rules saw it, in place of the image of a complete row. */
+	struct slice *names;
+	struct value *values;
+	size_t value_count;
 };
 bool storage_read_row(struct storage *s, uint32_t table, const struct row_key *key, struct arena *arena, struct stored_row *out,
                       struct error *err);

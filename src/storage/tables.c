@@ -145,6 +145,8 @@ static struct table_record *make_table(struct storage *s, const struct table_ide
 bool storage_resolve_table(struct storage *s, const struct table_identity *t, struct arena *arena, struct stored_table *out,
                            uint32_t **drop, size_t *drop_count, struct error *err)
 {
+	if (s->shared)
+		return s->shared->resolve_table(s, t, arena, out, drop, drop_count, err);
 	struct table_record *kept = NULL;
 	for (size_t i = 0; i < s->table_count; i++) {
 		struct table_record *r = &s->tables[i];
@@ -172,6 +174,8 @@ bool storage_resolve_table(struct storage *s, const struct table_identity *t, st
 
 bool storage_table_progress(struct storage *s, uint32_t table, struct slice last_key, uint64_t rows_read, struct error *err)
 {
+	if (s->shared)
+		return s->shared->table_progress(s, table, last_key, rows_read, err);
 	struct table_record *t = find_table(s, table, err);
 	if (!t)
 		return false;
@@ -187,6 +191,8 @@ bool storage_table_progress(struct storage *s, uint32_t table, struct slice last
 
 bool storage_table_done(struct storage *s, uint32_t table, uint64_t epoch, struct error *err)
 {
+	if (s->shared)
+		return s->shared->table_done(s, table, epoch, err);
 	struct table_record *t = find_table(s, table, err);
 	if (!t)
 		return false;
@@ -199,6 +205,8 @@ bool storage_table_done(struct storage *s, uint32_t table, uint64_t epoch, struc
 
 bool storage_table_restart(struct storage *s, uint32_t table, struct error *err)
 {
+	if (s->shared)
+		return s->shared->table_restart(s, table, err);
 	struct table_record *t = find_table(s, table, err);
 	if (!t)
 		return false;
@@ -210,6 +218,8 @@ bool storage_table_restart(struct storage *s, uint32_t table, struct error *err)
 
 bool storage_table_columns(struct storage *s, uint32_t table, uint64_t columns, struct error *err)
 {
+	if (s->shared)
+		return s->shared->table_columns(s, table, columns, err);
 	struct table_record *t = find_table(s, table, err);
 	if (!t)
 		return false;
@@ -221,6 +231,8 @@ bool storage_table_columns(struct storage *s, uint32_t table, uint64_t columns, 
 
 bool storage_table_published(struct storage *s, uint32_t table, uint64_t published_as, struct error *err)
 {
+	if (s->shared)
+		return s->shared->table_published(s, table, published_as, err);
 	struct table_record *t = find_table(s, table, err);
 	if (!t)
 		return false;
@@ -230,11 +242,15 @@ bool storage_table_published(struct storage *s, uint32_t table, uint64_t publish
 
 uint64_t storage_epoch(struct storage *s)
 {
+	if (s->shared)
+		return s->shared->epoch(s);
 	return s->state.epoch;
 }
 
 bool storage_new_generation(struct storage *s, struct error *err)
 {
+	if (s->shared)
+		return s->shared->new_generation(s, err);
 	if (!writer_begin(s, err))
 		return false;
 	s->state.epoch++;
@@ -243,6 +259,8 @@ bool storage_new_generation(struct storage *s, struct error *err)
 
 bool storage_table_lost(struct storage *s, uint32_t table, struct error *err)
 {
+	if (s->shared)
+		return s->shared->table_lost(s, table, err);
 	struct table_record *t = find_table(s, table, err);
 	if (!t)
 		return false;
@@ -252,6 +270,8 @@ bool storage_table_lost(struct storage *s, uint32_t table, struct error *err)
 
 bool storage_tables(struct storage *s, struct arena *arena, struct table_name **out, size_t *count, struct error *err)
 {
+	if (s->shared)
+		return s->shared->tables(s, arena, out, count, err);
 	*count = 0;
 	*out = arena_array(arena, struct table_name, s->table_count);
 	if (s->failed)
@@ -267,6 +287,8 @@ bool storage_tables(struct storage *s, struct arena *arena, struct table_name **
 
 bool storage_drop_table(struct storage *s, uint32_t table, struct error *err)
 {
+	if (s->shared)
+		return s->shared->drop_table(s, table, err);
 	uint64_t removed;
 	struct table_record *t = find_table(s, table, err);
 	if (!t || !storage_truncate_table(s, table, &removed, err))

@@ -171,7 +171,8 @@ static void collect_contributions(struct run *r, const struct bound_table *b, co
 	for (size_t i = 0; i < e.lookup_count; i++)
 		lookups[i] = (struct lookup_entry){sp->definitions[e.lookups[i].definition].number, e.lookups[i].key,
 		                                   e.lookups[i].results};
-	*c = (struct row_contributions){puts, e.entry_count, lookups, e.lookup_count};
+	*c = (struct row_contributions){
+	        .puts = puts, .put_count = e.entry_count, .lookups = lookups, .lookup_count = e.lookup_count};
 	stored_plan_unref(sp);
 }
 
@@ -218,7 +219,7 @@ static void save_row(struct run *r, struct run_table *t, const char *tag, json_t
 	if (unknown) {
 		must(r, storage_write_incomplete_row(r->s, t->number, &key, old, kept, &r->err));
 	} else {
-		struct row_contributions c = {NULL, 0, NULL, 0};
+		struct row_contributions c = {.puts = NULL, .put_count = 0, .lookups = NULL, .lookup_count = 0};
 		struct relation_columns columns = {SLICE("default"), SLICE("public"), slice_cstr(t->name), names, count};
 		struct bound_table *b = too_large ? NULL : plan_bind(r->plan, &columns);
 		if (b)

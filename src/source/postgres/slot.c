@@ -78,6 +78,23 @@ bool source_slot_drop(struct source_connection *c, const char *slot, struct erro
 	return r != NULL;
 }
 
+bool source_slot_copy(struct source_connection *c, const char *from, const char *to, struct error *err)
+{
+	struct buf sql = {0};
+	if (!source_slot_drop(c, to, err))
+		return false;
+	buf_lit(&sql, "SELECT pg_catalog.pg_copy_logical_replication_slot(");
+	sql_literal(&sql, slice_cstr(from));
+	buf_lit(&sql, ", ");
+	sql_literal(&sql, slice_cstr(to));
+	buf_lit(&sql, ")");
+	buf_putc(&sql, '\0');
+	PGresult *r = link_query(&c->link, sql.p, SHORT_TIMEOUT_MS, err);
+	buf_free(&sql);
+	PQclear(r);
+	return r != NULL;
+}
+
 /* X: what the slot's exported snapshot sees, read on a second connection while the first one keeps it exported. */
 static bool read_exported(struct source *s, const char *name, struct xid_snapshot *out, struct arena *arena, struct error *err)
 {

@@ -42,6 +42,17 @@ static const struct side_table {
         {"syncline_checkpoints",
          "CREATE TABLE syncline_checkpoints (group_id integer, op_id bigint, seen_at timestamp with time zone NOT NULL,"
          " PRIMARY KEY (group_id, op_id))"},
+        /* What is known of a stream beside its row (writer.h). keepalive_ts: as we left it; another one: the reference wrote since. */
+        {"syncline_streams", "CREATE TABLE syncline_streams (stream_id integer PRIMARY KEY, slot_name text NOT NULL, "
+                             "keepalive_ts timestamp with time "
+                             "zone, applied text, partial_until text, flushed_op bigint NOT NULL, generation bigint NOT NULL, "
+                             "system_id text NOT NULL, timeline bigint NOT NULL) WITH (fillfactor = 50)"},
+        /* The same of a record of source_tables. */
+        {"syncline_tables",
+         "CREATE TABLE syncline_tables (id text PRIMARY KEY, stream_id integer NOT NULL, snapshot_epoch bigint NOT NULL, "
+         "generation bigint NOT NULL, columns bigint NOT NULL, published_as bigint NOT NULL, progress bytea NOT NULL)"},
+        /* Which rows of locks are those of Syncline nodes (holder.h). */
+        {"syncline_locks", "CREATE TABLE syncline_locks (name text PRIMARY KEY, lock_id uuid NOT NULL)"},
         /* Greatest id ever given to a user whose record was removed; the key is half of a SHA-256. */
         {"syncline_request_floors", "CREATE TABLE syncline_request_floors (user_hash bytea PRIMARY KEY, id bigint NOT NULL)"},
         /* Rows that lack a value until they are read again: the engine's key and copy; image_digest: SHA-256 of the image that goes with it. */

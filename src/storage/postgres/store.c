@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "storage/postgres/migrations.h"
 #include "storage/postgres/plan_names.h"
+#include "storage/postgres/writer.h"
 #include "storage/postgres/readers.h"
 #include "storage/postgres/requests.h"
 #include "storage/postgres/watch.h"
@@ -57,6 +58,7 @@ struct pg_stream *pg_store_pending(struct pg_store *store)
 static void stream_free(struct pg_stream *p)
 {
 	stored_plan_unref(p->stored);
+	stored_plan_unref(p->stored_deploying);
 	plan_unref(p->plan);
 	arena_free(&p->arena);
 	free(p);
@@ -77,17 +79,22 @@ static void name_definitions(struct pg_store *store, struct pg_stream *p)
 	struct stored_definition *stored = arena_array(&p->arena, struct stored_definition, count + 1);
 	for (size_t i = 0; i < count; i++) {
 		struct pg_definition d;
-		pg_plan_name(p->plan, (uint32_t)i, p->id, p->version, &p->arena, &d);
-		list[i] = pg_names_add_definition(store->names, &d);
+		if (p->definitions) {
+			list[i] = p->definitions[i];
+		} else {
+			pg_plan_name(p->plan, (uint32_t)i, p->id, p->version, &p->arena, &d);
+			list[i] = pg_names_add_definition(store->names, &d);
+		}
 		stored[i] = (struct stored_definition){
 		        .number = list[i]->number,
-		        .state = DEFINITION_READY,
-		        .epoch = (uint64_t)p->id,
+		        .state = p->state == PG_STREAM_PROCESSING ? DEFINITION_FILLING : DEFINITION_READY,
+		        .epoch = pg_stream_epoch(p->id),
 		        .name = plan_definition(p->plan, (uint32_t)i)->name,
 		        .head = list[i]->head,
 		};
 	}
-	p->definitions = list;
+	if (!p->definitions)
+		p->definitions = list;
 	p->stored = stored_plan_new((uint64_t)p->id, p->plan, stored, count, events_of(p));
 }
 
@@ -114,18 +121,27 @@ static enum pg_stream_state state_of(const char *text)
 	                                      : PG_STREAM_PROCESSING;
 }
 
-static bool load_stream(struct pg_store *store, const PGresult *r, int row, struct pg_stream **out, struct error *err)
+static bool load_stream(struct pg_store *store, const PGresult *r, int row, enum pg_stream_state state, struct pg_stream **out,
+                        struct error *err)
 {
 	int32_t id = (int32_t)strtol(PQgetvalue(r, row, 0), NULL, 10);
 	int version = (int)strtol(PQgetvalue(r, row, 3), NULL, 10);
 	struct pg_stream *p = *out = pg_store_stream(store, id);
-	if (p)
+	if (p) {
+		/* Whoever activated it: what it reads is filled. */
+		if (p->stored && p->state == PG_STREAM_PROCESSING && state != PG_STREAM_PROCESSING) {
+			p->stored_deploying = p->stored; /* others may be reading it */
+			p->state = state;
+			name_definitions(store, p);
+		}
 		return true;
+	}
 	if (version < 1 || version > 3)
 		return error_set(err, "PSYNC_S1005", "Unsupported storage version %d (stream %d)", version, id);
 	p = xcalloc(1, sizeof(*p));
 	p->id = id;
 	p->version = version;
+	p->state = state;
 	snprintf(p->slot_name, sizeof(p->slot_name), "%s", PQgetvalue(r, row, 2));
 	p->content = arena_copy(&p->arena, slice_make(PQgetvalue(r, row, 4), (size_t)PQgetlength(r, row, 4)));
 	compile(store, p, slice_make(PQgetvalue(r, row, 5), (size_t)PQgetlength(r, row, 5)));
@@ -159,14 +175,15 @@ bool pg_store_load(struct pg_store *store, struct pg_conn *conn, struct error *e
 	static const char sql[] = "SELECT id, state, slot_name, storage_version, content, sync_plan::text FROM sync_rules"
 	                          " WHERE state IN ('ACTIVE', 'ERRORED', 'PROCESSING') ORDER BY id";
 	struct pg_stream *active = NULL, *pending = NULL;
+	pthread_mutex_lock(&store->load_lock);
 	PGresult *r = pg_query(conn, sql, 0, NULL, PG_TIMEOUT_MS, err);
 	bool ok = r != NULL;
 	for (int i = 0; ok && i < PQntuples(r); i++) {
 		struct pg_stream *p;
-		ok = load_stream(store, r, i, &p, err);
+		enum pg_stream_state state = state_of(PQgetvalue(r, i, 1));
+		ok = load_stream(store, r, i, state, &p, err);
 		if (!ok)
 			break;
-		enum pg_stream_state state = state_of(PQgetvalue(r, i, 1));
 		pthread_mutex_lock(&store->lock);
 		p->state = state;
 		pthread_mutex_unlock(&store->lock);
@@ -175,6 +192,7 @@ bool pg_store_load(struct pg_store *store, struct pg_conn *conn, struct error *e
 	PQclear(r);
 	if (ok)
 		show(store, active, pending);
+	pthread_mutex_unlock(&store->load_lock);
 	return ok;
 }
 
@@ -222,11 +240,13 @@ static void store_close(struct backend *b)
 	for (size_t i = 0; i < store->stream_count; i++)
 		stream_free(store->streams[i]);
 	free(store->streams);
+	pg_writer_free(store->writer);
 	pg_pool_free(store->pool);
 	pg_requests_free(store->requests);
 	pg_custom_free(store->custom);
 	pg_sums_free(store->sums);
 	pg_names_free(store->names);
+	pthread_mutex_destroy(&store->load_lock);
 	pthread_mutex_destroy(&store->lock);
 	free(store);
 }
@@ -234,6 +254,7 @@ static void store_close(struct backend *b)
 static void stop(struct storage *s)
 {
 	pg_watch_stop(pg_store_of(s)->watch);
+	pg_give_writer(s);
 }
 
 static bool read_cleared(struct storage_reader *r, uint32_t bucket, uint64_t c)
@@ -274,6 +295,41 @@ static const struct backend_ops backend = {
 /* What writers and requests do (internal.h). */
 static const struct shared_ops shared = {
         .stop = stop,
+        .take_writer = pg_take_writer,
+        .give_writer = pg_give_writer,
+        .streams_changed = pg_streams_changed,
+        .active_is_written = pg_active_is_written,
+        .deploy = pg_deploy,
+        .activate_pending = pg_activate_pending,
+        .restart_replication = pg_restart_replication,
+        .pending_slot = pg_pending_slot,
+        .redeploy = pg_redeploy,
+        .report_failure = pg_report_failure,
+        .commit = pg_commit,
+        .flush = pg_flush,
+        .sync_position = pg_sync_position,
+        .rollback = pg_rollback,
+        .batch_size = pg_batch_size,
+        .in_transaction = pg_in_transaction,
+        .set_source = pg_set_source,
+        .set_timeline = pg_set_timeline,
+        .resolve_table = pg_resolve_table,
+        .table_progress = pg_table_progress,
+        .table_done = pg_table_done,
+        .table_restart = pg_table_restart,
+        .table_columns = pg_table_columns,
+        .table_published = pg_table_published,
+        .epoch = pg_epoch,
+        .new_generation = pg_new_generation,
+        .table_lost = pg_table_lost,
+        .tables = pg_table_names,
+        .truncate_table = pg_truncate_table,
+        .drop_table = pg_drop_table,
+        .read_row = pg_read_row,
+        .write_row = pg_write_row,
+        .write_incomplete_row = pg_write_incomplete_row,
+        .delete_row = pg_delete_row,
+        .incomplete_rows = pg_incomplete_rows,
         .request_checkpoints = pg_request_checkpoints,
         .waiting_heads = pg_waiting_heads,
         .fill_heads = pg_fill_heads,
@@ -304,6 +360,8 @@ struct storage *storage_open_postgres(const struct storage_options *options, str
 	store->requests = pg_requests_new(store);
 	store->custom = pg_custom_new(store);
 	pthread_mutex_init(&store->lock, NULL);
+	pthread_mutex_init(&store->load_lock, NULL);
+	store->writer = pg_writer_new(store);
 	s->backend = &store->backend;
 	s->shared = &shared;
 	struct pg_conn *conn = pg_pool_take(store->pool, err);

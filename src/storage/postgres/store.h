@@ -27,6 +27,7 @@ struct pg_stream {
 	struct slice content;                           /* the YAML */
 	struct plan *plan;                              /* NULL: the text does not compile here; then problem says why */
 	struct stored_plan *stored;                     /* NULL with the plan; its id is the stream's */
+	struct stored_plan *stored_deploying;           /* what it was before its activation; NULL */
 	const struct pg_definition *const *definitions; /* by index in the plan */
 	char problem[256];
 	struct arena arena;
@@ -36,6 +37,7 @@ struct pg_requests;
 struct pg_custom;
 struct pg_sums;
 struct pg_watch;
+struct pg_writer;
 
 struct pg_store {
 	struct backend backend; /* first: readers' functions */
@@ -45,12 +47,14 @@ struct pg_store {
 	struct pg_names *names;
 	struct pg_sums *sums; /* readers.h */
 	pthread_mutex_t lock;
+	pthread_mutex_t load_lock;  /* one pg_store_load at a time; taken first */
 	struct pg_stream **streams; /* all that were loaded */
 	size_t stream_count, stream_cap;
 	struct pg_stream *active, *pending; /* NULL: none */
 	struct pg_requests *requests;       /* requests.h */
 	struct pg_custom *custom;           /* custom.h */
 	struct pg_watch *watch;             /* watch.h */
+	struct pg_writer *writer;           /* the replication thread's */
 };
 
 static inline struct pg_store *pg_store_of(const struct storage *s)

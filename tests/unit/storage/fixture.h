@@ -284,7 +284,7 @@ UNUSED static void write_row_mode(struct fixture *f, uint32_t t, const char *id,
                                   size_t lookup_count, struct slice image)
 {
 	struct row_key key = row_key(id), former = old ? row_key(old) : key;
-	struct row_contributions c = {puts, put_count, lookups, lookup_count};
+	struct row_contributions c = {.puts = puts, .put_count = put_count, .lookups = lookups, .lookup_count = lookup_count};
 	OK(storage_write_row(f->s, t, &key, old ? &former : NULL, &c, image, mode, &f->err));
 }
 

@@ -120,7 +120,8 @@ UNUSED static void model_write(struct fixture *f, uint32_t t, int key, int old, 
 		lookups[i] = (struct lookup_entry){2, slice_cstr(lookup_keys[i]), buf_slice(&results[i])};
 	}
 	struct row_key k = model_key(scratch, key), former = model_key(scratch_old, old < 0 ? key : old);
-	struct row_contributions c = {puts, r->put_count, lookups, r->lookup_count};
+	struct row_contributions c = {
+	        .puts = puts, .put_count = r->put_count, .lookups = lookups, .lookup_count = r->lookup_count};
 	OK(storage_write_row(f->s, t, &k, old < 0 ? NULL : &former, &c, NO_IMAGE, mode, &f->err));
 	for (size_t i = 0; i < MODEL_PUTS; i++)
 		buf_free(&data[i]);

@@ -289,7 +289,7 @@ static void rows_whose_ids_are_no_uuids_have_subkeys_without_a_table(void **stat
 {
 	struct fixture *f = *state;
 	struct put_entry e = entry(ALL, "[]", "t", "o", "{}");
-	struct row_contributions c = {&e, 1, NULL, 0};
+	struct row_contributions c = {.puts = &e, .put_count = 1, .lookups = NULL, .lookup_count = 0};
 	uint64_t removed;
 	activate(f, PLAN);
 	uint32_t t = table(f, "todos", 1);

@@ -142,7 +142,8 @@ UNUSED static void write_row(struct fixture *f, int table, const char *id, const
 		                                   e.lookups[i].results};
 	struct row_key key = {.bytes = slice_cstr(id)};
 	snprintf((char *)key.uuid, sizeof(key.uuid), "%s", id);
-	struct row_contributions c = {puts, e.entry_count, lookups, e.lookup_count};
+	struct row_contributions c = {
+	        .puts = puts, .put_count = e.entry_count, .lookups = lookups, .lookup_count = e.lookup_count};
 	OK(storage_write_row(f->s, f->tables[table], &key, NULL, &c, (struct slice){0}, ROW_STREAM, &f->err));
 	bound_table_free(bound);
 	stored_plan_unref(plan);
