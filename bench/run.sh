@@ -120,10 +120,13 @@ write_rows() { # rows, rows a transaction
 		from generate_series(b * $2, b * $2 + $2 - 1) i; commit; end loop; end \$\$"
 }
 
+# Milliseconds of processor time that the service has used.
+cpu_ms() { awk -v hz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print int(($12 + $13) * 1000 / hz) }' "/proc/$service/stat"; }
+
 bulk() {
 	new_database bulk
 	items "$rows"
-	local t copy_s result wrote caught decoded
+	local t copy_s result wrote caught decoded cpu
 	t=$(now)
 	psql -qX "$pg_uri/$database" -c 'copy items to stdout' >/dev/null
 	copy_s=$(seconds_since "$t")
@@ -139,12 +142,14 @@ bulk() {
 		line "download, $n client$([ $n = 1 ] || echo s)" "$(field "$result" ops_per_s)" ops/s "$(field "$result" mb_per_s) MB/s, $(ratio "$(field "$result" ops_per_s)" "$(rate "$rows" "$copy_s")")"
 	done
 	sql "select pg_create_logical_replication_slot('bench_limit', 'pgoutput')" >/dev/null
+	cpu=$(cpu_ms)
 	t=$(now)
 	write_rows "$stream_rows" 100
 	wrote=$(seconds_since "$t")
 	"$load" "$port" "$work/tokens" ack 1 >/dev/null
 	caught=$(seconds_since "$t")
 	line "stream, until acknowledged" "$(rate "$stream_rows" "$caught")" rows/s "written in $wrote s, acknowledged after $caught s"
+	line "processor time for that" "$((($(cpu_ms) - cpu) * 1000 / stream_rows))" "ms per 1,000 rows" ""
 	t=$(now)
 	sql "select count(*) from pg_logical_slot_get_binary_changes('bench_limit', null, null, 'proto_version', '1', 'publication_names', 'powersync')" >/dev/null
 	decoded=$(seconds_since "$t")
