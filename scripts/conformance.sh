@@ -3,7 +3,7 @@
 # Postgres. Suites and skipped scenarios: tests/conformance/target.template.json; recorded values that differ on purpose:
 # differences.json. Ends with the harness's "N passed, N failed, N skipped".
 # The suite "web" (the web SDK in headless Chromium) is run when it is named: scripts/conformance.sh HARNESS web
-# ONLY='regular expression' picks scenarios; KEEP=1 keeps the work folder.
+# ONLY='regular expression' picks scenarios; KEEP=1 keeps the work folder. STORAGE=postgresql: on a shared storage database.
 set -euo pipefail
 harness=$(cd "${1:?folder of the harness}" && pwd)
 shift
@@ -47,8 +47,11 @@ while read -r difference; do
 done < <(jq -c '.[]' tests/conformance/differences.json)
 
 template=tests/conformance/target.template.json
-jq --arg pg "$pg_uri" --arg syncline "$(realpath "$build")/syncline" --arg work "$work/run" \
-	'.source_uri |= sub("{pg}"; $pg) | (.start, .compact // empty) |= sub("{syncline}"; $syncline) | .work_dir = $work | del(.suites)' $template >"$work/target.json"
+shared=''
+[ "${STORAGE:-lmdb}" != postgresql ] || shared="$pg_uri/{world}_storage"
+jq --arg pg "$pg_uri" --arg shared "$shared" --arg syncline "$(realpath "$build")/syncline" --arg work "$work/run" \
+	'.source_uri |= sub("{pg}"; $pg) | (.start, .compact // empty) |= sub("{syncline}"; $syncline) | .work_dir = $work | del(.suites)
+	| if $shared == "" then . else .storage = {type: "postgresql", uri: $shared, sslmode: "disable"} | .takeover_s = 10 end' $template >"$work/target.json"
 suites=()
 if [ $# -eq 0 ]; then mapfile -t names < <(jq -r '.suites[]' $template); else names=("$@"); fi
 for name in "${names[@]}"; do suites+=(--suite "$name"); done
