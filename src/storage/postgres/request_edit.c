@@ -1,11 +1,23 @@
 /* request_edit.c: records of many users are read, changed and stored (requests_internal.h). */
+#define _GNU_SOURCE
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "storage/postgres/requests_internal.h"
 
-/* Somebody else would have to change the same record each time in between. */
+/* Somebody else would have to change the same record each time in between. Who was overtaken waits for a random time, longer each time: else two
+ * nodes that are busy with one user keep step, and the same one is always too late. */
 #define ATTEMPTS 20
+#define LONGEST_PAUSE_MS 64
+
+static void pause_after(int attempt)
+{
+	unsigned ms = 1u << (attempt < 6 ? attempt : 6);
+	uint64_t random = (uint64_t)clock_mono_us() * 0x9e3779b97f4a7c15u >> 32;
+	usleep((useconds_t)(random % (1000 * (ms < LONGEST_PAUSE_MS ? ms : LONGEST_PAUSE_MS))));
+}
 
 /* Heads that a record has now and had not before. */
 static void note_heads(struct pg_heads *heads, const struct pg_user *u)
@@ -69,7 +81,9 @@ static bool edit_step(const struct users_edit *e, const struct slice *keys, size
 	bool ok = true;
 	for (int attempt = 0; ok && count; attempt++) {
 		ok = edit_round(e, users, index, &count, err);
-		if (ok && count && attempt == ATTEMPTS)
+		if (ok && count && attempt < ATTEMPTS)
+			pause_after(attempt);
+		else if (ok && count)
 			ok = error_set(err, "PSYNC_S2404", "the records of %zu users are changed by others all the time", count);
 	}
 	free(users);

@@ -31,6 +31,21 @@ static PGresult *query_ms(struct pg_store *store, const char *sql, int64_t ms, s
 	return r;
 }
 
+/* ---- heads -------------------------------------------------------------------------------------------------------------------------- */
+
+/* Any process may. */
+static bool trim_heads(struct pg_requests *r, struct error *err)
+{
+	static const char sql[] = "DELETE FROM syncline_request_heads WHERE lsn <= ($1::bigint[])[1]"
+	                          " AND stored_at < now() - interval '" HEADS_KEPT "'";
+	struct served p = storage_served(r->s);
+	if (!p.valid)
+		return true;
+	PGresult *done = query_ms(r->store, sql, (int64_t)p.position.lsn, NULL, 0, err);
+	PQclear(done);
+	return done != NULL;
+}
+
 /* ---- proof of life ------------------------------------------------------------------------------------------------------------------ */
 
 bool pg_touch_requests(struct storage *s, const struct user_key *users, size_t count, struct error *err)
@@ -65,7 +80,7 @@ bool pg_touch_requests(struct storage *s, const struct user_key *users, size_t c
 		buf_free(&key);
 		arena_free(&arena);
 	}
-	return ok && pg_custom_touch(s, users, count, err);
+	return ok && pg_custom_touch(s, users, count, err) && trim_heads(pg_requests_of(s), err);
 }
 
 /* ---- removal ------------------------------------------------------------------------------------------------------------------------ */
@@ -199,18 +214,6 @@ static bool expire_scan(struct pg_requests *r, struct expiry_scan *scan, struct 
 #define STEP_TEXT "500"
 _Static_assert(EXPIRE_STEP == 500, "the statements say so, too");
 
-static bool trim_heads(struct pg_requests *r, struct error *err)
-{
-	static const char sql[] = "DELETE FROM syncline_request_heads WHERE lsn <= ($1::bigint[])[1]"
-	                          " AND stored_at < now() - interval '" HEADS_KEPT "'";
-	struct served p = storage_served(r->s);
-	if (!p.valid)
-		return true;
-	PGresult *done = query_ms(r->store, sql, (int64_t)p.position.lsn, NULL, 0, err);
-	PQclear(done);
-	return done != NULL;
-}
-
 bool pg_expire_requests(struct storage *s, struct error *err)
 {
 	struct pg_requests *r = pg_requests_of(s);
@@ -233,5 +236,5 @@ bool pg_expire_requests(struct storage *s, struct error *err)
 	                "SELECT coalesce(full_key, user_key), user_key, stamped_at::text FROM syncline_requests WHERE stamped_at"
 	                " < now() - ($1::bigint[])[1] * interval '1 millisecond' AND (stamped_at, user_key) >"
 	                " (($2::text[])[1]::timestamptz, ($3::bytea[])[1]) ORDER BY stamped_at, user_key LIMIT " STEP_TEXT};
-	return expire_scan(r, &mirrored, err) && expire_scan(r, &own, err) && trim_heads(r, err) && pg_custom_expire(s, err);
+	return expire_scan(r, &mirrored, err) && expire_scan(r, &own, err) && pg_custom_expire(s, err);
 }

@@ -11,6 +11,8 @@
 #include "storage/digest.h"
 #include "storage/postgres/requests_internal.h"
 
+/* The watcher does not wait longer for an answer. */
+#define ANSWER_MS 2000
 /* Heads at or below the served position that may stay in the list. */
 #define PASSED_HEADS_MAX 1024
 
@@ -103,17 +105,17 @@ static bool take_rows(struct pg_requests *r, const PGresult *rows, struct user_l
 #define HEAD_ROWS                                                                                                                \
 	"SELECT users, id, (extract(epoch FROM clock_timestamp() - stored_at) * 1000)::bigint FROM syncline_request_heads"
 
-static PGresult *query_two(struct pg_requests *r, const char *sql, uint64_t a, int64_t b, struct error *err)
+static PGresult *query_two(struct pg_conn *c, const char *sql, uint64_t a, int64_t b, struct error *err)
 {
 	char x[24], y[24];
 	snprintf(x, sizeof(x), "%llu", (unsigned long long)a);
 	snprintf(y, sizeof(y), "%lld", (long long)b);
 	const char *values[] = {x, y};
-	return pg_pool_query(r->store->pool, sql, &(struct pg_values){.count = 2, .values = values, .binary_result = true}, err);
+	return pg_prepared(c, sql, &(struct pg_values){.count = 2, .values = values, .binary_result = true}, ANSWER_MS, err);
 }
 
-bool pg_requests_passed(struct pg_store *store, struct position after, struct position up_to, struct arena *arena,
-                        const struct user_key **users, size_t *count, struct error *err)
+bool pg_requests_passed(struct pg_store *store, struct pg_conn *c, struct position after, struct position up_to,
+                        struct arena *arena, const struct user_key **users, size_t *count, struct error *err)
 {
 	static const char sql[] = HEAD_ROWS " WHERE lsn > $1::bigint AND lsn <= $2::bigint";
 	struct pg_requests *r = pg_requests_of(store->s);
@@ -122,7 +124,7 @@ bool pg_requests_passed(struct pg_store *store, struct position after, struct po
 	*count = 0;
 	if (!any_head(r, after, up_to))
 		return true;
-	PGresult *rows = query_two(r, sql, after.lsn, (int64_t)up_to.lsn, err);
+	PGresult *rows = query_two(c, sql, after.lsn, (int64_t)up_to.lsn, err);
 	bool ok = rows &&
 	          (take_rows(r, rows, &l) || error_set(err, "PSYNC_S2404", "a row of syncline_request_heads cannot be read"));
 	PQclear(rows);
@@ -151,13 +153,19 @@ static void everybody_looks(struct pg_requests *r)
 	storage_tell(r->s, &news);
 }
 
+void pg_requests_answering(struct pg_requests *r)
+{
+	if (atomic_exchange(&r->look_again, false))
+		everybody_looks(r);
+}
+
 /* A head that was passed already when it was stored: no checkpoint comes for it. */
-static void tell_at_once(struct pg_requests *r, struct position head, int64_t id)
+static void tell_at_once(struct pg_requests *r, struct pg_conn *c, struct position head, int64_t id)
 {
 	static const char sql[] = HEAD_ROWS " WHERE lsn = $1::bigint AND id = $2::bigint";
 	struct user_list l = {.count = 0};
 	struct error err = {.code = ""};
-	PGresult *rows = query_two(r, sql, head.lsn, id, &err);
+	PGresult *rows = query_two(c, sql, head.lsn, id, &err);
 	if (rows && take_rows(r, rows, &l)) {
 		user_list_tell(r->s, &l);
 	} else {
@@ -168,7 +176,7 @@ static void tell_at_once(struct pg_requests *r, struct position head, int64_t id
 	user_list_free(&l);
 }
 
-void pg_requests_heard(struct pg_requests *r, const char *payload)
+void pg_requests_heard(struct pg_requests *r, struct pg_conn *c, const char *payload)
 {
 	unsigned long long lsn;
 	long long id;
@@ -180,7 +188,7 @@ void pg_requests_heard(struct pg_requests *r, const char *payload)
 	known_head_add(r, head, id);
 	struct served p = storage_served(r->s);
 	if (p.valid && position_cmp(head, p.position) <= 0)
-		tell_at_once(r, head, id);
+		tell_at_once(r, c, head, id);
 }
 
 /* ---- the connection listens anew ------------------------------------------------------------------------------------------------------ */

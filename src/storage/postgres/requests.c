@@ -146,6 +146,13 @@ bool pg_fill_heads(struct storage *s, struct waiting_heads *w, struct position h
 
 /* ---- reading ----------------------------------------------------------------------------------------------------------------------- */
 
+/* The session goes on without; it looks again when the database answers. */
+static void failed(struct storage *s, const struct error *err)
+{
+	log_error(s->log, "Cannot read a write checkpoint: %s", err->message);
+	atomic_store(&pg_requests_of(s)->look_again, true);
+}
+
 uint64_t pg_write_checkpoint(struct storage *s, const struct user_key *user, struct position position)
 {
 	struct arena arena = {0};
@@ -161,7 +168,7 @@ uint64_t pg_write_checkpoint(struct storage *s, const struct user_key *user, str
 	if (pg_users_load(pg_store_of(s), u, 1, &err))
 		id = user_acknowledged(&u->before, position);
 	else
-		log_error(s->log, "Cannot read a write checkpoint: %s", err.message);
+		failed(s, &err);
 	buf_free(&key);
 	arena_free(&arena);
 	return id;

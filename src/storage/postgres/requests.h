@@ -24,12 +24,14 @@ void pg_requests_free(struct pg_requests *r); /* NULL does nothing */
 
 /* The watcher's thread: its connection listens on the channel, for the first time or again; a notification came. */
 bool pg_requests_listening(struct pg_requests *r, struct pg_conn *c, struct error *err);
-void pg_requests_heard(struct pg_requests *r, const char *payload);
+/* The database answers: sessions that could not read their record look again. */
+void pg_requests_answering(struct pg_requests *r);
+void pg_requests_heard(struct pg_requests *r, struct pg_conn *c, const char *payload);
 
 /* Users with a head in (after, up_to], in the arena; up_to is the served position already. The list may hold users who have none any more. False:
  * they could not be read, so everybody has to look. */
-bool pg_requests_passed(struct pg_store *store, struct position after, struct position up_to, struct arena *arena,
-                        const struct user_key **users, size_t *count, struct error *err);
+bool pg_requests_passed(struct pg_store *store, struct pg_conn *c, struct position after, struct position up_to,
+                        struct arena *arena, const struct user_key **users, size_t *count, struct error *err);
 
 /* ---- what storage.h promises, for shared stores (struct shared_ops) ---- */
 bool pg_request_checkpoints(struct storage *s, struct checkpoint_request *requests, size_t count, bool head_known,

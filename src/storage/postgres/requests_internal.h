@@ -19,6 +19,7 @@ struct pg_requests {
 	struct storage *s;
 	int64_t tag; /* upper half of the ids of heads that this process stores */
 	_Atomic uint32_t next_id;
+	_Atomic bool look_again; /* a record could not be read: who was to be told is not known */
 	_Atomic bool heads_wait; /* another process stored a request without a head */
 
 	pthread_mutex_t lock;

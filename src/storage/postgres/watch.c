@@ -46,7 +46,7 @@ static void show(struct pg_store *store, struct pg_conn *c, const struct checkpo
 	bool other = !before->valid || next->plan_id != before->plan_id;
 	struct storage_news news = {.checkpoint = *next, .everything = other};
 	struct position after = other ? (struct position){0, 0} : before->position;
-	if (!pg_requests_passed(store, after, next->position, &arena, &news.users, &news.user_count, &err)) {
+	if (!pg_requests_passed(store, c, after, next->position, &arena, &news.users, &news.user_count, &err)) {
 		log_warn(store->s->log, "Whose checkpoint requests were passed cannot be read: %s", err.message);
 		news.all_users = true;
 	}
@@ -66,6 +66,7 @@ static bool look(struct pg_watch *w, struct pg_conn *c, struct error *err)
 	struct checkpoint next, before = storage_checkpoint(s);
 	if (!pg_store_checkpoint(c, ANSWER_MS, &next, err))
 		return false;
+	pg_requests_answering(w->store->requests);
 	if (!is_newer(&next, &before))
 		return true;
 	if ((!before.valid || next.plan_id != before.plan_id) && !pg_store_load(w->store, c, err))
@@ -108,7 +109,7 @@ static bool take_notifications(struct pg_watch *w, struct pg_conn *c, int64_t *l
 	bool checkpoint = clock_mono_ms() >= *look_at_ms;
 	while ((n = PQnotifies(c->pg))) {
 		if (strcmp(n->relname, PG_REQUESTS_CHANNEL) == 0)
-			pg_requests_heard(w->store->requests, n->extra);
+			pg_requests_heard(w->store->requests, c, n->extra);
 		else
 			checkpoint = true;
 		PQfreemem(n);
@@ -124,14 +125,18 @@ static bool follow(struct pg_watch *w, struct pg_conn *c, struct error *err)
 	int64_t look_at_ms = clock_mono_ms() + LOOK_MS;
 	for (;;) {
 		bool stop;
+		/* While it looked, further notifications may have come: they are taken before anything is waited for. */
+		if (take_notifications(w, c, &look_at_ms)) {
+			if (!look(w, c, err))
+				return false;
+			continue;
+		}
 		int64_t left = look_at_ms - clock_mono_ms();
 		wait_for(w, PQsocket(c->pg), left > 0 ? (int)left : 0, &stop);
 		if (stop)
 			return true;
 		if (!PQconsumeInput(c->pg) || PQstatus(c->pg) != CONNECTION_OK)
 			return error_set(err, "PSYNC_S2404", "connection lost");
-		if (take_notifications(w, c, &look_at_ms) && !look(w, c, err))
-			return false;
 	}
 }
 

@@ -5,6 +5,8 @@
 #ifndef TESTS_STORAGE_POSTGRES_WORLD_H
 #define TESTS_STORAGE_POSTGRES_WORLD_H
 
+#define _GNU_SOURCE
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -64,8 +66,13 @@ static PGconn *connect_to(const char *database)
 static void *open_connection(void *ctx, struct error *err)
 {
 	struct world *w = ctx;
-	(void)err;
-	return connect_to(w->database);
+	const char *keywords[] = {"dbname", "dbname", NULL}, *values[] = {getenv("PG_URI"), w->database, NULL};
+	PGconn *pg = PQconnectdbParams(keywords, values, 1);
+	if (PQstatus(pg) == CONNECTION_OK)
+		return pg;
+	error_set(err, "PSYNC_S2404", "%s", PQerrorMessage(pg));
+	PQfinish(pg);
+	return NULL;
 }
 
 /* First column of the first row; NULL or none: "-". */
@@ -110,17 +117,14 @@ UNUSED static void wait_for_everybody(struct node *n, int times)
 	pthread_mutex_unlock(&n->lock);
 }
 
-/* The news of users so far, once there are some; then they are forgotten. */
-UNUSED static const char *wait_for_users(struct node *n)
+/* Until this user ("subject/client ") was told to look, once or several times; then all are forgotten. */
+UNUSED static void wait_for_user(struct node *n, const char *user)
 {
-	static char out[256];
 	pthread_mutex_lock(&n->lock);
-	while (!n->users.n)
+	while (!n->users.n || !memmem(n->users.p, n->users.n, user, strlen(user)))
 		wait_a_bit(n);
-	snprintf(out, sizeof(out), "%.*s", (int)n->users.n, n->users.p);
 	buf_clear(&n->users);
 	pthread_mutex_unlock(&n->lock);
-	return out;
 }
 
 UNUSED static void open_node(struct world *w, struct node *n)
@@ -154,8 +158,11 @@ UNUSED static void serve(struct world *w, struct node *n, uint64_t lsn)
 	n->s->checkpoint = (struct checkpoint){true, 1, {0, lsn}, 1};
 	pthread_mutex_unlock(&n->s->lock);
 	news.checkpoint = storage_checkpoint(n->s);
-	OK(pg_requests_passed(pg_store_of(n->s), before.position, news.checkpoint.position, &arena, &news.users, &news.user_count,
-	                      &w->err));
+	struct pg_conn *conn = pg_pool_take(pg_store_of(n->s)->pool, &w->err);
+	assert_non_null(conn);
+	OK(pg_requests_passed(pg_store_of(n->s), conn, before.position, news.checkpoint.position, &arena, &news.users,
+	                      &news.user_count, &w->err));
+	pg_pool_give(pg_store_of(n->s)->pool, conn);
 	storage_tell(n->s, &news);
 	arena_free(&arena);
 }

@@ -83,8 +83,8 @@ static void requests_are_told_with_the_checkpoint_that_passes_them(void **state)
 	assert_true(ask(w, &w->a, user("u", "c"), 1, 150).pending);
 	commit(w, 1, 1, 149, true);
 	commit(w, 1, 1, 150, true);
-	assert_string_equal(wait_for_users(&w->b), "u/c ");
-	assert_string_equal(wait_for_users(&w->a), "u/c ");
+	wait_for_user(&w->b, "u/c ");
+	wait_for_user(&w->a, "u/c ");
 	assert_int_equal(storage_checkpoint(w->b.s).position.lsn, 150);
 }
 
