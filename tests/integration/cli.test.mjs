@@ -325,7 +325,7 @@ describe('against a source', () => {
     const rows = path.join(w.service.dir, 'rows.jsonl');
     const r = spawnSync('script', ['-qec', `${BINARY} pull --token ${sign('u1')} --url=${w.url} --stream=nothing > ${rows}`, '/dev/null'], { encoding: 'utf8' });
     assert.equal(r.status, 0, r.stdout);
-    assert.match(r.stdout, /\rDownloading: +\d+ %, \d+ of \d+ operations in \d+ buckets \r\x1b\[K/);
+    assert.match(r.stdout, /\rDownloading  \[[#-]{20}\] +\d+ %  \d+ of \d+ operations in \d+ buckets\x1b\[K/);
     assert.equal(fs.readFileSync(rows, 'utf8').split('\n').filter(Boolean).length, 16);
     assert.ok(!/Downloading/.test((await run(['pull', '--sub', 'u1'])).err));
   });
