@@ -342,7 +342,7 @@ static bool idle(struct attempt *a, struct error *err)
 			return false;
 		if (clock_mono_us() >= commit_due_us(a) && !attempt_commit(a, err))
 			return false;
-		if (!discovery_round(a, err))
+		if (!discovery_round(a, err) || !removal_step(a, err))
 			return false;
 	}
 	arena_reset(&a->arena);

@@ -179,6 +179,8 @@ struct shared_ops {
 	bool (*activate_pending)(struct storage *s, struct error *err);
 	bool (*restart_replication)(struct storage *s, struct error *err);
 	bool (*pending_slot)(struct storage *s, char out[64]);
+	bool (*stopped_stream)(struct storage *s, int32_t *id, char slot[64], struct error *err);
+	bool (*remove_step)(struct storage *s, int32_t id, bool *done, struct error *err);
 	bool (*redeploy)(struct storage *s, struct error *err);
 	bool (*report_failure)(struct storage *s, struct slice text, struct error *err);
 	/* commits (commit.c) */

@@ -194,6 +194,18 @@ bool storage_restart_replication(struct storage *s, struct error *err)
 	                 : error_set(err, "PSYNC_S1101", "the embedded store has one stream for ever");
 }
 
+bool storage_stopped_stream(struct storage *s, int32_t *id, char slot[64], struct error *err)
+{
+	*id = 0;
+	return !s->shared || s->shared->stopped_stream(s, id, slot, err);
+}
+
+bool storage_remove_step(struct storage *s, int32_t id, bool *done, struct error *err)
+{
+	*done = true;
+	return !s->shared || s->shared->remove_step(s, id, done, err);
+}
+
 bool storage_pending_slot(struct storage *s, char out[64])
 {
 	return s->shared && s->shared->pending_slot(s, out);

@@ -189,6 +189,9 @@ bool storage_restart_replication(struct storage *s, struct error *err);
 
 /* The slot that the pending plan's stream is to have; false: the store has one slot for ever. */
 bool storage_pending_slot(struct storage *s, char out[64]);
+/* Shared stores: a stream that was replaced, and is for this process to remove (*id 0: none): its slot first, then its data in steps. */
+bool storage_stopped_stream(struct storage *s, int32_t *id, char slot[64], struct error *err);
+bool storage_remove_step(struct storage *s, int32_t id, bool *done, struct error *err);
 /* The active config once more, as a stream beside it; the role is over. */
 bool storage_redeploy(struct storage *s, struct error *err);
 

@@ -93,6 +93,15 @@ describe('replication into a storage database', () => {
     await c.equals('items', 'select id, owner, n * 2 as n, body from items');
   });
 
+  test('the replaced stream is removed with its slot', async () => {
+    await eventually(async () => (await states())[0] === 'TERMINATED', { what: 'the old stream is removed' });
+    assert.equal((await w.slots()).length, 1);
+    const [left] = await db.q('select count(*)::int as n from powersync.bucket_data where group_id = 1');
+    assert.equal(left.n, 0);
+    await c.caughtUp();
+    await c.equals('items', 'select id, owner, n * 2 as n, body from items');
+  });
+
   test('a second node stands by, and takes over when the first one is killed', async () => {
     second = new Service({ dir: temporaryFolder('second'), sourceUri: w.sourceUri, sync: sync('n * 2'), config: { storage: db.config } });
     await second.start();

@@ -166,6 +166,9 @@ bool pg_set_source(struct storage *s, const char *system_id, struct error *err);
 bool pg_set_timeline(struct storage *s, uint32_t timeline, struct error *err);
 bool pg_pending_slot(struct storage *s, char out[64]);
 bool pg_redeploy(struct storage *s, struct error *err);
+/* terminate.c */
+bool pg_stopped_stream(struct storage *s, int32_t *id, char slot[64], struct error *err);
+bool pg_remove_step(struct storage *s, int32_t id, bool *done, struct error *err);
 /* write_rows.c */
 bool pg_read_row(struct storage *s, uint32_t table, const struct row_key *key, struct arena *arena, struct stored_row *out,
                  struct error *err);
