@@ -114,4 +114,17 @@ describe('replication into a storage database', () => {
     await c.caughtUp();
     await c.equals('items', 'select id, owner, n * 2 as n, body from items');
   });
+
+  test('a node whose lock was taken over writes nothing more', async () => {
+    const from = second.log.length;
+    await db.q('update powersync.locks set lock_id = gen_random_uuid(), ts = now()');
+    const count = async () => (await db.q('select count(*)::int as n from powersync.bucket_data'))[0].n;
+    const n = await count();
+    await w.q("insert into items values ('fenced', 'user1', 1, 'z')");
+    await eventually(() => /PSYNC_S1003.*standing by/.test(second.log.slice(from)), { what: 'the node stands by' });
+    assert.equal(await count(), n);
+    await db.q('delete from powersync.locks');
+    await c.caughtUp();
+    await c.equals('items', 'select id, owner, n * 2 as n, body from items');
+  });
 });
