@@ -346,7 +346,8 @@ static int load_plan(struct service *s)
 		s->plan = sync_config_compile(text, sync_config_name(s->config), &s->log);
 	else if (err.message[0])
 		log_error(&s->log, "%s", err.message);
-	bool named = s->configured = text || err.message[0];
+	bool named = text || err.message[0];
+	s->configured = named;
 	free(text);
 	if (s->plan)
 		return 0;

@@ -371,6 +371,8 @@ void retirement_activated(struct storage *s);
 bool retirement_prune(struct storage *s, struct error *err);
 
 /* ---- tables.c */
+/* The same table with the same replica identity (storage-semantics 5.1). */
+bool table_identity_eq(const struct table_identity *a, const struct table_identity *b);
 bool tables_load(struct storage *s, struct error *err);
 
 /* ---- apply.c */

@@ -102,14 +102,20 @@ static struct table_record *find_table(struct storage *s, uint32_t number, struc
 	return NULL;
 }
 
-static bool is_compatible(const struct table_record *r, const struct table_identity *t)
+bool table_identity_eq(const struct table_identity *a, const struct table_identity *b)
 {
-	if (!slice_eq(r->schema, t->schema) || !slice_eq(r->name, t->name) || r->oid != t->oid || r->key_count != t->key_count)
+	if (!slice_eq(a->schema, b->schema) || !slice_eq(a->name, b->name) || a->oid != b->oid || a->key_count != b->key_count)
 		return false;
-	for (size_t i = 0; i < t->key_count; i++)
-		if (r->key[i].type_oid != t->key[i].type_oid || !slice_eq(r->key[i].name, t->key[i].name))
+	for (size_t i = 0; i < b->key_count; i++)
+		if (a->key[i].type_oid != b->key[i].type_oid || !slice_eq(a->key[i].name, b->key[i].name))
 			return false;
 	return true;
+}
+
+static bool is_compatible(const struct table_record *r, const struct table_identity *t)
+{
+	struct table_identity stored = {r->schema, r->name, r->oid, r->key, r->key_count};
+	return table_identity_eq(&stored, t);
 }
 
 static bool is_candidate(const struct table_record *r, const struct table_identity *t)

@@ -205,9 +205,9 @@ static struct cached_bucket *cache_find(struct lmdb_buckets *cache, uint32_t def
 /* The bucket as the writer sees it; NULL with an error. */
 static struct cached_bucket *cache_load(struct lmdb_backend *b, uint32_t number, struct error *err)
 {
-	struct cached_bucket *c, **recent = &b->cache->recent_numbers[number % RECENT];
-	if (*recent && (*recent)->number == number)
-		return *recent;
+	struct cached_bucket **recent = &b->cache->recent_numbers[number % RECENT], *c = *recent;
+	if (c && c->number == number)
+		return c;
 	HASH_FIND(by_number, b->cache->numbers, &number, sizeof(number), c);
 	if (c)
 		return *recent = c;

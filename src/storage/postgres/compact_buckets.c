@@ -119,14 +119,13 @@ static bool walk_back(struct bucket *b, bool *complete, struct error *err)
 	const char *values[] = {b->stream, b->name.p, below, count};
 	const struct pg_values v = {.count = 4, .values = values, .binary_result = true};
 	uint64_t at = b->c->limit + 1;
-	size_t n = b->c->o.read_step;
 	*complete = false;
 	snprintf(count, sizeof(count), "%zu", b->c->o.read_step);
 	while (pg_compact_go_on(b->c)) {
 		snprintf(below, sizeof(below), "%llu", (unsigned long long)at);
 		PGresult *r = pg_pool_query(b->c->store->pool, sql, &v, err);
 		bool ok = r && walk_rows(b, r, err);
-		n = r ? (size_t)PQntuples(r) : 0;
+		size_t n = r ? (size_t)PQntuples(r) : 0;
 		if (ok && n)
 			at = get_u64(r, (int)n - 1, 0);
 		PQclear(r);

@@ -29,7 +29,6 @@ static struct slice name_of(const struct bucket *b)
 	return slice_make(b->key + NUMBER_SIZE, b->size - NUMBER_SIZE);
 }
 
-
 struct pg_names {
 	pthread_mutex_t lock;
 	struct arena arena;                 /* definitions */
@@ -218,8 +217,7 @@ void pg_names_held(struct pg_names *n, struct arena *arena, struct pg_held_bucke
 	*count = 0;
 	HASH_ITER(by_number, n->by_number, b, next)
 	if (b->holds)
-		(*out)[(*count)++] = (struct pg_held_bucket){b->number, b->definition->stream_id,
-		                                             arena_copy(arena, name_of(b))};
+		(*out)[(*count)++] = (struct pg_held_bucket){b->number, b->definition->stream_id, arena_copy(arena, name_of(b))};
 	n->newly_count = 0;
 	n->watching = true;
 	pthread_mutex_unlock(&n->lock);

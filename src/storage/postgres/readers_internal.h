@@ -23,7 +23,7 @@ struct pg_reader {
 
 /* The op id of the CLEAR that is the first operation of the bucket, or 0; for a statement with these two expressions. */
 #define PG_CLEAR_OF(group, name)                                                                                                 \
-	"coalesce((SELECT f.op_id FROM (SELECT op_id, op FROM bucket_data WHERE group_id = " group " AND bucket_name = " name        \
+	"coalesce((SELECT f.op_id FROM (SELECT op_id, op FROM bucket_data WHERE group_id = " group " AND bucket_name = " name    \
 	" ORDER BY op_id LIMIT 1) f WHERE f.op = 'CLEAR'), 0)"
 /* Is the data of the stream whole? Once it is stopped, it may be removed any time. */
 #define PG_STREAM_IS_WHOLE(group)                                                                                                \

@@ -43,12 +43,8 @@ static struct pg_table *add(struct pg_writer *w, const struct table_identity *t)
 
 static bool is_compatible(const struct pg_table *r, const struct table_identity *t)
 {
-	if (!slice_eq(r->schema, t->schema) || !slice_eq(r->name, t->name) || r->oid != t->oid || r->key_count != t->key_count)
-		return false;
-	for (size_t i = 0; i < t->key_count; i++)
-		if (r->key[i].type_oid != t->key[i].type_oid || !slice_eq(r->key[i].name, t->key[i].name))
-			return false;
-	return true;
+	struct table_identity known = {r->schema, r->name, r->oid, r->key, r->key_count};
+	return table_identity_eq(&known, t);
 }
 
 static struct slice field(const PGresult *r, int row, int column)
@@ -151,12 +147,13 @@ bool pg_tables_load(struct pg_writer *w, struct error *err)
 	        "SELECT t.id, c.value ->> 'name', coalesce(c.value ->> 'type_oid', '0') FROM source_tables AS t,"
 	        " jsonb_array_elements(CASE WHEN jsonb_typeof(t.replica_id_columns) = 'array' THEN t.replica_id_columns"
 	        " ELSE '[]' END) WITH ORDINALITY AS c (value, n) WHERE t.group_id = ANY ($1::integer[]) ORDER BY t.id, c.n";
-	char ids[64] = "{";
+	char ids[64];
+	size_t length = 0;
 	struct arena arena = {0};
 	struct pg_conn *conn = pg_writer_conn(w, err);
 	for (size_t i = 0; i < w->target_count; i++)
-		snprintf(ids + strlen(ids), sizeof(ids) - strlen(ids), "%s%d", i ? "," : "", w->targets[i].stream->id);
-	strcat(ids, "}");
+		length += (size_t)snprintf(ids + length, sizeof(ids) - length, "%c%d", i ? ',' : '{', w->targets[i].stream->id);
+	snprintf(ids + length, sizeof(ids) - length, "%s}", length ? "" : "{");
 	PGresult *r = conn ? pg_query(conn, tables, 1, (const char *const[]){ids}, PG_TIMEOUT_MS, err) : NULL;
 	PGresult *k = r ? pg_query(conn, keys, 1, (const char *const[]){ids}, PG_TIMEOUT_MS, err) : NULL;
 	if (k) {
