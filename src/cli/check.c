@@ -16,6 +16,7 @@
 #include "cli/sync_config.h"
 #include "cli/wiring.h"
 #include "server/tls.h"
+#include "storage/store_lock.h"
 
 #define LITTLE_SPACE ((uint64_t)1 << 30)
 
@@ -91,6 +92,20 @@ static void read_slot(const struct config *c, struct check_store *store)
 		storage_close(s);
 }
 
+/* True: a service holds the store. */
+static bool note_holder(struct check_list *l, const char *folder)
+{
+	struct store_holder h = store_lock_holder(folder);
+	if (h.command[0])
+		check_add(l, CHECK_NOTE, "storage", NULL,
+		          "%s is in use by process %ld, 'syncline %s': a service would wait until it ends", folder, h.pid,
+		          h.command);
+	else
+		check_add(l, CHECK_NOTE, "storage", NULL, "%s is in use by process %ld: a second service would be refused",
+		          folder, h.pid);
+	return !h.command[0];
+}
+
 static void check_storage(struct check_list *l, const struct config *c, struct check_store *store)
 {
 	struct error err = {.code = ""};
@@ -113,15 +128,13 @@ static void check_storage(struct check_list *l, const struct config *c, struct c
 	if (state == FOLDER_BAD)
 		check_add(l, CHECK_ERROR, "storage", NULL, "%s", err.message);
 	else if (state == FOLDER_IN_USE)
-		check_add(l, CHECK_NOTE, "storage", NULL, "%s is in use by process %ld: a second service would be refused",
-		          c->storage.path, pid);
+		store->running = note_holder(l, c->storage.path);
 	else
 		check_add(l, CHECK_OK, "storage", NULL, "%s %s", c->storage.path,
 		          state == FOLDER_ABSENT ? "will be made" : "is there and free");
 	if (state != FOLDER_BAD && space < LITTLE_SPACE)
 		check_add(l, CHECK_WARNING, "storage", NULL, "only %llu MB are left on its disk",
 		          (unsigned long long)(space >> 20));
-	store->running = state == FOLDER_IN_USE;
 	if (state == FOLDER_IN_USE || state == FOLDER_FREE)
 		read_slot(c, store);
 }

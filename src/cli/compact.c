@@ -17,14 +17,15 @@
 #include "cli/shared_store.h"
 #include "cli/storage_folder.h"
 #include "cli/wiring.h"
+#include "storage/store_lock.h"
 
 static const char help[] =
         "Usage: syncline compact [-b NAMES] [-p] [OPTIONS]\n\n"
         "Takes away history that no client needs: superseded operations of buckets, older results of parameter lookups, data of\n"
         "definitions that no sync config uses any more, and expired checkpoint requests. Works beside the running service "
         "(through\n"
-        "it), and without one. Interrupted, what was done stays done.\n"
-        "Exit code 0: done; 1: it failed, or a bucket name is not complete; 150: the configuration is bad.\n\n"
+        "it), and without one. Interrupted, what was done stays done. Without one it stops early when a service is started.\n"
+        "Exit code 0: done; 1: it failed or stopped early, or a bucket name is not complete; 150: the configuration is bad.\n\n"
         "  -b, --buckets NAMES        only these buckets, full names separated by commas: 1#global[],2#by_user[\"u1\"]; none\n"
         "                             with an empty text. Lookups are then left out\n"
         "  -p, --parameter-indexes    lookups as well\n"
@@ -112,12 +113,6 @@ static void on_progress(void *ctx, const json_t *values)
 	              number(values, "cleared"), number(values, "lookups"));
 }
 
-static void take_progress(void *ctx, json_t *values)
-{
-	on_progress(ctx, values);
-	json_decref(values);
-}
-
 static void print_result(const struct request *r, json_t *done)
 {
 	if (r->json) {
@@ -125,6 +120,8 @@ static void print_result(const struct request *r, json_t *done)
 		cli_print_json(done);
 		return;
 	}
+	if (json_is_true(json_object_get(done, "service_waits")))
+		printf("Stopped early: a service waits for the store. Run it again to do the rest through the service.\n");
 	printf("%s %lld buckets: %lld operations superseded, %lld cleared, %lld lookup entries and %lld leftovers removed, %lld "
 	       "bytes "
 	       "free for use, %.1f s\n",
@@ -146,10 +143,24 @@ static void on_signal(int sig)
 	interrupted = 1;
 }
 
-static bool not_interrupted(void *ctx)
+struct work {
+	struct progress *bar;
+	const char *folder; /* of the embedded store; NULL: another */
+	bool wanted;        /* a service waits for the store, and goes first: nothing is lost by an early end */
+};
+
+static bool may_go_on(void *ctx)
 {
-	(void)ctx;
-	return !interrupted;
+	struct work *w = ctx;
+	w->wanted = w->wanted || (w->folder && store_lock_is_wanted(w->folder));
+	return !interrupted && !w->wanted;
+}
+
+static void take_progress(void *ctx, json_t *values)
+{
+	struct work *w = ctx;
+	on_progress(w->bar, values);
+	json_decref(values);
 }
 
 static bool store_exists(const struct config *config)
@@ -164,8 +175,10 @@ static json_t *compact_here(const struct config *config, const json_t *order, co
                             struct error *err)
 {
 	struct storage_options options = wiring_storage_options(config, log);
-	struct compact_way way = {.go_on = not_interrupted, .progress = take_progress, .ctx = bar};
+	struct work work = {.bar = bar, .folder = config->storage.path};
+	struct compact_way way = {.go_on = may_go_on, .progress = take_progress, .ctx = &work};
 	struct sigaction action = {.sa_handler = on_signal};
+	options.command = "compact";
 	if (!store_exists(config))
 		return json_pack("{s:i,s:b}", "buckets", 0, "stopped", 0);
 	sigaction(SIGTERM, &action, NULL);
@@ -173,6 +186,8 @@ static json_t *compact_here(const struct config *config, const json_t *order, co
 	struct storage *storage = storage_open_lmdb(&options, err);
 	json_t *done = storage ? compact_order_run(storage, order, &way, err) : NULL;
 	storage_close(storage);
+	if (done && work.wanted && json_is_true(json_object_get(done, "stopped")))
+		json_object_set_new(done, "service_waits", json_true());
 	return done;
 }
 
@@ -182,7 +197,8 @@ static json_t *compact_here(const struct config *config, const json_t *order, co
 static json_t *compact_shared(const struct config *config, const json_t *order, const struct log *log, struct progress *bar,
                               struct error *err)
 {
-	struct compact_way way = {.in_use = true, .go_on = not_interrupted, .progress = take_progress, .ctx = bar};
+	struct work work = {.bar = bar};
+	struct compact_way way = {.in_use = true, .go_on = may_go_on, .progress = take_progress, .ctx = &work};
 	struct sigaction action = {.sa_handler = on_signal};
 	struct shared_store store;
 	sigaction(SIGTERM, &action, NULL);

@@ -53,6 +53,7 @@ static bool migrate(const struct config *config, const char *direction, const st
 	struct storage_options options = wiring_storage_options(config, log);
 	options.migrating = on_progress;
 	options.migrating_ctx = bar;
+	options.command = "migrate";
 	options.keep_format = false; /* this is what was asked for */
 	bool up = strcmp(direction, "up") == 0;
 	if (!up && strcmp(direction, "down") != 0)

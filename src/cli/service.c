@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "cli/probe_files.h"
 #include "cli/shared_store.h"
+#include "cli/store_wait.h"
 #include "cli/sync_config.h"
 #include "cli/wiring.h"
 #include "storage/preview.h"
@@ -24,29 +25,6 @@ static int fail(struct service *s, int code, const struct error *err)
 	log_error(&s->log, "Fatal startup error - exiting with code %d. %s%s%s%s", code, *err->code ? "[" : "", err->code,
 	          *err->code ? "] " : "", err->message);
 	return code;
-}
-
-/* A command may be at work on the store, which a service must not be refused for. A service that runs on it answers at its socket. */
-#define STORE_WAIT_MS 10000
-
-static struct storage *open_when_free(struct service *s, const struct storage_options *options, struct error *err)
-{
-	const struct timespec pause = {.tv_nsec = 50000000};
-	int64_t until = clock_mono_ms() + STORE_WAIT_MS;
-	struct storage *storage;
-	bool told = false;
-	while (!(storage = storage_open_lmdb(options, err)) && strcmp(err->code, "PSYNC_S1003") == 0) {
-		struct error ignored;
-		json_t *done;
-		if (clock_mono_ms() > until || control_call(s->config->storage.path, json_pack("{s:s}", "command", ""), NULL,
-		                                            NULL, &done, &ignored) != CONTROL_ABSENT)
-			return NULL;
-		if (!told)
-			log_info(&s->log, "The store is in use: waiting for it");
-		told = true;
-		nanosleep(&pause, NULL);
-	}
-	return storage;
 }
 
 static bool open_shared(struct service *s, struct storage_options *options, struct error *err)
@@ -72,7 +50,7 @@ static bool open_storage(struct service *s, struct error *err)
 		                 c->storage.type);
 	if (s->role != ROLE_UNIFIED)
 		return error_set(err, "", "the embedded store runs as 'unified'; a shared storage is needed for other roles");
-	s->storage = open_when_free(s, &options, err);
+	s->storage = store_open_when_free(&options, c->storage.path, &s->log, &s->stopped_early, err);
 	if (s->storage)
 		log_info(&s->log, "Embedded store in %s%s", c->storage.path,
 		         c->storage.is_default ? " (the default: there is no storage section)" : "");
@@ -383,7 +361,7 @@ int service_start(struct service *s)
 		s->admin_source = source_new(&s->source_config, &s->log);
 	}
 	if (!open_keys(s, &err) || !open_storage(s, &err))
-		return fail(s, EXIT_BAD_CONFIG, &err);
+		return s->stopped_early ? 0 : fail(s, EXIT_BAD_CONFIG, &err);
 	int code = s->role == ROLE_API ? 0 : load_plan(s);
 	if (code)
 		return code;

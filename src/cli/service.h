@@ -32,6 +32,7 @@ struct service {
 	struct source *admin_source;       /* the admin routes' */
 	struct storage_database database;  /* of a shared store */
 	struct storage *storage;
+	bool stopped_early; /* by a signal that is pending, while it waited for the store: nothing was started */
 	struct key_store *keys;
 	pthread_mutex_t replication_lock; /* the four below: a deploy over HTTP may be the first to set them */
 	struct plan *plan;                /* the newest sync config that was to be replicated; NULL without one */
@@ -49,7 +50,7 @@ struct service {
 };
 
 /* Starts everything that the configuration asks for; s->config and s->log are set. Answers 0, or the exit code after logging why;
- * service_stop must be called in either case. */
+ * 0 also with stopped_early. service_stop must be called in either case. */
 int service_start(struct service *s);
 /* The plan becomes the one to replicate: a difference of definitions (incremental-deploy 4). It is stored when this returns, or will be
  * within moments (in the middle of a large transaction). Any thread. */

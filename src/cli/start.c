@@ -15,7 +15,7 @@ static const char help[] =
         "Usage: syncline start [-r unified] [OPTIONS]\n\n"
         "Runs the service in the foreground. SIGTERM, SIGINT or SIGUSR2 stops it: streams end cleanly, everything is durable,\n"
         "exit code 0. A second SIGINT ends it at once, as 30 s do: exit code 1. SIGHUP reads the sync config again and deploys\n"
-        "what has changed; streams go on.\n"
+        "what has changed; streams go on. A command that holds the store is waited for; another service on it is refused.\n"
         "Exit code 150: the configuration is bad, or something that it names cannot be used (store, port).\n"
         "Exit code 1: the sync config is not usable (sync_config.exit_on_error), 1 s after the line about it.\n\n"
         "  -r, --runner-type ROLE     unified (default; PS_RUNNER_TYPE): replicates and serves. With a shared storage also api: "
@@ -60,7 +60,7 @@ static void wait_for_stop(struct service *s, const sigset_t *set, const struct c
 	do {
 		if (sigwait(set, &sig) != 0)
 			continue;
-		if (sig == SIGHUP)
+		if (sig == SIGHUP && !s->stopped_early)
 			service_reload(s, arguments);
 	} while (sig != SIGTERM && sig != SIGINT && sig != SIGUSR2);
 	log_info(&s->log, "Stopping on %s", sig == SIGTERM ? "SIGTERM" : sig == SIGINT ? "SIGINT" : "SIGUSR2");

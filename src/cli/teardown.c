@@ -91,6 +91,7 @@ static bool teardown(const struct config *config, const struct log *log, struct 
 	struct source_state state = {0};
 	struct storage_options options = wiring_storage_options(config, log);
 	options.keep_format = false;
+	options.command = "teardown";
 	if (strcmp(config->storage.type, "lmdb") != 0)
 		return error_set(err, "", "storage.type '%s' is not supported by this version", config->storage.type);
 	enum folder_state folder = storage_folder_state(config, &pid, &space, err);

@@ -40,6 +40,8 @@ struct storage_postgres {
 struct storage_options {
 	struct slice path; /* lmdb: folder of the store, made if missing */
 	uint64_t map_size; /* lmdb: 0 = default (1 TiB) */
+	/* lmdb: what the process does with the store if it is no service, for those who wait for it (store_lock.h); NULL: it is one. */
+	const char *command;
 	struct storage_postgres postgres;
 	int64_t request_retention_ms; /* api.parameters.checkpoint_request_retention_minutes */
 	int64_t retirement_ms;        /* definitions that only replaced plans use are maintained for so long; 0: not */

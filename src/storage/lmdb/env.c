@@ -15,24 +15,19 @@
  * transaction belongs to a reader, not to a thread.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "storage/lmdb/lmdb.h"
+#include "storage/store_lock.h"
 
 #define DEFAULT_MAP_SIZE ((uint64_t)1 << 40)
 #define SMALLEST_MAP_SIZE ((uint64_t)16 << 20)
 #define MAX_READERS 1024
 #define MAX_DATABASES 16
-#define LOCK_PAUSE_MS 20
-#define LOCK_PATIENCE_MS 1000
 
 static const char *const small_names[SMALL_KINDS] = {"meta", "tables", "definitions", "plans", "strings"};
 
@@ -221,45 +216,6 @@ static bool make_folder(const char *path, struct error *err)
 	return true;
 }
 
-/* Commands that only ask whether a store is in use hold its lock for an instant, without a word: who finds it taken and no living process
- * named in the file looks again for a while. A process that uses the store is refused to others at once. False: it is taken; who: by whom. */
-static bool lock_file(int fd, char who[64])
-{
-	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000};
-	for (int waited = 0;; waited += LOCK_PAUSE_MS) {
-		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-			return true;
-		ssize_t n = pread(fd, who, 63, 0);
-		who[n > 0 ? n : 0] = '\0';
-		who[strcspn(who, "\n")] = '\0';
-		long pid = atol(who);
-		if (pid > 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM))
-			return false;
-		if (waited >= LOCK_PATIENCE_MS) {
-			who[0] = '\0'; /* whoever it is, it is not the one in the file */
-			return false;
-		}
-		nanosleep(&pause, NULL);
-	}
-}
-
-/* The kernel gives the lock back when the process dies, however it dies. */
-static bool take_lock(struct lmdb_backend *b, const char *path, struct error *err)
-{
-	char file[4200], who[64] = "";
-	snprintf(file, sizeof(file), "%s/lock", path);
-	b->lock_fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (b->lock_fd < 0)
-		return error_set(err, "PSYNC_S2404", "cannot open %s: %s", file, strerror(errno));
-	if (!lock_file(b->lock_fd, who))
-		return error_set(err, "PSYNC_S1003", "the store %s is in use by another process%s%s", path,
-		                 who[0] ? ", pid " : "", who);
-	int n = snprintf(who, sizeof(who), "%ld\n", (long)getpid());
-	if (ftruncate(b->lock_fd, 0) || write(b->lock_fd, who, (size_t)n) != n)
-		return error_set(err, "PSYNC_S2404", "cannot write %s: %s", file, strerror(errno));
-	return true;
-}
-
 struct env_request {
 	const char *folder, *name;
 	uint64_t map_size;
@@ -445,8 +401,8 @@ struct backend *lmdb_backend_open(const struct storage_options *options, bool re
 	struct env_request requests = data;
 	requests.name = "requests.mdb";
 	requests.map_size = requests_map;
-	bool ok = (read_only || (make_folder(path, err) && take_lock(b, path, err))) && open_env(&b->data, &data, err) &&
-	          open_env(&b->requests, &requests, err) && open_databases(b, read_only, err) &&
+	bool ok = (read_only || (make_folder(path, err) && (b->lock_fd = store_lock_take(path, options->command, err)) >= 0)) &&
+	          open_env(&b->data, &data, err) && open_env(&b->requests, &requests, err) && open_databases(b, read_only, err) &&
 	          lmdb_requests_open(b, read_only, err) && lmdb_buckets_open(b, err);
 	free(path);
 	if (ok)
