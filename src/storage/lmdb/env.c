@@ -35,6 +35,7 @@ bool lmdb_fail(struct error *err, int rc, const char *what)
 {
 	const char *hint = rc == MDB_MAP_FULL ? " (the store's map size is used up: raise it)"
 	                   : rc == ENOSPC     ? " (the disk is full)"
+	                   : rc == EIO ? " (the disk is full, or it fails)" /* LMDB says so of a write that came out short */
 	                   : rc == ENOMEM
 	                           ? " (the process is not given address space for the map: see storage.map_size, ulimit -v)"
 	                           : "";

@@ -1,6 +1,8 @@
 /* Transactions, checkpoints, news, restarts: storage.h, storage-semantics 6. */
 #include "storage/fixture.h"
 
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define PLAN "todos=a\nall=b\n?lists=c"
@@ -281,6 +283,43 @@ static void a_newer_format_is_refused(void **state)
 	assert_string_equal(f->err.code, "PSYNC_S1005");
 }
 
+/* A limit of the size of files stands for the disk: both cut a write short. */
+static void a_full_disk_is_named_and_room_ends_the_trouble(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit before, small;
+	struct stat st;
+	char path[200];
+	activate(f, PLAN);
+	uint32_t t = table(f, "todos", 1);
+	put(f, t, "a", "{}");
+	commit(f);
+	uint64_t was = storage_checkpoint(f->s).op_id;
+	snprintf(path, sizeof(path), "%s/data.mdb", f->folder);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small = before;
+	small.rlim_cur = (rlim_t)st.st_size + 5000;
+	signal(SIGXFSZ, SIG_IGN);
+	char *data = xmalloc(1 << 20);
+	for (int i = 0; i < 1 << 20; i++)
+		data[i] = (char)('a' + rand() % 26);
+	data[(1 << 20) - 1] = '\0';
+	put(f, t, "b", data);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	bool durable, ok = storage_commit(f->s, (struct position){0, 100}, true, &durable, &f->err);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_false(ok);
+	assert_string_equal(f->err.code, "PSYNC_S2404");
+	assert_non_null(strstr(f->err.message, "the disk is full"));
+	storage_rollback(f->s);
+	assert_int_equal(storage_checkpoint(f->s).op_id, was);
+	put(f, t, "b", data);
+	commit(f);
+	assert_int_equal(storage_checkpoint(f->s).op_id, was + 1);
+	free(data);
+}
+
 static void a_full_map_is_an_error_and_a_rollback_recovers(void **state)
 {
 	struct fixture *f = *state;
@@ -534,6 +573,7 @@ int main(void)
 	        T(a_reported_failure_stays_until_something_is_written),
 	        T(a_second_opener_is_refused),
 	        T(a_newer_format_is_refused),
+	        T(a_full_disk_is_named_and_room_ends_the_trouble),
 	        T(a_full_map_is_an_error_and_a_rollback_recovers),
 	        T(a_batch_beyond_what_is_gathered_is_committed_or_rolled_back_whole),
 	        T(everything_survives_a_restart),
