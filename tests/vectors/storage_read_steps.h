@@ -3,6 +3,7 @@
 #define TESTS_VECTORS_STORAGE_READ_STEPS_H
 
 #include "storage_run.h"
+#include "storage_shared.h"
 
 /* ---- reading ---- */
 
@@ -18,6 +19,16 @@ static struct slice without_number(const char *name)
 static uint32_t split_name(struct run *r, const char *full, struct slice *keys)
 {
 	struct slice name = without_number(full);
+	const struct pg_stream *stream = r->shared ? shared_stream(r) : NULL;
+	for (uint32_t i = 0; stream && i < plan_definition_count(stream->plan); i++) {
+		const struct pg_definition *d = stream->definitions[i];
+		struct slice whole = slice_cstr(full);
+		if (d->kind == DEFINITION_BUCKETS && slice_starts(whole, d->head) && whole.n > d->head.n &&
+		    whole.p[d->head.n] == '[') {
+			*keys = slice_drop(whole, d->head.n);
+			return d->number;
+		}
+	}
 	for (size_t i = 0; i < r->s->definition_count; i++) {
 		const struct definition_record *d = &r->s->definitions[i];
 		if (d->kind == DEFINITION_BUCKETS && slice_starts(name, d->name) && name.n > d->name.n &&
@@ -202,7 +213,7 @@ static bool compare_chunk(struct run *r, json_t *have, json_t *want)
 static uint64_t checkpoint_of(struct run *r, json_t *step)
 {
 	json_t *at = json_object_get(step, "at");
-	return at ? translate(r, number_of(at)) : storage_checkpoint(r->s).op_id;
+	return at ? translate(r, number_of(at)) : served_checkpoint(r).op_id;
 }
 
 static bool do_read(struct run *r, json_t *step)
@@ -235,6 +246,8 @@ static bool do_checksums(struct run *r, json_t *step)
 	json_t *want = json_object_get(json_object_get(step, "expect"), "checksums"), *w;
 	uint64_t at = checkpoint_of(r, step);
 	size_t i;
+	if (r->shared && !json_is_false(json_object_get(step, "fresh")))
+		shared_forget_sums(r);
 	json_array_foreach(want, i, w)
 	{
 		struct bucket_checksum sum;
@@ -266,6 +279,14 @@ static void lookup_key(struct run *r, json_t *lookup, struct buf *out)
 static uint32_t lookup_definition(struct run *r, json_t *lookup)
 {
 	char name[128];
+	const struct pg_stream *stream = r->shared ? shared_stream(r) : NULL;
+	for (uint32_t i = 0; stream && i < plan_definition_count(stream->plan); i++) {
+		const struct pg_definition *d = stream->definitions[i];
+		if (d->kind == DEFINITION_LOOKUP &&
+		    slice_eq(d->unique, slice_cstr(json_string_value(json_array_get(lookup, 0)))) &&
+		    slice_eq(d->query_id, slice_cstr(json_string_value(json_array_get(lookup, 1)))))
+			return d->number;
+	}
 	snprintf(name, sizeof(name), "%s#%s", json_string_value(json_array_get(lookup, 0)),
 	         json_string_value(json_array_get(lookup, 1)));
 	for (size_t i = 0; i < r->s->definition_count; i++)
@@ -351,7 +372,7 @@ static bool do_parameters(struct run *r, json_t *step)
 static bool do_checkpoint(struct run *r, json_t *step)
 {
 	json_t *want = json_object_get(step, "expect");
-	struct checkpoint c = storage_checkpoint(r->s);
+	struct checkpoint c = served_checkpoint(r);
 	const char *lsn = text_of(want, "lsn");
 	if (c.valid != (lsn != NULL) || (lsn && lsn_of(lsn) != c.position.lsn))
 		return differ(r, "at %llx", (unsigned long long)c.position.lsn);

@@ -8,9 +8,18 @@
 
 /* ---- write checkpoints ---- */
 
-static struct user_key user_of(const char *name)
+/* On the shared layout the record of a user with a client id has the text of both. */
+static struct user_key user_of(const struct run *r, const char *name)
 {
+	const char *slash = r->shared ? strchr(name, '/') : NULL;
+	if (slash)
+		return (struct user_key){slice_make(name, (size_t)(slash - name)), slice_cstr(slash + 1)};
 	return (struct user_key){slice_cstr(name), {NULL, 0}};
+}
+
+static bool same_user(const struct user_key *a, struct user_key b)
+{
+	return slice_eq(a->subject, b.subject) && slice_eq(a->client_id, b.client_id);
 }
 
 static bool do_request_checkpoints(struct run *r, json_t *step)
@@ -21,7 +30,7 @@ static bool do_request_checkpoints(struct run *r, json_t *step)
 	uint64_t head = 0;
 	json_array_foreach(requests, i, v)
 	{
-		list[i] = (struct checkpoint_request){.user = user_of(text_of(v, "user")),
+		list[i] = (struct checkpoint_request){.user = user_of(r, text_of(v, "user")),
 		                                      .id = number_of(json_object_get(v, "id"))};
 		head = lsn_of(text_of(v, "head"));
 	}
@@ -32,7 +41,7 @@ static bool do_request_checkpoints(struct run *r, json_t *step)
 	const char *user;
 	json_object_foreach(json_object_get(want, "ids"), user,
 	                    v) for (i = 0; i < count;
-	                            i++) if (slice_eq(list[i].user.subject, slice_cstr(user)) &&
+	                            i++) if (same_user(&list[i].user, user_of(r, user)) &&
 	                                     list[i].stored_id !=
 	                                             number_of(v)) return differ(r, "%s is at %llu", user,
 	                                                                         (unsigned long long)list[i].stored_id);
@@ -45,14 +54,14 @@ static bool do_request_checkpoints(struct run *r, json_t *step)
 
 static uint64_t acknowledged(struct run *r, const char *user, uint64_t lsn)
 {
-	struct user_key u = user_of(user);
+	struct user_key u = user_of(r, user);
 	return storage_write_checkpoint(r->s, &u, (struct position){0, lsn});
 }
 
 static bool do_last_write_checkpoint(struct run *r, json_t *step)
 {
 	json_t *head = json_object_get(step, "head"), *id = json_object_get(json_object_get(step, "expect"), "id");
-	uint64_t at = json_is_string(head) ? lsn_of(json_string_value(head)) : storage_checkpoint(r->s).position.lsn;
+	uint64_t at = json_is_string(head) ? lsn_of(json_string_value(head)) : served_checkpoint(r).position.lsn;
 	uint64_t have = json_is_null(head) ? 0 : acknowledged(r, text_of(step, "user"), at);
 	return have == number_of(id) || differ(r, "%llu", (unsigned long long)have);
 }
@@ -74,7 +83,7 @@ static bool do_custom_checkpoint(struct run *r, json_t *step)
 		return true;
 	struct stored_plan *p = storage_active_plan(r->s);
 	struct custom_checkpoint c = {.events = p->events,
-	                              .user = user_of(text_of(step, "user")),
+	                              .user = user_of(r, text_of(step, "user")),
 	                              .id = number_of(json_object_get(step, "id")),
 	                              .temporary = json_object_get(step, "requested_minutes_ago") != NULL,
 	                              .position = {0, r->final_lsn}};
@@ -92,7 +101,7 @@ static bool same_custom_records(struct run *r, json_t *want)
 	{
 		struct buf key = {0}, bytes = {0};
 		struct custom_record record = {.count = 0};
-		struct user_key u = user_of(text_of(v, "user"));
+		struct user_key u = user_of(r, text_of(v, "user"));
 		user_key_encode(&key, &u);
 		int got = r->s->backend->ops->custom_read(r->s->backend, buf_slice(&key), &bytes, &r->err);
 		must(r, got >= 0 && (!got || custom_decode(&record, buf_slice(&bytes), &r->err)));
@@ -111,7 +120,7 @@ static bool with_record(struct run *r, const char *user, struct user_record *u, 
 	const struct backend_ops *ops = r->s->backend->ops;
 	struct requests_txn *t;
 	struct slice record;
-	struct user_key k = user_of(user);
+	struct user_key k = user_of(r, user);
 	must(r, ops->requests_begin(r->s->backend, store, &t, &r->err));
 	buf_clear(key);
 	user_key_encode(key, &k);
@@ -133,6 +142,10 @@ static bool do_age_requests(struct run *r, json_t *step)
 {
 	struct user_record u;
 	struct buf key = {0};
+	if (r->shared) {
+		shared_age(r, text_of(step, "user"), (int)json_integer_value(json_object_get(step, "minutes")));
+		return true;
+	}
 	if (with_record(r, text_of(step, "user"), &u, &key, false) && u.stamped) {
 		u.stamp_ms -= json_integer_value(json_object_get(step, "minutes")) * 60000;
 		with_record(r, text_of(step, "user"), &u, &key, true);
@@ -161,7 +174,7 @@ static bool do_compact(struct run *r, json_t *step)
 	size_t i;
 	/* Retention belongs to the same command; a store without a checkpoint does nothing. */
 	json_t *minutes = json_object_get(step, "retention_minutes");
-	if (minutes && storage_checkpoint(r->s).valid) {
+	if (minutes && served_checkpoint(r).valid) {
 		r->s->retention_ms = json_integer_value(minutes) * 60000;
 		must(r, storage_expire_requests(r->s, &r->err));
 	}
@@ -173,7 +186,10 @@ static bool do_compact(struct run *r, json_t *step)
 	{
 		struct slice keys, name = without_number(json_string_value(v));
 		uint32_t definition = split_name(r, json_string_value(v), &keys);
-		wanted[o.name_count++] = arena_printf(&r->arena, "%u#%.*s", definition, SLICE_ARG(name));
+		if (r->shared)
+			wanted[o.name_count++] = slice_cstr(json_string_value(v));
+		else
+			wanted[o.name_count++] = arena_printf(&r->arena, "%u#%.*s", definition, SLICE_ARG(name));
 	}
 	must(r, storage_compact(r->s, &o, &report, &r->err));
 	return report.unknown == 0 || differ(r, "a bucket was not found");
@@ -186,6 +202,8 @@ static bool do_write_checkpoints(struct run *r, json_t *step)
 	size_t i;
 	struct buf key = {0};
 	bool ok = true;
+	if (r->shared)
+		return shared_write_checkpoints(r, json_object_get(step, "expect"));
 	json_array_foreach(want, i, v)
 	{
 		struct user_record u;
@@ -209,7 +227,7 @@ static bool do_watch(struct run *r, json_t *step)
 	json_t *event = json_object_get(json_object_get(step, "expect"), "event");
 	bool first = strcmp(text_of(step, "do"), "watch") == 0;
 	const char *name = text_of(step, first ? "as" : "watch");
-	struct checkpoint c = storage_checkpoint(r->s);
+	struct checkpoint c = served_checkpoint(r);
 	size_t at = 0;
 	while (at < r->watch_count && strcmp(r->watches[at].name, name) != 0)
 		at++;

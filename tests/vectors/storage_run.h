@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <jansson.h>
+#include <libpq-fe.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,12 +32,15 @@ struct run_table {
 
 struct run {
 	struct storage *s;
+	bool shared; /* on the shared layout: folder is the database's name */
+	PGconn *sql;
 	struct plan *plan;
 	struct log log;
 	char folder[64];
 	struct arena arena;
 	struct error err;
 	bool images, snapshot_done;
+	bool all_done;            /* the scenario said so without looking at tables */
 	bool custom;              /* the scenario switches custom write checkpoints on */
 	char skipping_writer[16]; /* leaves rows alone that are stored */
 	bool refused;             /* it was given something else than an insert */

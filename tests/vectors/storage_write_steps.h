@@ -3,6 +3,7 @@
 #define TESTS_VECTORS_STORAGE_WRITE_STEPS_H
 
 #include "storage_run.h"
+#include "storage_shared.h"
 
 #define MAX_ROW_BYTES (15u * 1024 * 1024)
 
@@ -19,7 +20,8 @@ static struct run_table *table_named(struct run *r, const char *name)
 
 static const char *subkey_id(struct run *r, uint32_t table)
 {
-	return names_get(&r->s->table_names, table).p;
+	struct pg_table_part *part_of = r->shared ? shared_table(r, table) : NULL;
+	return part_of ? part_of->id : names_get(&r->s->table_names, table).p;
 }
 
 /* Here the sync config says so (checkpoint-requests 7). */
@@ -39,7 +41,10 @@ static bool do_deploy(struct run *r, json_t *step)
 	if (!r->plan)
 		return differ(r, "the config does not compile: %.*s", SLICE_ARG(d.items[d.count - 1].message));
 	diagnostics_free(&d);
-	must(r, storage_deploy(r->s, r->plan, &unchanged, &r->err));
+	if (r->shared)
+		shared_deploy(r, (int)json_integer_value(json_object_get(step, "storage_version")));
+	else
+		must(r, storage_deploy(r->s, r->plan, &unchanged, &r->err));
 	return true;
 }
 
@@ -70,7 +75,7 @@ static bool do_set_resume(struct run *r, json_t *step)
 static bool do_status(struct run *r, json_t *step)
 {
 	json_t *want = json_object_get(step, "expect");
-	if (json_is_true(json_object_get(want, "snapshot_done")) != (r->snapshot_done && storage_checkpoint(r->s).valid))
+	if (json_is_true(json_object_get(want, "snapshot_done")) != (r->snapshot_done && served_checkpoint(r).valid))
 		return differ(r, "snapshot_done");
 	return resumes_at(r, text_of(want, "resume_lsn"));
 }
@@ -86,7 +91,7 @@ static bool do_streams(struct run *r, json_t *step)
 {
 	json_t *want = json_array_get(json_object_get(json_object_get(step, "expect"), "streams"), 0);
 	const char *checkpoint = text_of(want, "last_checkpoint"), *failure = text_of(want, "last_fatal_error");
-	struct checkpoint c = storage_checkpoint(r->s);
+	struct checkpoint c = served_checkpoint(r);
 	char stored[STORAGE_FAILURE_SIZE];
 	if (strcmp(text_of(want, "state"), c.valid ? "ACTIVE" : "PROCESSING") != 0)
 		return differ(r, "state");
@@ -115,9 +120,14 @@ static bool do_resolve_table(struct run *r, json_t *step)
 	                           .key = key,
 	                           .key_count = count};
 	struct stored_table out;
-	uint32_t *drop, before = r->s->state.last_table;
+	uint32_t *drop, before = r->shared ? (uint32_t)shared_writer(r)->table_count : r->s->state.last_table;
 	must(r, storage_resolve_table(r->s, &t, &r->arena, &out, &drop, &drop_count, &r->err));
-	if (out.number > before) { /* a new record: the scenario names its id */
+	if (r->shared) {
+		struct pg_table_part *p = shared_table(r, out.number);
+		if (p && out.number > before)
+			snprintf(p->id, sizeof(p->id), "%s", text_of(step, "new_id"));
+		snprintf(out.subkey_id, sizeof(out.subkey_id), "%s", p ? p->id : "");
+	} else if (out.number > before) { /* a new record: the scenario names its id */
 		struct table_record *rec = &r->s->tables[r->s->table_count - 1];
 		snprintf(rec->subkey_id, sizeof(rec->subkey_id), "%s", text_of(step, "new_id"));
 		snprintf(out.subkey_id, sizeof(out.subkey_id), "%s", rec->subkey_id);
@@ -134,7 +144,9 @@ static bool do_resolve_table(struct run *r, json_t *step)
 			r->table_count--;
 			break;
 		}
-	if (strcmp(out.subkey_id, text_of(want, "id")) != 0)
+	/* Only tables that the stream reads have records there. */
+	bool read = json_is_true(json_object_get(want, "sync_data")) || json_is_true(json_object_get(want, "sync_parameters"));
+	if ((!r->shared || read || *out.subkey_id) && strcmp(out.subkey_id, text_of(want, "id")) != 0)
 		return differ(r, "kept %s", out.subkey_id);
 	if (json_array_size(json_object_get(want, "drop")) != drop_count)
 		return differ(r, "%zu records to drop", drop_count);
@@ -142,7 +154,7 @@ static bool do_resolve_table(struct run *r, json_t *step)
 		bool found = false;
 		for (size_t j = 0; j < drop_count; j++)
 			found |= strcmp(json_string_value(json_array_get(json_object_get(want, "drop"), j)),
-			                names_get(&r->s->table_names, drop[i]).p) == 0;
+			                subkey_id(r, drop[i])) == 0;
 		if (!found)
 			return differ(r, "drops another record");
 	}
@@ -184,6 +196,8 @@ static json_t *merged_row(struct run *r, struct run_table *t, json_t *after, con
 	const char *name;
 	must(r, storage_read_row(r->s, t->number, old, &r->arena, &stored, &r->err));
 	json_t *image = stored.found && stored.image.n ? json_loadb(stored.image.p, stored.image.n, 0, NULL) : NULL;
+	if (r->shared && stored.found && !image)
+		image = noted_row(&stored);
 	json_object_foreach(after, name, v)
 	{
 		json_t *kept = image ? json_object_get(image, name) : NULL;
@@ -224,6 +238,11 @@ static void save_row(struct run *r, struct run_table *t, const char *tag, json_t
 		struct bound_table *b = too_large ? NULL : plan_bind(r->plan, &columns);
 		if (b)
 			collect_contributions(r, b, values, &c);
+		if (kept.n) {
+			c.names = names;
+			c.values = values;
+			c.value_count = count;
+		}
 		must(r, storage_write_row(r->s, t->number, &key, old, &c, kept, ROW_STREAM, &r->err));
 		bound_table_free(b);
 	}
@@ -315,24 +334,45 @@ static bool do_flush(struct run *r, json_t *step)
 	return json_is_null(op) == !was || differ(r, was ? "something was flushed" : "nothing was flushed");
 }
 
+/* The scenario does not look at its tables: on the shared layout a table that was not read holds its stream back. */
+static void tables_done(struct run *r)
+{
+	struct pg_writer *w = shared_writer(r);
+	for (uint32_t i = 1; i <= w->table_count; i++) {
+		const struct pg_table_part *p = shared_table(r, i);
+		/* It was read once, and is not done: as the scenarios have it. */
+		if (p && !p->snapshot_done && !p->snapshot_epoch)
+			must(r, storage_table_done(r->s, i, storage_epoch(r->s), &r->err) &&
+			                storage_table_restart(r->s, i, &r->err));
+	}
+}
+
 static bool do_commit(struct run *r, json_t *step)
 {
 	uint64_t lsn = lsn_of(text_of(step, "lsn"));
 	json_t *want = json_object_get(step, "expect"), *empty = json_object_get(step, "create_empty");
 	bool can = r->snapshot_done && (!r->has_last || r->last_lsn <= lsn) && (!r->has_before || r->before_lsn <= lsn);
 	bool create_empty = !empty || json_is_true(empty), durable;
-	struct checkpoint c = storage_checkpoint(r->s);
-	bool created = can && (create_empty || r->s->state.op_seq != c.op_id);
+	struct checkpoint c = served_checkpoint(r);
+	bool created = can && (create_empty || (!r->shared && r->s->state.op_seq != c.op_id));
 	if (created) /* a position alone is a checkpoint only if somebody waits for it */
 		storage_want_position(r->s, (struct position){0, lsn});
-	if (created || !can || r->dirty)
+	if (r->shared && can && r->all_done)
+		tables_done(r);
+	if (created || !can || r->dirty || r->shared)
 		must(r, storage_commit(r->s, (struct position){0, lsn}, can, &durable, &r->err));
 	r->dirty = false;
 	r->queued = 0;
+	if (r->shared) { /* the table says whether one was made */
+		struct checkpoint before = c;
+		c = served_checkpoint(r);
+		created = created ||
+		          (can && c.valid && (!before.valid || c.position.lsn != before.position.lsn || c.op_id != before.op_id));
+	}
 	if (created) {
 		r->has_last = true;
 		r->last_lsn = lsn;
-		c = storage_checkpoint(r->s);
+		c = served_checkpoint(r);
 		if (!c.valid || c.position.lsn != lsn)
 			return differ(r, "no checkpoint was made");
 	}
@@ -345,13 +385,15 @@ static bool do_mark_all_snapshot_done(struct run *r, json_t *step)
 {
 	const char *before = text_of(step, "no_checkpoint_before");
 	struct stored_plan *p = storage_pending_plan(r->s);
-	r->snapshot_done = true;
+	r->snapshot_done = r->all_done = true;
 	r->has_before = before != NULL;
 	r->before_lsn = lsn_of(before);
 	for (size_t i = 0; p && i < p->count; i++)
 		must(r, storage_definition_ready(r->s, p->definitions[i].number, &r->err));
+	bool pending = p != NULL;
 	stored_plan_unref(p);
-	must(r, storage_activate_pending(r->s, &r->err));
+	if (pending || !r->shared)
+		must(r, storage_activate_pending(r->s, &r->err));
 	return true;
 }
 
@@ -359,8 +401,10 @@ static bool do_mark_all_snapshot_done(struct run *r, json_t *step)
 static bool do_mark_snapshot_done(struct run *r, json_t *step)
 {
 	json_t *want = json_object_get(step, "expect"), *quiet = json_object_get(step, "throw_on_conflict");
-	for (size_t i = 0; i < r->s->table_count; i++) {
-		if (r->s->tables[i].dropped || r->s->tables[i].snapshot_done)
+	size_t count = r->shared ? shared_writer(r)->table_count : r->s->table_count;
+	for (size_t i = 0; i < count; i++) {
+		const struct pg_table_part *p = r->shared ? shared_table(r, (uint32_t)i + 1) : NULL;
+		if (r->shared ? !p || p->snapshot_done : r->s->tables[i].dropped || r->s->tables[i].snapshot_done)
 			continue;
 		if (quiet && json_is_false(quiet))
 			return true;
@@ -397,8 +441,8 @@ static bool do_table_done(struct run *r, json_t *step)
 {
 	json_t *tables = json_object_get(step, "tables");
 	for (size_t i = 0; i < json_array_size(tables); i++)
-		must(r,
-		     storage_table_done(r->s, table_named(r, json_string_value(json_array_get(tables, i)))->number, 1, &r->err));
+		must(r, storage_table_done(r->s, table_named(r, json_string_value(json_array_get(tables, i)))->number,
+		                           r->shared ? storage_epoch(r->s) : 1, &r->err));
 	return true;
 }
 
@@ -407,7 +451,14 @@ static bool do_table_status(struct run *r, json_t *step)
 	json_t *want = json_object_get(step, "expect"), *status = json_object_get(want, "snapshot_status");
 	uint32_t number = table_named(r, text_of(step, "table"))->number;
 	const struct table_record *t = NULL;
-	for (size_t i = 0; i < r->s->table_count; i++)
+	struct table_record shared = {0};
+	const struct pg_table_part *p = r->shared ? shared_table(r, number) : NULL;
+	if (p) {
+		shared = (struct table_record){
+		        .snapshot_done = p->snapshot_done, .rows_read = p->rows_read, .last_key = buf_slice(&p->progress)};
+		t = &shared;
+	}
+	for (size_t i = 0; !r->shared && i < r->s->table_count; i++)
 		if (r->s->tables[i].number == number && !r->s->tables[i].dropped)
 			t = &r->s->tables[i];
 	if (!t)

@@ -1,0 +1,299 @@
+/* storage_shared.h: a run of a storage scenario on the shared layout: a database of its own on the server of PG_URI, and what stands there. */
+#ifndef TESTS_VECTORS_STORAGE_SHARED_H
+#define TESTS_VECTORS_STORAGE_SHARED_H
+
+#include "storage/postgres/readers.h"
+#include "storage/postgres/rows.h"
+#include "storage/postgres/writer.h"
+#include "storage_run.h"
+
+#define CHECKPOINT_WAIT_MS 10000
+
+static PGconn *shared_connect(const char *database)
+{
+	const char *keywords[] = {"dbname", "dbname", NULL}, *values[] = {getenv("PG_URI"), database, NULL};
+	return PQconnectdbParams(keywords, values, 1);
+}
+
+static void *shared_open_connection(void *ctx, struct error *err)
+{
+	const struct run *r = ctx;
+	PGconn *pg = shared_connect(r->folder);
+	if (PQstatus(pg) == CONNECTION_OK)
+		return pg;
+	error_set(err, "PSYNC_S2404", "%s", PQerrorMessage(pg));
+	PQfinish(pg);
+	return NULL;
+}
+
+/* A statement outside of any database of a scenario. */
+static void shared_admin(const char *sql)
+{
+	PGconn *pg = shared_connect(NULL);
+	PGresult *answer = PQexec(pg, sql);
+	if (PQresultStatus(answer) != PGRES_COMMAND_OK) {
+		fprintf(stderr, "%s: %s", sql, PQerrorMessage(pg));
+		exit(1);
+	}
+	PQclear(answer);
+	PQfinish(pg);
+}
+
+static void open_shared(struct run *r, int number)
+{
+	char sql[160];
+	snprintf(r->folder, sizeof(r->folder), "syncline_vectors_%d_%d", (int)getpid(), number);
+	snprintf(sql, sizeof(sql), "CREATE DATABASE %s TEMPLATE template0 ENCODING 'UTF8'", r->folder);
+	shared_admin(sql);
+	struct storage_options o = {.postgres = {.connect = shared_open_connection, .connect_ctx = r, .max_pool_size = 3},
+	                            .request_retention_ms = 3600000,
+	                            .log = &r->log};
+	r->s = storage_open_postgres(&o, &r->err);
+	must(r, r->s != NULL);
+	r->sql = shared_connect(r->folder);
+	PQclear(PQexec(r->sql, "SET search_path = powersync"));
+}
+
+static void close_shared(struct run *r)
+{
+	char sql[160];
+	PQfinish(r->sql);
+	storage_give_writer(r->s);
+	storage_close(r->s);
+	snprintf(sql, sizeof(sql), "DROP DATABASE %s WITH (FORCE)", r->folder);
+	shared_admin(sql);
+}
+
+/* The rows of a statement; to be cleared. */
+static PGresult *shared_rows(struct run *r, const char *sql, int count, const char *const *values)
+{
+	PGresult *answer = PQexecParams(r->sql, sql, count, NULL, values, NULL, NULL, 0);
+	if (PQresultStatus(answer) != PGRES_TUPLES_OK && PQresultStatus(answer) != PGRES_COMMAND_OK) {
+		fprintf(stderr, "%s: %s", sql, PQerrorMessage(r->sql));
+		exit(1);
+	}
+	return answer;
+}
+
+static struct pg_writer *shared_writer(const struct run *r)
+{
+	return pg_store_of(r->s)->writer;
+}
+
+/* The stream that the scenario is about. */
+static const struct pg_stream *shared_stream(const struct run *r)
+{
+	struct pg_store *store = pg_store_of(r->s);
+	const struct pg_stream *active = pg_store_active(store);
+	return active ? active : pg_store_pending(store);
+}
+
+/* The part of a table's record; NULL: there is none. */
+static struct pg_table_part *shared_table(const struct run *r, uint32_t number)
+{
+	struct pg_table *t = &shared_writer(r)->tables[number - 1];
+	return t->dropped || t->parts[0].gone || !t->parts[0].stream_id ? NULL : &t->parts[0];
+}
+
+static void shared_deploy(struct run *r, int version)
+{
+	bool held, unchanged;
+	char who[256];
+	pg_store_of(r->s)->connection.default_version = version;
+	must(r,
+	     storage_deploy(r->s, r->plan, &unchanged, &r->err) && storage_take_writer(r->s, &held, who, sizeof(who), &r->err));
+	if (!held) {
+		fprintf(stderr, "the role is not held: %s\n", who);
+		exit(1);
+	}
+}
+
+/* Waits until this process serves what the database has. */
+static struct checkpoint shared_checkpoint(struct run *r)
+{
+	struct pg_pool *pool = pg_store_of(r->s)->pool;
+	struct pg_conn *conn = pg_pool_take(pool, &r->err);
+	struct checkpoint stored, served;
+	int64_t until = clock_mono_ms() + CHECKPOINT_WAIT_MS;
+	must(r, conn && pg_store_checkpoint(conn, PG_TIMEOUT_MS, &stored, &r->err));
+	pg_pool_give(pool, conn);
+	while ((served = storage_checkpoint(r->s)).valid != stored.valid || served.op_id != stored.op_id ||
+	       served.position.lsn != stored.position.lsn) {
+		if (clock_mono_ms() > until) {
+			fprintf(stderr, "a checkpoint is not served\n");
+			exit(1);
+		}
+		usleep(1000);
+	}
+	return served;
+}
+
+static struct checkpoint served_checkpoint(struct run *r)
+{
+	return r->shared ? shared_checkpoint(r) : storage_checkpoint(r->s);
+}
+
+/* What is kept of checksums has counts from before a compaction. */
+static void shared_forget_sums(struct run *r)
+{
+	struct pg_store *store = pg_store_of(r->s);
+	pg_sums_free(store->sums);
+	store->sums = pg_sums_new();
+}
+
+/* A value in the notation of the scenarios. */
+static json_t *noted_value(const struct value *v)
+{
+	char number[32];
+	json_t *o = NULL;
+	if (v->kind == VALUE_TEXT)
+		return json_stringn(v->s.p, v->s.n);
+	if (v->kind == VALUE_INTEGER) {
+		snprintf(number, sizeof(number), "%lld", (long long)v->i);
+		return json_pack("{s:s}", "int", number);
+	}
+	if (v->kind == VALUE_REAL)
+		return json_pack("{s:f}", "real", v->r);
+	if (v->kind == VALUE_BLOB) {
+		char *hex = xcalloc(2 * v->s.n + 1, 1);
+		for (size_t i = 0; i < v->s.n; i++)
+			snprintf(hex + 2 * i, 3, "%02x", (uint8_t)v->s.p[i]);
+		o = json_pack("{s:s}", "hex", hex);
+		free(hex);
+		return o;
+	}
+	return json_null();
+}
+
+static json_t *noted_row(const struct stored_row *stored)
+{
+	json_t *row = json_object();
+	for (size_t i = 0; i < stored->value_count; i++) {
+		char *name = xstrdup(stored->names[i]);
+		json_object_set_new(row, name, noted_value(&stored->values[i]));
+		free(name);
+	}
+	return row;
+}
+
+/* ---- what stands in the tables ---- */
+
+static bool do_current_data(struct run *r, json_t *step)
+{
+	json_t *want = json_object_get(json_object_get(step, "expect"), "rows"), *w;
+	bool v3 = json_is_true(json_object_get(step, "v3")), ok = true;
+	size_t i;
+	if (!r->shared)
+		return true;
+	PGresult *rows = shared_rows(r,
+	                             v3 ? "SELECT source_table, encode(source_key, 'hex'), encode(data, 'hex'), buckets,"
+	                                  " (SELECT coalesce(jsonb_agg(encode(l, 'hex')), '[]') FROM unnest(lookups) AS l),"
+	                                  " pending_delete IS NOT NULL FROM v3_current_data ORDER BY source_table, source_key"
+	                                : "SELECT source_table, encode(source_key, 'hex'), encode(data, 'hex'), buckets,"
+	                                  " (SELECT coalesce(jsonb_agg(encode(l, 'hex')), '[]') FROM unnest(lookups) AS l)"
+	                                  " FROM current_data ORDER BY source_table, source_key",
+	                             0, NULL);
+	if ((size_t)PQntuples(rows) != json_array_size(want))
+		ok = differ(r, "%d stored rows instead of %zu", PQntuples(rows), json_array_size(want));
+	json_array_foreach(want, i, w)
+	{
+		static const char *const columns[] = {"source_table", "source_key", "data"};
+		for (int k = 0; ok && k < 3; k++)
+			if (strcmp(PQgetvalue(rows, (int)i, k), text_of(w, columns[k])) != 0)
+				ok = differ(r, "%s %s instead of %s", columns[k], PQgetvalue(rows, (int)i, k),
+				            text_of(w, columns[k]));
+		for (int k = 3; ok && k < 5; k++) {
+			const char *name = k == 3 ? "buckets" : "lookups";
+			json_t *have = json_loads(PQgetvalue(rows, (int)i, k), 0, NULL);
+			if (!json_equal(have, json_object_get(w, name)))
+				ok = differ(r, "%s %s", name, PQgetvalue(rows, (int)i, k));
+			json_decref(have);
+		}
+		if (ok && v3 && (*PQgetvalue(rows, (int)i, 5) == 't') != json_is_true(json_object_get(w, "pending_delete")))
+			ok = differ(r, "pending_delete");
+	}
+	PQclear(rows);
+	return ok;
+}
+
+static bool do_counts(struct run *r, json_t *step)
+{
+	const char *table;
+	json_t *count;
+	char sql[96];
+	bool ok = true;
+	if (!r->shared)
+		return true;
+	if (!pg_rows_size(shared_writer(r)->rows)) /* records of tables come with the next transaction */
+		must(r, storage_flush(r->s, &r->err));
+	json_object_foreach(json_object_get(step, "expect"), table, count)
+	{
+		snprintf(sql, sizeof(sql), "SELECT count(*) FROM %s WHERE group_id = %d", table, shared_stream(r)->id);
+		PGresult *rows = shared_rows(r, sql, 0, NULL);
+		if (ok && strtoll(PQgetvalue(rows, 0, 0), NULL, 10) != json_integer_value(count))
+			ok = differ(r, "%s rows in %s", PQgetvalue(rows, 0, 0), table);
+		PQclear(rows);
+	}
+	return ok;
+}
+
+/* A record with the user's text in full, the connection's number for the position. */
+static bool shared_managed(struct run *r, json_t *want)
+{
+	json_t *v;
+	size_t i;
+	bool ok = true;
+	json_array_foreach(want, i, v)
+	{
+		PGresult *rows = shared_rows(r,
+		                             "SELECT lsns ->> '1', write_checkpoint, checkpoint_requested_at IS NOT NULL FROM"
+		                             " write_checkpoints WHERE user_id = $1",
+		                             1, (const char *const[]){text_of(v, "user")});
+		bool any = PQntuples(rows) == 1;
+		if (!any || strcmp(PQgetvalue(rows, 0, 0), text_of(v, "head")) != 0 ||
+		    strtoull(PQgetvalue(rows, 0, 1), NULL, 10) != number_of(json_object_get(v, "id")) ||
+		    (*PQgetvalue(rows, 0, 2) == 't') != json_is_true(json_object_get(v, "stamped")))
+			ok = differ(r, "record of %s: head %s, id %s, stamped %s", text_of(v, "user"),
+			            any ? PQgetvalue(rows, 0, 0) : "-", any ? PQgetvalue(rows, 0, 1) : "-",
+			            any ? PQgetvalue(rows, 0, 2) : "-");
+		PQclear(rows);
+	}
+	return ok;
+}
+
+static bool shared_custom(struct run *r, json_t *want)
+{
+	json_t *v;
+	size_t i;
+	bool ok = true;
+	json_array_foreach(want, i, v)
+	{
+		PGresult *rows = shared_rows(r,
+		                             "SELECT write_checkpoint, checkpoint_requested_at IS NOT NULL FROM"
+		                             " custom_write_checkpoints WHERE user_id = $1",
+		                             1, (const char *const[]){text_of(v, "user")});
+		if (PQntuples(rows) != 1 || strtoull(PQgetvalue(rows, 0, 0), NULL, 10) != number_of(json_object_get(v, "id")) ||
+		    (*PQgetvalue(rows, 0, 1) == 't') != json_is_true(json_object_get(v, "stamped")))
+			ok = differ(r, "the custom record of %s", text_of(v, "user"));
+		PQclear(rows);
+	}
+	return ok;
+}
+
+static bool shared_write_checkpoints(struct run *r, json_t *want)
+{
+	return shared_managed(r, json_object_get(want, "managed")) &&
+	       (!r->custom || shared_custom(r, json_object_get(want, "custom")));
+}
+
+static void shared_age(struct run *r, const char *user, int minutes)
+{
+	char text[16];
+	snprintf(text, sizeof(text), "%d", minutes);
+	PQclear(shared_rows(r,
+	                    "UPDATE write_checkpoints SET checkpoint_requested_at = checkpoint_requested_at - $2::integer *"
+	                    " interval '1 minute' WHERE user_id = $1",
+	                    2, (const char *const[]){user, text}));
+}
+
+#endif
