@@ -127,7 +127,9 @@ describe('the connection is cut in the stream', () => {
     };
     w.relay.cutWhen(spy);
     await write(w, 'poison');
-    await logs(w, /Replication error .*No space left on device \(failed 3 times in a row at [0-9A-F]{8}\/[0-9A-F]{8}\)/);
+    // Where the answer falls into the middle of a message that is sent in pieces, it cannot be read: an error at the same place as well.
+    await logs(w, /Replication error .*No space left on device/);
+    await logs(w, /Replication error .*\(failed 3 times in a row at [0-9A-F]{8}\/[0-9A-F]{8}\)/);
     await served(w);
     await same(c);
     assert.equal(times, 4);
