@@ -97,7 +97,7 @@ static struct pg_table_part *shared_table(const struct run *r, uint32_t number)
 
 static void shared_deploy(struct run *r, int version)
 {
-	bool held, unchanged;
+	bool held = false, unchanged;
 	char who[256];
 	pg_store_of(r->s)->connection.default_version = version;
 	must(r,
