@@ -187,7 +187,7 @@ describe('syncline check', () => {
   });
 
   test('wal_level, and a limit on what slots may hold back', async () => {
-    await w.q(`select pg_drop_replication_slot(slot_name) from pg_replication_slots`);
+    await w.dropSlots();
     await w.q('alter system set wal_level = replica');
     await w.q(`alter system set max_slot_wal_keep_size = '64MB'`);
     await postgres.restart();

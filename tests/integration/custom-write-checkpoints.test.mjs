@@ -205,7 +205,7 @@ describe('custom write checkpoints', () => {
 
   test('a lost slot: what was written meanwhile counts', async () => {
     await w.service.stop();
-    for (const s of await w.slots()) await w.q('select pg_drop_replication_slot($1)', [s.slot_name]);
+    await w.dropSlots();
     await upload(w, 'ann', 'phone', 4003, { notes: ['after the slot'] });
     await w.service.start();
     await w.service.ready();

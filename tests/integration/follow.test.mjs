@@ -239,8 +239,7 @@ describe('a source that goes away and comes back', () => {
 
   test('a lost slot is repaired by reading again; clients converge, rows deleted meanwhile go', async () => {
     await w.service.stop();
-    const [slot] = await w.slots();
-    await w.q('select pg_drop_replication_slot($1)', [slot.slot_name]);
+    await w.dropSlots();
     await w.q(`delete from lists where id = 'cut'`);
     await w.q(`update lists set name = 'missed' where id = 'l1'`);
     await w.q(`insert into lists values ('missed', 'x', 'user1')`);

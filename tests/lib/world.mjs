@@ -119,6 +119,20 @@ export class World {
     return this.q('select slot_name, active, confirmed_flush_lsn, restart_lsn from pg_replication_slots where database = current_database()');
   }
 
+  /** After the service has ended; the server may still be about to notice that. */
+  async dropSlots() {
+    for (const s of await this.slots()) {
+      await eventually(
+        async () => {
+          await this.q('select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1 and active', [s.slot_name]);
+          return (await this.slots()).some((o) => o.slot_name === s.slot_name && !o.active);
+        },
+        { what: () => `nobody uses the slot ${s.slot_name}` }
+      );
+      await this.q('select pg_drop_replication_slot($1)', [s.slot_name]);
+    }
+  }
+
   async destroy() {
     for (const s of this.streams) s.close();
     await this.service.stop().catch(() => {});
