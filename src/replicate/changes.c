@@ -43,19 +43,24 @@ static void end(struct attempt *a, uint64_t lsn)
 	a->skipping = false;
 }
 
-/*
- * For a table that is being read. A transaction that comes again below the applied position is not applied: when it was, another
- * sync config may have been maintained, so it cannot be said that the stream brought its rows. No snapshot that lacks it may be used.
- * (All such transactions come before the first chunk is asked for.)
- */
+/* For a table that is being read. */
 static void touch(struct attempt *a, struct table_state *t, const struct row_key *key, enum touch_kind kind)
 {
-	if (!table_logs(t))
-		return;
-	if (a->skipping)
-		admission_add(&t->admission, a->xid);
-	else
+	if (table_logs(t))
 		touch_log_add(&t->log, a->xid, key->bytes, kind);
+}
+
+/*
+ * A transaction that comes again below the applied position is not applied: when it was, another sync config may have been maintained,
+ * so it cannot be said that the stream brought its rows. No snapshot that lacks it may be used for a table that is being read. (All such
+ * transactions come before the first chunk is asked for.) Its rows may have other columns than the table has now.
+ */
+static void skip(struct attempt *a, uint32_t oid)
+{
+	bool known;
+	struct table_state *t = tables_find(a, oid, &known);
+	if (t && table_logs(t))
+		admission_add(&t->admission, a->xid);
 }
 
 static void written(struct attempt *a)
@@ -105,8 +110,6 @@ static bool insert(struct attempt *a, struct table_state *t, const struct stream
 	} else {
 		binding_row_key(t->binding, e->new_row, &a->arena, &key);
 		touch(a, t, &key, TOUCH_OTHER);
-		if (a->skipping)
-			return true;
 	}
 	written(a);
 	return write_complete_row(a, t, &key, NULL, e->new_row, err);
@@ -117,8 +120,6 @@ static bool remove_row(struct attempt *a, struct table_state *t, const struct st
 	struct row_key key = {.uuid_alone = false};
 	binding_row_key(t->binding, e->old_row, &a->arena, &key);
 	touch(a, t, &key, TOUCH_OTHER);
-	if (a->skipping)
-		return true;
 	written(a);
 	return storage_delete_row(a->storage, t->binding->number, &key, err);
 }
@@ -160,8 +161,6 @@ static bool update(struct attempt *a, struct table_state *t, const struct stream
 	touch(a, t, &key, moved ? TOUCH_OTHER : TOUCH_KEEPS_KEY);
 	if (moved)
 		touch(a, t, &old, TOUCH_OTHER);
-	if (a->skipping)
-		return true;
 	written(a);
 	if (!fill_unchanged(a, t, moved ? &old : &key, row, &complete, err))
 		return false;
@@ -177,23 +176,30 @@ static bool update(struct attempt *a, struct table_state *t, const struct stream
 	                                    image_encode(r, row, &a->arena), err);
 }
 
+static bool truncate_table(struct attempt *a, uint32_t oid, struct error *err)
+{
+	bool known;
+	uint64_t removed;
+	if (!relations_take_effect(a, oid, err))
+		return false;
+	struct table_state *t = tables_find(a, oid, &known);
+	if (!t)
+		return true;
+	if (table_logs(t))
+		touch_log_add_all(&t->log, a->xid);
+	if (t->keyless && !keyless_truncated(a, t))
+		return true;
+	written(a);
+	return storage_truncate_table(a->storage, t->binding->number, &removed, err);
+}
+
 static bool truncate_tables(struct attempt *a, const struct stream_event *e, struct error *err)
 {
 	for (size_t i = 0; i < e->truncated_count; i++) {
-		bool known;
-		uint64_t removed;
-		struct table_state *t = tables_find(a, e->truncated[i], &known);
 		a->xact_touched = true;
-		if (!t)
-			continue;
-		if (table_logs(t) && a->skipping)
-			admission_add(&t->admission, a->xid);
-		else if (table_logs(t))
-			touch_log_add_all(&t->log, a->xid);
-		if (a->skipping || (t->keyless && !keyless_truncated(a, t)))
-			continue;
-		written(a);
-		if (!storage_truncate_table(a->storage, t->binding->number, &removed, err))
+		if (a->skipping)
+			skip(a, e->truncated[i]);
+		else if (!truncate_table(a, e->truncated[i], err))
 			return false;
 	}
 	return true;
@@ -202,11 +208,17 @@ static bool truncate_tables(struct attempt *a, const struct stream_event *e, str
 static bool row_change(struct attempt *a, const struct stream_event *e, struct error *err)
 {
 	bool known;
+	a->xact_touched = true;
+	a->change_number++;
+	if (a->skipping) {
+		skip(a, e->oid);
+		return true;
+	}
+	if (!relations_take_effect(a, e->oid, err))
+		return false;
 	struct table_state *t = tables_find(a, e->oid, &known);
 	if (!known)
 		return error_set(err, "PSYNC_S1101", "Missing relation cache for %u", e->oid);
-	a->xact_touched = true;
-	a->change_number++;
 	if (!t || (t->keyless && e->kind != STREAM_INSERT))
 		return true;
 	if (e->kind != STREAM_INSERT && e->kind != STREAM_UPDATE && !e->old_row)
@@ -226,7 +238,10 @@ bool change_apply(struct attempt *a, const struct stream_event *e, struct error 
 		end(a, e->lsn);
 		return true;
 	case STREAM_RELATION:
-		return tables_relation(a, &e->relation, err);
+		if (!a->skipping)
+			return relations_message(a, &e->relation, err);
+		relations_set_aside(a, &e->relation);
+		return true;
 	case STREAM_INSERT:
 	case STREAM_UPDATE:
 	case STREAM_DELETE:

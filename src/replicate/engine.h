@@ -4,6 +4,7 @@
  *   replicator.c    the thread: attempts with back-off, status, stop
  *   attempt.c       one attempt: checks, slot, tables, then the loop over the stream
  *   tables.c        which tables there are, and what happens to them
+ *   relations.c     which of them a relation oid of the stream means
  *   table.c         how far one of them is read
  *   table_status.c  what others are told about them
  *   publication.c   what enters and leaves the publication
@@ -121,6 +122,10 @@ struct known_relation {
 	uint32_t oid;
 	struct table_state *table; /* NULL: nothing reads it */
 	struct known_relation *next;
+	/* The last Relation message, if it came in a transaction that was applied before: see relations_set_aside. */
+	bool set_aside;
+	struct source_relation message;
+	struct arena arena; /* of the message */
 };
 
 #define RELATION_BUCKETS 256
@@ -182,10 +187,8 @@ static inline bool attempt_replayed(const struct attempt *a)
 /* tables.c */
 bool tables_discover(struct attempt *a, struct error *err);
 void tables_free(struct attempt *a);
-/* Handles a Relation message. */
-bool tables_relation(struct attempt *a, const struct source_relation *relation, struct error *err);
-/* NULL: no definition reads it. */
-struct table_state *tables_find(struct attempt *a, uint32_t oid, bool *known);
+/* The relation is from here on as the message describes it, under the names that the catalogue knows now. */
+bool tables_relation(struct attempt *a, const struct source_relation *message, struct error *err);
 /* Takes the maintained plans from storage anew and binds every table to them. */
 bool tables_rebind(struct attempt *a, struct error *err);
 /* Removes the table's rows and forgets it. */
@@ -195,6 +198,21 @@ bool tables_plans_use(const struct attempt *a, const struct source_relation *r);
 bool tables_look_again(struct attempt *a, struct error *err);
 /* Checkpoints must not be shown: a table of the active plan is being read for the first time. */
 bool tables_withhold_checkpoints(const struct attempt *a);
+
+/* relations.c */
+/* NULL: no definition reads it. */
+struct table_state *tables_find(struct attempt *a, uint32_t oid, bool *known);
+void relations_set(struct attempt *a, uint32_t oid, struct table_state *t);
+void relations_forget_table(struct attempt *a, const struct table_state *t);
+void relations_free(struct attempt *a);
+/* A Relation message of a transaction that was applied before tells how the relation was then; tables are what the catalogue, read
+ * after that, says. But the source sends it once: unless a newer one comes, it holds for the first transaction that is applied and
+ * changes the relation. */
+void relations_set_aside(struct attempt *a, const struct source_relation *relation);
+/* A Relation message of a transaction that is applied. */
+bool relations_message(struct attempt *a, const struct source_relation *relation, struct error *err);
+/* Before a change of the relation is applied. */
+bool relations_take_effect(struct attempt *a, uint32_t oid, struct error *err);
 
 /* table.c */
 uint64_t columns_hash(const struct source_relation *r);

@@ -108,8 +108,7 @@ void keyless_row_key(char origin, uint64_t place, uint64_t number, struct arena 
 
 bool keyless_takes(struct attempt *a, struct table_state *t, struct row_key *key)
 {
-	if (a->skipping ||
-	    (t->phase == TABLE_SCANNING && (!t->scan || (!t->scan->ended && xid_visible(&t->scan->snapshot, a->xid)))))
+	if (t->phase == TABLE_SCANNING && (!t->scan || (!t->scan->ended && xid_visible(&t->scan->snapshot, a->xid))))
 		return false;
 	keyless_row_key('W', a->final_lsn, a->change_number, &a->arena, key);
 	return true;

@@ -79,10 +79,7 @@ static bool drop_records(struct attempt *a, const uint32_t *numbers, size_t coun
 				link = &t->next;
 				continue;
 			}
-			for (size_t b = 0; b < RELATION_BUCKETS; b++)
-				for (struct known_relation *k = a->relations[b]; k; k = k->next)
-					if (k->table == t)
-						k->table = NULL;
+			relations_forget_table(a, t);
 			*link = t->next;
 			table_free(t);
 		}
@@ -174,30 +171,6 @@ static bool add_table(struct attempt *a, const struct source_table *described, s
 	return true;
 }
 
-static struct known_relation *remember(struct attempt *a, uint32_t oid, struct table_state *t)
-{
-	struct known_relation **bucket = &a->relations[oid % RELATION_BUCKETS];
-	for (struct known_relation *k = *bucket; k; k = k->next)
-		if (k->oid == oid) {
-			k->table = t;
-			return k;
-		}
-	struct known_relation *k = xcalloc(1, sizeof(*k));
-	*k = (struct known_relation){oid, t, *bucket};
-	return *bucket = k;
-}
-
-struct table_state *tables_find(struct attempt *a, uint32_t oid, bool *known)
-{
-	for (struct known_relation *k = a->relations[oid % RELATION_BUCKETS]; k; k = k->next)
-		if (k->oid == oid) {
-			*known = true;
-			return k->table;
-		}
-	*known = false;
-	return NULL;
-}
-
 static size_t collect_patterns(struct attempt *a, struct source_pattern **out)
 {
 	struct slice tag = slice_cstr(a->r->options.connection_tag);
@@ -238,7 +211,7 @@ bool tables_discover(struct attempt *a, struct error *err)
 		struct table_state *t;
 		ok = add_table(a, &found[i], &t, err);
 		if (ok)
-			remember(a, found[i].relation.oid, t);
+			relations_set(a, found[i].relation.oid, t);
 	}
 	a->head = NULL;
 	reprocess_check(a);
@@ -287,12 +260,7 @@ void tables_free(struct attempt *a)
 		a->tables = t->next;
 		table_free(t);
 	}
-	for (size_t i = 0; i < RELATION_BUCKETS; i++)
-		while (a->relations[i]) {
-			struct known_relation *k = a->relations[i];
-			a->relations[i] = k->next;
-			free(k);
-		}
+	relations_free(a);
 	plans_release(&a->plans);
 }
 
@@ -329,7 +297,8 @@ static bool change_columns(struct attempt *a, struct table_state *t, const struc
 	return true;
 }
 
-/* The catalogue knows the key to read by; what is decoded from here on has the columns of the message, which may be older. */
+/* The catalogue knows the key to read by and, being at least as new as any message, the names. What is decoded from here on has the
+ * columns of the message, which may be older. */
 static bool describe_as(struct attempt *a, const struct source_relation *relation, struct source_table *out, bool *found,
                         uint64_t *catalogue_columns, struct error *err)
 {
@@ -338,35 +307,46 @@ static bool describe_as(struct attempt *a, const struct source_relation *relatio
 	if (!*found)
 		*out = (struct source_table){.relation = *relation, .estimated_rows = -1};
 	*catalogue_columns = columns_hash(&out->relation);
-	if (!relation_same_columns(&out->relation, relation) || !slice_eq(out->relation.name, relation->name) ||
-	    !slice_eq(out->relation.schema, relation->schema))
+	if (!relation_same_columns(&out->relation, relation)) {
+		struct slice schema = out->relation.schema, name = out->relation.name;
 		out->relation = *relation;
+		out->relation.schema = schema;
+		out->relation.name = name;
+	}
 	return true;
 }
 
-bool tables_relation(struct attempt *a, const struct source_relation *relation, struct error *err)
+bool tables_relation(struct attempt *a, const struct source_relation *message, struct error *err)
 {
 	bool known, found;
 	uint64_t columns;
 	struct source_table described;
-	struct table_state *t = tables_find(a, relation->oid, &known);
+	const struct source_relation *relation = &described.relation;
+	struct table_state *t = tables_find(a, message->oid, &known);
+	if (!t && !tables_plans_use(a, message)) {
+		relations_set(a, message->oid, NULL);
+		return true;
+	}
+	if (t && binding_fits(t->binding, message))
+		return true;
+	if (!describe_as(a, message, &described, &found, &columns, err))
+		return false;
 	if (!tables_plans_use(a, relation)) {
 		if (t && !tables_drop(a, t, err))
 			return false;
-		remember(a, relation->oid, NULL);
+		relations_set(a, relation->oid, NULL);
 		return true;
 	}
+	/* From before a rename that the catalogue has told already. */
 	if (t && binding_fits(t->binding, relation))
 		return true;
-	if (!describe_as(a, relation, &described, &found, &columns, err))
-		return false;
 	if (t && relation_same_key(&t->binding->table.relation, relation) &&
 	    slice_eq(t->binding->table.relation.schema, relation->schema) &&
 	    slice_eq(t->binding->table.relation.name, relation->name))
 		return change_columns(a, t, &described, columns, err);
 	if (!found) {
 		/* It has left since. Reading it could only fail; the next discovery round sees that, or that it has returned. */
-		remember(a, relation->oid, NULL);
+		relations_set(a, relation->oid, NULL);
 		return true;
 	}
 	/* Another identity, another oid under the name, or a name that the plans read now: a new record, read from the start. */
@@ -380,7 +360,7 @@ bool tables_relation(struct attempt *a, const struct source_relation *relation, 
 	if (!ok)
 		return false;
 	t->describe_again = columns != columns_hash(&described.relation);
-	remember(a, relation->oid, t);
+	relations_set(a, relation->oid, t);
 	return true;
 }
 

@@ -3,6 +3,8 @@
 import net from 'node:net';
 
 const PROTOCOL_3 = 196608;
+const COPY_DATA = 0x64;
+const POSITION = 0x72;
 
 export class SourceRelay {
   static async before(uri) {
@@ -32,6 +34,7 @@ export class SourceRelay {
         return this.drop(pair);
       }
       if (this.spy?.(pair, false, d)) return this.cut(pair);
+      if (this.mute && pair.kind === 'replication' && d[0] === COPY_DATA && d[5] === POSITION) return;
       for (const [text, n] of this.statements) if (d.includes(text)) this.statements.set(text, n + 1);
       upstream.write(d);
     });
@@ -76,6 +79,16 @@ export class SourceRelay {
   /** Everything that the source streams comes so many milliseconds late (only ever raised: what is under way keeps its order). */
   late(ms) {
     this.delay = ms;
+  }
+
+  /** Positions do not reach the source any more, so that each new connection is sent all transactions again. */
+  mutePositions() {
+    this.mute = true;
+  }
+
+  /** Cuts the connections of the stream. */
+  cutStream() {
+    for (const p of [...this.pairs]) if (p.kind === 'replication') this.drop(p);
   }
 
   /** From now on the source is away. */

@@ -1,0 +1,77 @@
+/* relations.c: what is known of the relation oids of one stream. */
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "replicate/engine.h"
+
+static struct known_relation *find(const struct attempt *a, uint32_t oid)
+{
+	struct known_relation *k = a->relations[oid % RELATION_BUCKETS];
+	while (k && k->oid != oid)
+		k = k->next;
+	return k;
+}
+
+static struct known_relation *find_or_add(struct attempt *a, uint32_t oid)
+{
+	struct known_relation *k = find(a, oid), **bucket = &a->relations[oid % RELATION_BUCKETS];
+	if (k)
+		return k;
+	k = xcalloc(1, sizeof(*k));
+	k->oid = oid;
+	k->next = *bucket;
+	return *bucket = k;
+}
+
+void relations_set(struct attempt *a, uint32_t oid, struct table_state *t)
+{
+	find_or_add(a, oid)->table = t;
+}
+
+struct table_state *tables_find(struct attempt *a, uint32_t oid, bool *known)
+{
+	const struct known_relation *k = find(a, oid);
+	*known = k != NULL;
+	return k ? k->table : NULL;
+}
+
+void relations_forget_table(struct attempt *a, const struct table_state *t)
+{
+	for (size_t i = 0; i < RELATION_BUCKETS; i++)
+		for (struct known_relation *k = a->relations[i]; k; k = k->next)
+			if (k->table == t)
+				k->table = NULL;
+}
+
+void relations_set_aside(struct attempt *a, const struct source_relation *relation)
+{
+	struct known_relation *k = find_or_add(a, relation->oid);
+	arena_reset(&k->arena);
+	source_relation_copy(&k->arena, relation, &k->message);
+	k->set_aside = true;
+}
+
+bool relations_message(struct attempt *a, const struct source_relation *relation, struct error *err)
+{
+	struct known_relation *k = find(a, relation->oid);
+	if (k)
+		k->set_aside = false;
+	return tables_relation(a, relation, err);
+}
+
+bool relations_take_effect(struct attempt *a, uint32_t oid, struct error *err)
+{
+	struct known_relation *k = find(a, oid);
+	return !k || !k->set_aside || relations_message(a, &k->message, err);
+}
+
+void relations_free(struct attempt *a)
+{
+	for (size_t i = 0; i < RELATION_BUCKETS; i++)
+		while (a->relations[i]) {
+			struct known_relation *k = a->relations[i];
+			a->relations[i] = k->next;
+			arena_free(&k->arena);
+			free(k);
+		}
+}
