@@ -87,6 +87,37 @@ describe('all connections of a node are cut again and again', () => {
   });
 });
 
+describe('the connection of a node that starts is cut', () => {
+  test('it starts all the same, on another one', async () => {
+    const holder = await db.pool.connect();
+    const node = new Service({ dir: temporaryFolder('faults-start'), sourceUri: db.uri, sync: '', config: { storage: db.config }, env: { PS_RUNNER_TYPE: 'api' } });
+    const old = (await db.q("select pid from pg_stat_activity where datname = current_database() and application_name like 'syncline-storage%'")).map((r) => r.pid);
+    try {
+      await holder.query('begin');
+      await holder.query('lock table powersync.sync_rules in access exclusive mode'); // the start waits here
+      const started = node.start();
+      started.catch(() => {}); // awaited below
+      let cut = [];
+      await eventually(async () => {
+        cut = await db.q(
+          `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()
+             and application_name like 'syncline-storage%' and wait_event_type = 'Lock' and not pid = any($1)
+             and backend_start > (select xact_start from pg_stat_activity where pid = $2)`,
+          [old, holder.processID]
+        );
+        return cut.length > 0;
+      });
+      await holder.query('rollback');
+      await started;
+      await node.ready();
+    } finally {
+      await holder.query('rollback');
+      holder.release();
+      await node.stop();
+    }
+  });
+});
+
 describe('another process compacts', () => {
   // All operations but the newest of each row become one CLEAR, as after a MOVE for each of them.
   const compact = async () => {

@@ -14,6 +14,7 @@
 #include "storage/postgres/custom.h"
 
 #define DEFAULT_POOL 8
+#define OPEN_ATTEMPTS 3
 
 void pg_position_format(struct position p, char out[PG_POSITION_SIZE])
 {
@@ -348,6 +349,19 @@ static const struct shared_ops shared = {
         .sizes = pg_sizes,
 };
 
+/* A connection that is lost on the way (the database was restarted, an administrator cut it) is no reason to give up a start. */
+static bool open_again(struct pg_store *store, struct error *err)
+{
+	bool ok = false, lost = true;
+	for (int attempt = 0; lost && attempt < OPEN_ATTEMPTS; attempt++) {
+		struct pg_conn *conn = pg_pool_take(store->pool, err);
+		ok = conn && open_with(store, conn, err);
+		lost = conn && !ok && conn->broken;
+		pg_pool_give(store->pool, conn);
+	}
+	return ok;
+}
+
 struct storage *storage_open_postgres(const struct storage_options *options, struct error *err)
 {
 	struct storage *s = storage_new(options);
@@ -366,10 +380,7 @@ struct storage *storage_open_postgres(const struct storage_options *options, str
 	store->writer = pg_writer_new(store);
 	s->backend = &store->backend;
 	s->shared = &shared;
-	struct pg_conn *conn = pg_pool_take(store->pool, err);
-	bool ok = conn && open_with(store, conn, err);
-	pg_pool_give(store->pool, conn);
-	store->watch = ok ? pg_watch_start(store, err) : NULL;
+	store->watch = open_again(store, err) ? pg_watch_start(store, err) : NULL;
 	if (store->watch)
 		return s;
 	storage_free(s);
