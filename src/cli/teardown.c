@@ -1,4 +1,4 @@
-/* teardown.c: ends an installation: drops its replication slot and deletes the embedded store. */
+/* teardown.c: ends an installation: drops its replication slots and deletes the embedded store, or what a storage database has. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -12,8 +12,10 @@
 
 static const char help[] =
         "Usage: syncline teardown TEARDOWN [--json] [OPTIONS]\n\n"
-        "Drops the replication slot and deletes all stored data. The word TEARDOWN must stand there as it is. Stop the service\n"
-        "first. A slot that cannot be dropped is a warning: drop it by hand, or it holds back WAL for ever.\n"
+        "Drops the replication slot and deletes all stored data; of a storage database everything in the schema 'powersync' but\n"
+        "the tables locks and connection_report_events. The word TEARDOWN must stand there as it is. Stop the service first, on\n"
+        "all nodes: while one replicates this is refused, with who it is (PSYNC_S1003). A slot that cannot be dropped is a "
+        "warning: drop it by hand, or it holds back WAL for ever.\n"
         "Exit code 0: done; 1: it failed; 150: the word is missing.\n\n"
         "      --json                 as JSON; the log goes to standard error\n";
 
@@ -84,7 +86,36 @@ static bool delete_files(const char *folder, struct error *err)
 	return true;
 }
 
-static bool teardown(const struct config *config, const struct log *log, struct progress *bar, struct error *err)
+struct slot_dropping {
+	const struct config *config;
+	const struct log *log;
+	struct progress *bar;
+};
+
+static void on_slot(void *ctx, const char *slot)
+{
+	const struct slot_dropping *d = ctx;
+	drop_slot(d->config, slot, d->log, d->bar);
+}
+
+static bool teardown_database(const struct config *config, const struct log *log, struct progress *bar, struct error *err)
+{
+	struct storage_options options = wiring_storage_options(config, log);
+	struct storage_database database;
+	struct slot_dropping dropping = {.config = config, .log = log, .bar = bar};
+	bool existed = false;
+	progress_step(bar, 0, "locking the replication streams");
+	storage_database_open(&database, config, log, &options);
+	bool ok = storage_postgres_teardown(&options, on_slot, &dropping, &existed, err);
+	storage_database_close(&database);
+	progress_clear(bar);
+	if (ok)
+		log_info(log,
+		         existed ? "Deleted the store in the storage database" : "There is no store in the storage database");
+	return ok;
+}
+
+static bool teardown_embedded(const struct config *config, const struct log *log, struct progress *bar, struct error *err)
 {
 	long pid;
 	uint64_t space;
@@ -92,8 +123,6 @@ static bool teardown(const struct config *config, const struct log *log, struct 
 	struct storage_options options = wiring_storage_options(config, log);
 	options.keep_format = false;
 	options.command = "teardown";
-	if (strcmp(config->storage.type, "lmdb") != 0)
-		return error_set(err, "", "storage.type '%s' is not supported by this version", config->storage.type);
 	enum folder_state folder = storage_folder_state(config, &pid, &space, err);
 	if (folder == FOLDER_BAD)
 		return false;
@@ -116,6 +145,15 @@ static bool teardown(const struct config *config, const struct log *log, struct 
 	progress_clear(bar);
 	log_info(log, "Deleted the store in %s", config->storage.path);
 	return true;
+}
+
+static bool teardown(const struct config *config, const struct log *log, struct progress *bar, struct error *err)
+{
+	if (strcmp(config->storage.type, "lmdb") == 0)
+		return teardown_embedded(config, log, bar, err);
+	if (strcmp(config->storage.type, "postgresql") == 0)
+		return teardown_database(config, log, bar, err);
+	return error_set(err, "", "storage.type '%s' is not supported by this version", config->storage.type);
 }
 
 int cli_teardown(int argc, char **argv)

@@ -64,6 +64,13 @@ struct storage *storage_open_lmdb_readonly(const struct storage_options *options
  * (up), or undoes that as far as it goes (down). Safe from several processes at once: the others wait. Unknown migrations are refused.
  */
 bool storage_postgres_migrate(const struct storage_options *options, bool up, struct error *err);
+/*
+ * Ends a shared store (storage-semantics 1): takes the lock of each stream (PSYNC_S1003 at once, which says who has it), has the caller
+ * drop the slot of each at the source, and drops all tables but `locks` and `connection_report_events`. *existed: there was a store.
+ */
+typedef void storage_slot_drop(void *ctx, const char *slot_name);
+bool storage_postgres_teardown(const struct storage_options *options, storage_slot_drop *drop_slot, void *ctx, bool *existed,
+                               struct error *err);
 
 /*
  * Opens the shared store: migrates it (or refuses an older one, keep_format) and loads its streams. Several processes may have it open; one

@@ -16,7 +16,7 @@
 #define REFRESH_MS 20000
 /* First half of the keys of the advisory locks; the second is the stream's id. */
 #define ADVISORY_CLASS 0x73796e63 /* "sync" */
-#define HELD_MAX 8
+#define HELD_MAX 64
 #define SIGNATURE_SIZE 256
 
 struct held {
@@ -131,7 +131,7 @@ static void describe(struct pg_holder *h, const char *name, bool alive, char who
 	PGresult *r = pg_query(h->conn, "SELECT to_char(ts + interval '60 s', 'HH24:MI:SS') FROM locks WHERE name = $1", 1,
 	                       (const char *const[]){name}, PG_TIMEOUT_MS, NULL);
 	if (alive)
-		snprintf(who, PG_HOLDER_WHO, "a Syncline node that is running");
+		snprintf(who, PG_HOLDER_WHO, "a Syncline node that is running, until it is stopped");
 	else if (r && PQntuples(r) == 1)
 		snprintf(who, PG_HOLDER_WHO, "another process; if it is dead, until %s", PQgetvalue(r, 0, 0));
 	else
