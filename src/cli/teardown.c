@@ -14,7 +14,7 @@ static const char help[] =
         "Usage: syncline teardown TEARDOWN [--json] [OPTIONS]\n\n"
         "Drops the replication slot and deletes all stored data; of a storage database everything in the schema 'powersync' but\n"
         "the tables locks and connection_report_events. The word TEARDOWN must stand there as it is. Stop the service first, on\n"
-        "all nodes: while one replicates this is refused, with who it is (PSYNC_S1003). A slot that cannot be dropped is a "
+        "all nodes: while one replicates this is refused, with who it is (PSYNC_S1003). A slot that cannot be dropped is a\n"
         "warning: drop it by hand, or it holds back WAL for ever.\n"
         "Exit code 0: done; 1: it failed; 150: the word is missing.\n\n"
         "      --json                 as JSON; the log goes to standard error\n";
