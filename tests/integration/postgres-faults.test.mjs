@@ -118,6 +118,21 @@ describe('the connection of a node that starts is cut', () => {
   });
 });
 
+describe('a process was killed while it held the lock of the migrations', () => {
+  test('where nothing is to be migrated a start does not wait for it', async () => {
+    await db.q("insert into powersync.locks values ('migrations', gen_random_uuid(), now())");
+    const node = new Service({ dir: temporaryFolder('faults-lock'), sourceUri: db.uri, sync: '', config: { storage: db.config }, env: { PS_RUNNER_TYPE: 'api' } });
+    try {
+      await node.start();
+      await node.ready();
+      assert.equal((await db.q("select 1 from powersync.locks where name = 'migrations'")).length, 1, 'the lock is as it was');
+    } finally {
+      await node.stop();
+      await db.q("delete from powersync.locks where name = 'migrations'");
+    }
+  });
+});
+
 describe('another process compacts', () => {
   // All operations but the newest of each row become one CLEAR, as after a MOVE for each of them.
   const compact = async () => {

@@ -227,11 +227,19 @@ static bool load_instance(struct pg_store *store, struct pg_conn *conn, struct e
 	return r != NULL;
 }
 
+/* Where nothing is missing no lock is taken: one that a killed process left behind would hold up every start for a minute. */
+static bool migrated(const struct storage *s, struct pg_conn *conn, struct error *err)
+{
+	struct error missing = {.code = ""};
+	if (s->keep_format)
+		return pg_migrations_done(conn, err);
+	return pg_migrations_done(conn, &missing) || pg_migrate_up(conn, s->log, err);
+}
+
 static bool open_with(struct pg_store *store, struct pg_conn *conn, struct error *err)
 {
 	struct storage *s = store->s;
-	return (s->keep_format ? pg_migrations_done(conn, err) : pg_migrate_up(conn, s->log, err)) &&
-	       load_instance(store, conn, err) && pg_store_load(store, conn, err) &&
+	return migrated(s, conn, err) && load_instance(store, conn, err) && pg_store_load(store, conn, err) &&
 	       pg_store_checkpoint(conn, PG_TIMEOUT_MS, &s->checkpoint, err);
 }
 
