@@ -126,6 +126,9 @@ bool pg_take_writer(struct storage *s, bool *held, char *who, size_t who_size, s
 	pg_rollback(s);
 	if (!w->holder)
 		w->holder = pg_holder_start(&w->store->connection, s->log);
+	if (w->fenced)
+		pg_holder_give_all(w->holder);
+	w->fenced = false;
 	if (!take(w, held, who, who_size, err)) {
 		w->target_count = 0;
 		return false;

@@ -164,7 +164,8 @@ static bool begin(struct pg_writer *w, struct pg_conn *conn, struct error *err)
 			found++;
 		}
 	PQclear(r);
-	return found == w->target_count || lost(w, err);
+	w->fenced = found != w->target_count;
+	return !w->fenced || lost(w, err);
 }
 
 /* ---- commits ------------------------------------------------------------------------------------------------------------------------- */

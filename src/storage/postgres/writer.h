@@ -76,7 +76,8 @@ struct pg_writer {
 	struct pg_conn *conn; /* NULL: not open */
 	struct pg_holder *holder;
 	struct pg_rows *rows;
-	bool ready;                               /* the role was taken and the streams loaded */
+	bool ready;  /* the role was taken and the streams loaded */
+	bool fenced; /* a lock was found to be another's: what the holder has of them means nothing */
 	struct pg_target targets[PG_TARGETS_MAX]; /* the active one first */
 	size_t target_count;
 	bool has_active;
