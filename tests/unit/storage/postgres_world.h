@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "postgres_server.h"
 #include "storage/postgres/requests.h"
 #include "storage/write_checkpoints.h"
 
@@ -53,15 +54,6 @@ struct world {
 		if (!(call))                                                                                                     \
 			fail_msg("%s: %s", #call, w->err.message);                                                               \
 	} while (0)
-
-static PGconn *connect_to(const char *database)
-{
-	const char *keywords[] = {"dbname", "dbname", NULL}, *values[] = {getenv("PG_URI"), database, NULL};
-	PGconn *pg = PQconnectdbParams(keywords, values, 1);
-	if (PQstatus(pg) != CONNECTION_OK)
-		fail_msg("%s", PQerrorMessage(pg));
-	return pg;
-}
 
 static void *open_connection(void *ctx, struct error *err)
 {

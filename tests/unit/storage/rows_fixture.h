@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "postgres_server.h"
 #include "storage/digest.h"
 #include "storage/postgres/bson.h"
 #include "storage/postgres/migrations.h"
@@ -45,20 +46,11 @@ struct rows_fixture {
 			fail_msg("%s: %s", #call, f->err.message);                                                               \
 	} while (0)
 
-static PGconn *rows_connect(const char *database)
-{
-	const char *keywords[] = {"dbname", "dbname", NULL}, *values[] = {getenv("PG_URI"), database, NULL};
-	PGconn *pg = PQconnectdbParams(keywords, values, 1);
-	if (PQstatus(pg) != CONNECTION_OK)
-		fail_msg("%s", PQerrorMessage(pg));
-	return pg;
-}
-
 static void *open_connection(void *ctx, struct error *err)
 {
 	struct rows_fixture *f = ctx;
 	(void)err;
-	return rows_connect(f->database);
+	return connect_to(f->database);
 }
 
 UNUSED static void rows_reconnect(struct rows_fixture *f)
@@ -93,7 +85,7 @@ UNUSED static int rows_setup(void **state)
 	if (!uri || !*uri)
 		return 0;
 	f->log = (struct log){.level = LOG_ERROR, .fd = 2};
-	f->admin = rows_connect(NULL);
+	f->admin = connect_to(NULL);
 	snprintf(f->database, sizeof(f->database), "syncline_rows_%d", (int)getpid());
 	admin_sql(f, "CREATE DATABASE %s TEMPLATE template0 ENCODING 'UTF8'");
 	rows_reconnect(f);
