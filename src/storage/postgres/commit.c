@@ -6,14 +6,9 @@
 #include "storage/postgres/rows.h"
 #include "storage/postgres/writer.h"
 
-static struct pg_writer *writer_of(struct storage *s)
-{
-	return pg_store_of(s)->writer;
-}
-
 bool pg_flush(struct storage *s, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	return !pg_writer_dirty(w) || pg_writer_transact(w, PG_FLUSH, err);
 }
 
@@ -26,7 +21,7 @@ static bool shows(const struct pg_writer *w)
 
 bool pg_commit(struct storage *s, struct position applied, bool visible, bool *durable, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	*durable = false;
 	if (!pg_writer_ready(w, err))
 		return false;
@@ -44,14 +39,14 @@ bool pg_commit(struct storage *s, struct position applied, bool visible, bool *d
 
 bool pg_sync_position(struct storage *s, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	bool behind = w->ready && position_cmp(w->applied, w->targets[0].beside.applied) > 0;
 	return (!behind && !pg_writer_dirty(w)) || pg_writer_transact(w, PG_POSITION, err);
 }
 
 void pg_rollback(struct storage *s)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	pg_rows_clear(w->rows);
 	pg_custom_clear(w->store->custom);
 	w->dirty = w->activating = w->empty_wanted = false;
@@ -63,17 +58,17 @@ void pg_rollback(struct storage *s)
 
 size_t pg_batch_size(struct storage *s)
 {
-	return pg_rows_size(writer_of(s)->rows);
+	return pg_rows_size(pg_writer_of(s)->rows);
 }
 
 void pg_in_transaction(struct storage *s, struct position end)
 {
-	writer_of(s)->transaction_end = end;
+	pg_writer_of(s)->transaction_end = end;
 }
 
 bool pg_set_source(struct storage *s, const char *system_id, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	if (!pg_writer_ready(w, err))
 		return false;
 	for (size_t i = 0; i < w->target_count; i++)
@@ -84,7 +79,7 @@ bool pg_set_source(struct storage *s, const char *system_id, struct error *err)
 
 bool pg_set_timeline(struct storage *s, uint32_t timeline, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	if (!pg_writer_ready(w, err))
 		return false;
 	for (size_t i = 0; i < w->target_count; i++) {

@@ -36,6 +36,12 @@ void pg_close(struct pg_conn *c);
  * whether the connection did. */
 PGresult *pg_query(struct pg_conn *c, const char *sql, int count, const char *const *values, int timeout_ms, struct error *err);
 bool pg_command(struct pg_conn *c, const char *sql, struct error *err);
+/* For answers of which only success matters. */
+static inline bool pg_done(PGresult *r)
+{
+	PQclear(r);
+	return r != NULL;
+}
 
 /* Parameters of a prepared statement: text, or bytes where formats says 1. */
 struct pg_values {

@@ -12,17 +12,6 @@
 /* Key of the advisory lock under which one process at a time compares and deploys. */
 #define DEPLOY_LOCK "pg_advisory_xact_lock(1937337955, 0)"
 
-static struct pg_writer *writer_of(struct storage *s)
-{
-	return pg_store_of(s)->writer;
-}
-
-static bool done(PGresult *r)
-{
-	PQclear(r);
-	return r != NULL;
-}
-
 /* A deploy that did not get as far as its COMMIT did nothing. */
 static bool end(struct pg_conn *conn, bool ok, struct error *err)
 {
@@ -69,7 +58,7 @@ static bool insert(struct pg_writer *w, struct pg_conn *conn, const struct plan 
 	const char *prefix = w->store->connection.slot_name_prefix;
 	bool ok = (v < 3 || make_version_3(conn, err)) &&
 	          pg_command(conn, "UPDATE sync_rules SET state = 'STOP' WHERE state = 'PROCESSING'", err) &&
-	          done(pg_query(
+	          pg_done(pg_query(
 	                  conn,
 	                  "INSERT INTO sync_rules (id, state, content, slot_name, storage_version)"
 	                  " SELECT n, 'PROCESSING', $1, $2 || n || '_' || $3, $4::integer"
@@ -88,12 +77,12 @@ static bool is_current(struct pg_conn *conn, struct slice text, bool *same, stru
 	                       " ORDER BY state = 'PROCESSING' DESC, id DESC LIMIT 1",
 	                       0, NULL, PG_TIMEOUT_MS, err);
 	*same = r && PQntuples(r) == 1 && slice_eq(slice_make(PQgetvalue(r, 0, 0), (size_t)PQgetlength(r, 0, 0)), text);
-	return done(r);
+	return pg_done(r);
 }
 
 bool pg_deploy(struct storage *s, struct plan *plan, bool *unchanged, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	struct pg_conn *conn = pg_writer_conn(w, err);
 	*unchanged = false;
 	bool ok = conn && pg_command(conn, "BEGIN; SELECT " DEPLOY_LOCK, err) &&
@@ -109,7 +98,7 @@ bool pg_deploy(struct storage *s, struct plan *plan, bool *unchanged, struct err
 
 bool pg_activate_pending(struct storage *s, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	if (!pg_writer_ready(w, err))
 		return false;
 	if (w->target_count == (size_t)w->has_active)
@@ -129,7 +118,7 @@ bool pg_deploy_again(struct pg_writer *w, const struct pg_stream *stream, const 
 
 bool pg_restart_replication(struct storage *s, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	char sql[96];
 	if (!pg_writer_ready(w, err))
 		return false;
@@ -147,7 +136,7 @@ bool pg_restart_replication(struct storage *s, struct error *err)
 
 bool pg_report_failure(struct storage *s, struct slice text, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	struct pg_stream *p = pg_store_active(w->store);
 	struct arena arena = {0};
 	char id[16];
@@ -157,8 +146,8 @@ bool pg_report_failure(struct storage *s, struct slice text, struct error *err)
 	if (!conn)
 		return p == NULL;
 	snprintf(id, sizeof(id), "%d", p->id);
-	bool ok = done(pg_query(conn, "UPDATE sync_rules SET last_fatal_error = $2 WHERE id = $1::integer", 2,
-	                        (const char *const[]){id, arena_cstr(&arena, text)}, PG_TIMEOUT_MS, err));
+	bool ok = pg_done(pg_query(conn, "UPDATE sync_rules SET last_fatal_error = $2 WHERE id = $1::integer", 2,
+	                           (const char *const[]){id, arena_cstr(&arena, text)}, PG_TIMEOUT_MS, err));
 	arena_free(&arena);
 	w->reported |= ok;
 	return ok;
@@ -166,7 +155,7 @@ bool pg_report_failure(struct storage *s, struct slice text, struct error *err)
 
 bool pg_redeploy(struct storage *s, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	const struct pg_stream *active = pg_store_active(w->store);
 	w->ready = false;
 	return active ? pg_deploy_again(w, active, active->state == PG_STREAM_ERRORED ? "ERRORED" : "ACTIVE", err)
@@ -175,7 +164,7 @@ bool pg_redeploy(struct storage *s, struct error *err)
 
 bool pg_pending_slot(struct storage *s, char out[64])
 {
-	const struct pg_writer *w = writer_of(s);
+	const struct pg_writer *w = pg_writer_of(s);
 	bool any = w->target_count > (size_t)w->has_active;
 	if (any)
 		snprintf(out, 64, "%s", w->targets[w->target_count - 1].stream->slot_name);

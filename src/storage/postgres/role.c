@@ -7,11 +7,6 @@
 #include "storage/postgres/rows.h"
 #include "storage/postgres/writer.h"
 
-static struct pg_writer *writer_of(struct storage *s)
-{
-	return pg_store_of(s)->writer;
-}
-
 /* *got false: somebody else has it. */
 static bool add_target(struct pg_writer *w, struct pg_stream *stream, bool *got, char *who, size_t who_size, struct error *err)
 {
@@ -121,7 +116,7 @@ static bool take(struct pg_writer *w, bool *held, char *who, size_t who_size, st
 
 bool pg_take_writer(struct storage *s, bool *held, char *who, size_t who_size, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	*who = '\0';
 	pg_rollback(s);
 	if (!w->holder)
@@ -148,7 +143,7 @@ bool pg_take_writer(struct storage *s, bool *held, char *who, size_t who_size, s
 
 void pg_give_writer(struct storage *s)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	pg_rollback(s);
 	w->ready = false;
 	w->target_count = 0;
@@ -158,11 +153,11 @@ void pg_give_writer(struct storage *s)
 
 bool pg_streams_changed(struct storage *s)
 {
-	const struct pg_writer *w = writer_of(s);
+	const struct pg_writer *w = pg_writer_of(s);
 	return w->holder && pg_holder_changed(w->holder);
 }
 
 bool pg_active_is_written(struct storage *s)
 {
-	return writer_of(s)->has_active;
+	return pg_writer_of(s)->has_active;
 }

@@ -58,7 +58,7 @@ static uint64_t number(const PGresult *r, int row, int column)
 }
 
 /* The columns of the replica identity stand in two arrays, in their order. */
-static bool load_key(const PGresult *names, struct table_identity *t, const char *id, struct arena *arena)
+static void load_key(const PGresult *names, struct table_identity *t, const char *id, struct arena *arena)
 {
 	size_t count = 0;
 	for (int row = 0; row < PQntuples(names); row++)
@@ -69,7 +69,6 @@ static bool load_key(const PGresult *names, struct table_identity *t, const char
 	for (int row = 0; row < PQntuples(names); row++)
 		if (strcmp(PQgetvalue(names, row, 0), id) == 0)
 			key[t->key_count++] = (struct table_key_column){field(names, row, 1), (uint32_t)number(names, row, 2)};
-	return true;
 }
 
 static size_t target_of(const struct pg_writer *w, int32_t stream_id)
@@ -182,12 +181,6 @@ static void append_array(struct buf *sql, const struct table_key_column *key, si
 	buf_putc(sql, '\0');
 }
 
-static bool done(PGresult *r)
-{
-	PQclear(r);
-	return r != NULL;
-}
-
 static bool make_record(struct pg_conn *conn, const struct pg_table *t, const struct pg_table_part *p, struct error *err)
 {
 	char stream[16], relation[48];
@@ -196,7 +189,7 @@ static bool make_record(struct pg_conn *conn, const struct pg_table *t, const st
 	snprintf(stream, sizeof(stream), "%d", p->stream_id);
 	snprintf(relation, sizeof(relation), "{\"object_id\":%u}", t->oid);
 	append_array(&key, t->key, t->key_count);
-	bool ok = done(pg_query(
+	bool ok = pg_done(pg_query(
 	        conn,
 	        "INSERT INTO source_tables (id, group_id, connection_id, relation_id, schema_name, table_name,"
 	        " replica_id_columns) VALUES ($1, $2::integer, 1, $3::jsonb, $4, $5, $6::jsonb)",
@@ -211,8 +204,8 @@ static bool make_record(struct pg_conn *conn, const struct pg_table *t, const st
 static bool delete_record(struct pg_conn *conn, const struct pg_table_part *p, struct error *err)
 {
 	const char *const id[] = {p->id};
-	return done(pg_query(conn, "DELETE FROM source_tables WHERE id = $1", 1, id, PG_TIMEOUT_MS, err)) &&
-	       done(pg_query(conn, "DELETE FROM syncline_tables WHERE id = $1", 1, id, PG_TIMEOUT_MS, err));
+	return pg_done(pg_query(conn, "DELETE FROM source_tables WHERE id = $1", 1, id, PG_TIMEOUT_MS, err)) &&
+	       pg_done(pg_query(conn, "DELETE FROM syncline_tables WHERE id = $1", 1, id, PG_TIMEOUT_MS, err));
 }
 
 static bool store_record(struct pg_conn *conn, const struct pg_table_part *p, struct error *err)
@@ -233,8 +226,8 @@ static bool store_record(struct pg_conn *conn, const struct pg_table_part *p, st
 	        " generation = excluded.generation, columns = excluded.columns, published_as = excluded.published_as,"
 	        " progress = excluded.progress";
 	const struct pg_values v = {.count = 7, .values = values, .lengths = lengths, .formats = formats};
-	return done(pg_prepared(conn, side, &v, PG_TIMEOUT_MS, err)) &&
-	       done(pg_query(
+	return pg_done(pg_prepared(conn, side, &v, PG_TIMEOUT_MS, err)) &&
+	       pg_done(pg_query(
 	               conn,
 	               "UPDATE source_tables SET snapshot_done = $2::boolean, snapshot_total_estimated_count = NULL,"
 	               " snapshot_replicated_count = CASE WHEN $2::boolean OR $3::integer = 0 THEN NULL ELSE $3::integer END,"
@@ -312,11 +305,6 @@ void pg_tables_read_again(struct pg_writer *w, size_t target)
 }
 
 /* ---- what the engine asks ------------------------------------------------------------------------------------------------------------ */
-
-static struct pg_writer *writer_of(struct storage *s)
-{
-	return pg_store_of(s)->writer;
-}
 
 static struct pg_table *find(const struct pg_writer *w, uint32_t table, struct error *err)
 {
@@ -407,7 +395,7 @@ static bool is_candidate(const struct pg_table *r, const struct table_identity *
 bool pg_resolve_table(struct storage *s, const struct table_identity *t, struct arena *arena, struct stored_table *out,
                       uint32_t **drop, size_t *drop_count, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	uint32_t kept = 0;
 	if (!pg_writer_ready(w, err))
 		return false;
@@ -439,7 +427,7 @@ static bool each_part(struct storage *s, uint32_t table,
                       void (*change)(struct pg_writer *w, struct pg_table_part *p, const void *ctx), const void *ctx,
                       struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	struct pg_table *t = find(w, table, err);
 	if (!t)
 		return pg_writer_ready(w, err) && false;
@@ -528,7 +516,7 @@ bool pg_table_published(struct storage *s, uint32_t table, uint64_t published_as
 
 uint64_t pg_epoch(struct storage *s)
 {
-	const struct pg_writer *w = writer_of(s);
+	const struct pg_writer *w = pg_writer_of(s);
 	uint64_t epoch = 0;
 	for (size_t i = 0; i < w->target_count; i++) {
 		uint64_t e = pg_stream_epoch(w->targets[i].stream->id) + w->targets[i].beside.generation;
@@ -539,7 +527,7 @@ uint64_t pg_epoch(struct storage *s)
 
 bool pg_new_generation(struct storage *s, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	if (!pg_writer_ready(w, err))
 		return false;
 	for (size_t i = 0; i < w->target_count; i++)
@@ -562,7 +550,7 @@ bool pg_table_lost(struct storage *s, uint32_t table, struct error *err)
 
 bool pg_table_names(struct storage *s, struct arena *arena, struct table_name **out, size_t *count, struct error *err)
 {
-	const struct pg_writer *w = writer_of(s);
+	const struct pg_writer *w = pg_writer_of(s);
 	*count = 0;
 	if (!pg_writer_ready(w, err))
 		return false;
@@ -594,7 +582,7 @@ static bool truncate_part(struct pg_writer *w, const struct pg_table_part *p, in
 
 bool pg_truncate_table(struct storage *s, uint32_t table, uint64_t *removed, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	*removed = 0;
 	if (!pg_writer_ready(w, err) || (pg_writer_dirty(w) && !pg_writer_transact(w, PG_FLUSH, err)))
 		return false;
@@ -607,7 +595,7 @@ bool pg_truncate_table(struct storage *s, uint32_t table, uint64_t *removed, str
 
 bool pg_drop_table(struct storage *s, uint32_t table, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	uint64_t removed;
 	if (!pg_truncate_table(s, table, &removed, err))
 		return false;

@@ -7,14 +7,9 @@
 
 #define CLEAR_STEP 5000
 
-static struct pg_writer *writer_of(struct storage *s)
-{
-	return pg_store_of(s)->writer;
-}
-
 bool pg_stopped_stream(struct storage *s, int32_t *id, char slot[64], struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	char lock_id[37], who[PG_HOLDER_WHO];
 	struct pg_conn *conn = pg_writer_ready(w, err) ? pg_writer_conn(w, err) : NULL;
 	*id = 0;
@@ -54,7 +49,7 @@ bool pg_remove_step(struct storage *s, int32_t id, bool *done, struct error *err
 	        {"v3_current_data", "group_id"},    {"source_tables", "group_id"},     {"syncline_incomplete_rows", "group_id"},
 	        {"syncline_compacted", "group_id"}, {"syncline_tables", "stream_id"},  {"syncline_streams", "stream_id"},
 	};
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	char sql[256];
 	bool more = false;
 	struct pg_conn *conn = pg_writer_ready(w, err) ? pg_writer_conn(w, err) : NULL;

@@ -11,11 +11,6 @@
 #include "storage/postgres/rows.h"
 #include "storage/postgres/writer.h"
 
-static struct pg_writer *writer_of(struct storage *s)
-{
-	return pg_store_of(s)->writer;
-}
-
 static struct slice source_key(const struct row_key *key, struct arena *arena)
 {
 	struct buf b = {0};
@@ -100,7 +95,7 @@ static struct slice image_of(const struct row_contributions *c, struct arena *ar
 bool pg_write_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
                   const struct row_contributions *c, struct slice image, enum row_write_mode mode, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	struct arena arena = {0};
 	bool ok = pg_writer_ready(w, err);
 	(void)image;
@@ -124,7 +119,7 @@ bool pg_write_row(struct storage *s, uint32_t table, const struct row_key *key, 
 bool pg_write_incomplete_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
                              struct slice partial, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	struct arena arena = {0};
 	bool ok = pg_writer_ready(w, err);
 	for (size_t i = 0; ok && i < w->target_count; i++) {
@@ -142,7 +137,7 @@ bool pg_write_incomplete_row(struct storage *s, uint32_t table, const struct row
 
 bool pg_delete_row(struct storage *s, uint32_t table, const struct row_key *key, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	struct arena arena = {0};
 	bool ok = pg_writer_ready(w, err);
 	for (size_t i = 0; ok && i < w->target_count; i++) {
@@ -157,7 +152,7 @@ bool pg_delete_row(struct storage *s, uint32_t table, const struct row_key *key,
 bool pg_read_row(struct storage *s, uint32_t table, const struct row_key *key, struct arena *arena, struct stored_row *out,
                  struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	struct pg_stored_row stored = {0};
 	struct pg_conn *conn = pg_writer_ready(w, err) ? pg_writer_conn(w, err) : NULL;
 	*out = (struct stored_row){.found = false};
@@ -181,7 +176,7 @@ bool pg_read_row(struct storage *s, uint32_t table, const struct row_key *key, s
 bool pg_incomplete_rows(struct storage *s, uint32_t table, struct slice after, size_t max, struct arena *arena,
                         struct row_key **keys, size_t *count, struct error *err)
 {
-	struct pg_writer *w = writer_of(s);
+	struct pg_writer *w = pg_writer_of(s);
 	*keys = NULL;
 	*count = 0;
 	if (!pg_writer_ready(w, err) || !pg_flush(s, err))

@@ -95,6 +95,11 @@ struct pg_writer {
 	struct arena arena; /* names of tables */
 };
 
+static inline struct pg_writer *pg_writer_of(const struct storage *s)
+{
+	return pg_store_of(s)->writer;
+}
+
 struct pg_writer *pg_writer_new(struct pg_store *store);
 void pg_writer_free(struct pg_writer *w);
 
