@@ -56,6 +56,9 @@ typedef void (*control_progress_fn)(void *ctx, const json_t *values);
 enum control_outcome control_call(const char *folder, json_t *request, control_progress_fn progress, void *ctx, json_t **done,
                                   struct error *err);
 
+/* Does a service listen there? Asks it nothing, so also one that is stopped answers at once. */
+bool control_listens(const char *folder);
+
 /* ---- control_socket.c ---------------------------------------------------------------------------------------------------------- */
 
 struct sockaddr_un;

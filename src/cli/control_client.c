@@ -11,15 +11,15 @@
 /* Far more than any answer has. */
 #define LINE_MAX_BYTES ((size_t)64 << 20)
 
-/* -1: *absent says whether nobody listens, or it failed. */
-static int connect_to(const char *folder, bool *absent, struct error *err)
+/* -1: *absent says whether nobody listens, or it failed. flags: SOCK_NONBLOCK, or 0: waits while more commands come than are accepted. */
+static int connect_to(const char *folder, int flags, bool *absent, struct error *err)
 {
 	struct sockaddr_un address;
 	int folder_fd, fd;
 	*absent = access(folder, F_OK) != 0;
 	if (*absent || !control_address(folder, &address, &folder_fd, err))
 		return -1;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
 		*absent = errno == ENOENT || errno == ECONNREFUSED;
 		error_set(err, "", "cannot connect to %s/" CONTROL_SOCKET ": %s", folder, strerror(errno));
@@ -30,6 +30,16 @@ static int connect_to(const char *folder, bool *absent, struct error *err)
 	if (folder_fd >= 0)
 		close(folder_fd);
 	return fd;
+}
+
+bool control_listens(const char *folder)
+{
+	struct error ignored;
+	bool absent;
+	int fd = connect_to(folder, SOCK_NONBLOCK, &absent, &ignored);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 || !absent;
 }
 
 struct line_reader {
@@ -82,7 +92,7 @@ enum control_outcome control_call(const char *folder, json_t *request, control_p
                                   struct error *err)
 {
 	bool absent;
-	struct line_reader r = {.fd = connect_to(folder, &absent, err)};
+	struct line_reader r = {.fd = connect_to(folder, 0, &absent, err)};
 	*done = NULL;
 	if (r.fd < 0) {
 		json_decref(request);

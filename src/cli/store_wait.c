@@ -36,15 +36,6 @@ static void pause_a_little(void)
 	sigtimedwait(&reload, NULL, &pause);
 }
 
-static bool service_answers(const char *folder)
-{
-	struct error ignored;
-	json_t *done = NULL;
-	bool is = control_call(folder, json_pack("{s:s}", "command", ""), NULL, NULL, &done, &ignored) != CONTROL_ABSENT;
-	json_decref(done);
-	return is;
-}
-
 /* False: it is not worth while. */
 static bool may_wait(struct store_wait *w)
 {
@@ -58,7 +49,7 @@ static bool may_wait(struct store_wait *w)
 		if (tell)
 			log_info(w->log, "The store is in use by 'syncline %s', pid %ld: waiting until it ends", holder.command,
 			         holder.pid);
-	} else if (now > w->until_ms || service_answers(w->folder)) {
+	} else if (now > w->until_ms || control_listens(w->folder)) {
 		return false;
 	} else if (tell) {
 		log_info(w->log, "The store is in use: waiting for it");

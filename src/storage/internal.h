@@ -222,6 +222,7 @@ struct storage {
 	char instance_id[INSTANCE_ID_SIZE]; /* "": a store without one, opened for reading only */
 	struct backend *backend;
 	const struct shared_ops *shared; /* NULL: the embedded store */
+	struct look *look; /* NULL: not opened for looking only (look.c) */
 	const struct log *log;
 	int64_t retention_ms, retirement_ms;
 	bool keep_format;         /* an older store is refused, not migrated */
@@ -294,8 +295,12 @@ struct storage {
 /* ---- storage.c: opening. storage_free closes the backend, if there is one. */
 struct storage *storage_new(const struct storage_options *options);
 void storage_free(struct storage *s);
+struct storage *storage_load_lmdb(const struct storage_options *options, bool read_only, struct error *err);
 /* Calls the subscriber, if there is one. No lock is held. */
 void storage_tell(struct storage *s, const struct storage_news *news);
+
+/* ---- look.c: what the opening of a store for looking was given */
+void look_free(struct look *l);
 
 /* ---- commit.c */
 /* Opens the transaction if it is not open, and marks it as having something to commit. */

@@ -28,6 +28,7 @@ void storage_free(struct storage *s)
 	pthread_mutex_destroy(&s->lock);
 	pthread_mutex_destroy(&s->telling);
 	pthread_mutex_destroy(&s->requests_lock);
+	look_free(s->look);
 	free(s);
 }
 
@@ -50,7 +51,7 @@ struct storage *storage_new(const struct storage_options *options)
 	return s;
 }
 
-static struct storage *open_lmdb(const struct storage_options *options, bool read_only, struct error *err)
+struct storage *storage_load_lmdb(const struct storage_options *options, bool read_only, struct error *err)
 {
 	struct storage *s = storage_new(options);
 	s->backend = lmdb_backend_open(options, read_only, &s->type_names, &s->table_names, err);
@@ -65,12 +66,7 @@ static struct storage *open_lmdb(const struct storage_options *options, bool rea
 
 struct storage *storage_open_lmdb(const struct storage_options *options, struct error *err)
 {
-	return open_lmdb(options, false, err);
-}
-
-struct storage *storage_open_lmdb_readonly(const struct storage_options *options, struct error *err)
-{
-	return open_lmdb(options, true, err);
+	return storage_load_lmdb(options, false, err);
 }
 
 void storage_close(struct storage *s)

@@ -89,6 +89,14 @@ describe('the store is in use by a command when the service starts', { timeout: 
     await equal(w.client({ user: 'user2' }));
   });
 
+  test('a service that is stopped is no reason to wait: another one is refused', async () => {
+    w.service.child.kill('SIGSTOP');
+    const another = await syncline(['start'], { config: w.service.configPath });
+    w.service.child.kill('SIGCONT');
+    assert.notEqual(another.code, 0);
+    assert.match(another.out + another.err, new RegExp(`PSYNC_S1003.*pid ${w.service.child.pid}`));
+  });
+
   test('other commands are waited for until they end', async () => {
     await w.service.stop();
     for (const command of ['migrate', 'teardown']) {

@@ -316,6 +316,8 @@ static void lmdb_close(struct backend *base)
 	ZSTD_freeCCtx(b->zstd);
 	if (b->data)
 		mdb_env_close(b->data);
+	if (b->look)
+		mdb_txn_abort(b->look);
 	if (b->requests)
 		mdb_env_close(b->requests);
 	if (b->lock_fd >= 0)

@@ -32,6 +32,7 @@ struct lmdb_backend {
 	MDB_env *data, *requests;
 	MDB_dbi small[SMALL_KINDS], ops, bucket_names, buckets, rows, incomplete, images, lookups, custom;
 	MDB_dbi users, heads, unknown, floors;
+	MDB_txn *look; /* of a store opened for looking: the one place among the readers of requests, kept (requests.c) */
 	/* -- writer */
 	MDB_txn *txn;
 	MDB_cursor *row_cursor; /* of this transaction; NULL until it is needed (rows.c) */

@@ -21,6 +21,17 @@ struct requests_txn {
 	struct buf value;
 };
 
+/* Who looks beside another process takes a place among the readers once: each time might wait for that process (../look.c). */
+static int keep_place(struct lmdb_backend *b)
+{
+	int rc = mdb_txn_begin(b->requests, NULL, MDB_RDONLY, &b->look);
+	if (rc)
+		b->look = NULL;
+	else
+		mdb_txn_reset(b->look);
+	return rc;
+}
+
 bool lmdb_requests_open(struct lmdb_backend *b, bool read_only, struct error *err)
 {
 	MDB_txn *txn;
@@ -34,6 +45,8 @@ bool lmdb_requests_open(struct lmdb_backend *b, bool read_only, struct error *er
 		return lmdb_fail(err, rc, "opening the requests");
 	}
 	rc = mdb_txn_commit(txn);
+	if (!rc && read_only)
+		rc = keep_place(b);
 	return !rc || lmdb_fail(err, rc, "opening the requests");
 }
 
@@ -41,7 +54,8 @@ static bool begin(struct backend *base, bool write, struct requests_txn **out, s
 {
 	struct requests_txn *t = xcalloc(1, sizeof(*t));
 	t->b = lmdb_of(base);
-	int rc = mdb_txn_begin(t->b->requests, NULL, write ? 0 : MDB_RDONLY, &t->txn);
+	t->txn = t->b->look;
+	int rc = t->txn ? mdb_txn_renew(t->txn) : mdb_txn_begin(t->b->requests, NULL, write ? 0 : MDB_RDONLY, &t->txn);
 	if (rc) {
 		free(t);
 		return lmdb_fail(err, rc, "beginning a request");
@@ -65,7 +79,10 @@ static bool commit(struct requests_txn *t, struct error *err)
 
 static void abort_txn(struct requests_txn *t)
 {
-	mdb_txn_abort(t->txn);
+	if (t->txn == t->b->look)
+		mdb_txn_reset(t->txn);
+	else
+		mdb_txn_abort(t->txn);
 	finish(t);
 }
 

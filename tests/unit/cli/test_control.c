@@ -154,6 +154,28 @@ static void without_a_service_nobody_answers(void **state)
 	                 CONTROL_ABSENT);
 }
 
+/* Nobody accepts: as many connect as wait for that, and the next one is not kept waiting either. */
+static void a_service_that_is_stopped_is_there(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_un address;
+	int folder_fd, fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_false(control_listens(f->folder));
+	assert_false(control_listens("/nowhere/at/all"));
+	assert_true(control_address(f->folder, &address, &folder_fd, &f->err));
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_false(control_listens(f->folder));
+	assert_int_equal(listen(fd, 1), 0);
+	int waiting[2] = {connect_raw(f), connect_raw(f)};
+	assert_true(control_listens(f->folder));
+	close(waiting[0]);
+	close(waiting[1]);
+	close(fd);
+	assert_false(control_listens(f->folder));
+	start(f);
+	assert_true(control_listens(f->folder));
+}
+
 static void a_socket_left_by_a_killed_service_is_replaced(void **state)
 {
 	struct fixture *f = *state;
@@ -253,6 +275,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(a_command_tells_its_progress_and_its_end, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(an_error_comes_with_its_code, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(without_a_service_nobody_answers, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(a_service_that_is_stopped_is_there, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(a_socket_left_by_a_killed_service_is_replaced, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(a_folder_with_a_long_path_works_as_well, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(a_command_ends_when_its_client_hangs_up, set_up, tear_down),
