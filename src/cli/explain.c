@@ -50,23 +50,29 @@ struct asking {
 	json_t *lookups;
 };
 
+static void note_lookup(struct asking *a, const struct lookup_read *l)
+{
+	const struct definition *d = plan_definition(a->p->plan, l->definition);
+	json_t *answers = json_array();
+	for (size_t i = 0; i < l->count; i++) {
+		json_t *one = json_loadb(l->results[i].p, l->results[i].n, JSON_DECODE_ANY, NULL);
+		json_array_append_new(answers, one ? one : json_text(l->results[i]));
+	}
+	json_t *parsed = json_loadb(l->key.p, l->key.n, JSON_DECODE_ANY, NULL);
+	json_array_append_new(a->lookups,
+	                      json_pack("{s:o,s:o,s:o,s:o}", "lookup", json_text(d->name), "query", json_text(d->content), "key",
+	                                parsed ? parsed : json_text(l->key), "results", answers));
+}
+
 /* Reads for the querier, and notes what was asked and answered. */
-static bool read_lookup(void *ctx, uint32_t definition, struct slice key, struct arena *arena, const struct slice **results,
-                        size_t *count, struct error *err)
+static bool read_lookups(void *ctx, struct lookup_read *keys, size_t count, size_t max_results, struct arena *arena,
+                         struct error *err)
 {
 	struct asking *a = ctx;
-	if (!reader_lookup(a->reader, a->p->definitions[definition].number, key, a->op_id, arena, results, count, err))
+	if (!reader_plan_lookups(a->reader, a->p, keys, count, a->op_id, max_results, arena, err))
 		return false;
-	json_t *answers = json_array();
-	for (size_t i = 0; i < *count; i++) {
-		json_t *one = json_loadb((*results)[i].p, (*results)[i].n, JSON_DECODE_ANY, NULL);
-		json_array_append_new(answers, one ? one : json_text((*results)[i]));
-	}
-	json_t *parsed = json_loadb(key.p, key.n, JSON_DECODE_ANY, NULL);
-	json_array_append_new(a->lookups,
-	                      json_pack("{s:o,s:o,s:o,s:o}", "lookup", json_text(plan_definition(a->p->plan, definition)->name),
-	                                "query", json_text(plan_definition(a->p->plan, definition)->content), "key",
-	                                parsed ? parsed : json_text(key), "results", answers));
+	for (size_t i = 0; i < count; i++)
+		note_lookup(a, &keys[i]);
 	return true;
 }
 
@@ -153,7 +159,7 @@ static json_t *explain_user(const struct config *config, struct storage *storage
 {
 	struct request_parameters parameters;
 	struct asking a = {.p = p, .op_id = storage_checkpoint(storage).op_id, .lookups = json_array()};
-	struct lookup_reader reader = {&a, read_lookup};
+	struct lookup_reader reader = {&a, read_lookups};
 	struct resolve_limits limits = {wiring_limit(config->api.max_parameter_query_results),
 	                                wiring_limit(config->api.max_buckets_per_connection)};
 	struct resolution r;

@@ -254,19 +254,57 @@ static void put_lookups(const struct resolver *r, struct arena *arena, struct re
 			out->lookups[out->lookup_count++] = (struct used_lookup){r->lookups[i].definition, r->lookups[i].key};
 }
 
+/* Steps all parts until none waits, reading in between what they want. runs: by part, NULL at first. */
+static bool run_parts(struct querier *q, struct resolver *r, void **runs, bool *waiting, size_t count)
+{
+	for (bool any = count > 0; any;) {
+		size_t i = 0;
+		any = false;
+		for (struct dynamic_part *part = q->parts; part; part = part->next, i++) {
+			if (!waiting[i])
+				continue;
+			waiting[i] = false;
+			r->stream = part->unit->stream->name;
+			if (!part->step(part, r, &runs[i], &waiting[i]))
+				return false;
+			any |= waiting[i];
+		}
+		if (any && !resolver_read(r))
+			return false;
+	}
+	return true;
+}
+
+static bool resolve_parts(struct querier *q, struct resolver *r, struct bucket_set *out)
+{
+	size_t count = 0, i = 0;
+	for (struct dynamic_part *part = q->parts; part; part = part->next)
+		count++;
+	void **runs = arena_calloc(r->arena, sizeof(*runs) * (count + 1));
+	bool *waiting = arena_array(r->arena, bool, count + 1);
+	memset(waiting, true, count);
+	if (!run_parts(q, r, runs, waiting, count))
+		return false;
+	for (struct dynamic_part *part = q->parts; part; part = part->next, i++) {
+		r->stream = part->unit->stream->name;
+		if (!part->finish(part, r, runs[i], out))
+			return false;
+	}
+	return true;
+}
+
 bool querier_resolve(struct querier *q, const struct lookup_reader *reader, const struct resolve_limits *limits,
                      struct arena *arena, struct resolution *out, struct error *err)
 {
 	*out = (struct resolution){0};
 	struct resolver r = {.plan = q->plan, .reader = reader, .limits = limits, .arena = arena, .err = err};
 	struct bucket_set dynamic = {.arena = arena};
-	for (struct dynamic_part *part = q->parts; part; part = part->next) {
-		r.stream = part->unit->stream->name;
-		if (!part->run(part, q, &r, &dynamic)) {
-			if (r.exceeded)
-				out->breakdown = resolver_breakdown(&r);
-			return false;
-		}
+	bool ok = resolve_parts(q, &r, &dynamic);
+	buf_free(&r.text);
+	if (!ok) {
+		if (r.exceeded)
+			out->breakdown = resolver_breakdown(&r);
+		return false;
 	}
 	put_buckets(q, &dynamic, arena, out);
 	if (limits && out->bucket_count > limits->max_buckets) {

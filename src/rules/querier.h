@@ -69,7 +69,10 @@ struct known_lookup {
 	struct json_node *objects;
 	bool *counted; /* by object; does not move */
 	size_t count;
-	bool asked; /* by a query; else it was only read in place of an equal one */
+	uint32_t same_as;    /* index of the equal lookup whose objects these are; its own: it was read itself */
+	bool read;           /* else it is wanted */
+	bool asked;          /* by a query; else it was only read in place of an equal one */
+	struct slice stream; /* that wanted it first */
 };
 
 /* Results counted so far for one stream and lookup, for the breakdown. */
@@ -89,10 +92,12 @@ struct resolver {
 	size_t lookup_count, lookup_cap;
 	uint32_t *slots;
 	size_t slot_count;
-	size_t first_of_call; /* lookups before the ones of the query at hand */
-	size_t read;          /* objects read so far, counted or not */
-	size_t results;       /* objects counted so far */
-	struct slice stream;  /* being evaluated */
+	size_t first_wanted; /* lookups before this one have been read */
+	size_t call_count;   /* lookups that the query at hand wants and none before it did */
+	size_t read;         /* objects read so far, counted or not */
+	size_t results;      /* objects counted so far */
+	struct slice stream; /* being evaluated */
+	struct buf text;     /* for whoever works at the moment */
 	struct result_tally *tallies;
 	size_t tally_count, tally_cap;
 	bool exceeded;
@@ -106,7 +111,11 @@ enum result_counting {
 
 /* A query begins whose number of lookups is limited by itself. */
 void resolver_begin_call(struct resolver *r);
-/* The objects stored under a key; asks the reader the first time. *out is valid until the next call, what it points to for good. */
+/* The objects under this key will be asked for; *waits is set if they have to be read first. */
+bool resolver_want(struct resolver *r, uint32_t definition, struct slice key, bool *waits);
+/* Reads what is wanted, all of it in one call of the reader. */
+bool resolver_read(struct resolver *r);
+/* The objects stored under a key, which was wanted and read. *out is valid until something is wanted, what it points to for good. */
 bool resolver_lookup(struct resolver *r, uint32_t definition, struct slice key, enum result_counting counting,
                      const struct known_lookup **out);
 /* Counts one object unless it was counted before. */
@@ -128,9 +137,15 @@ struct unit {
 	const struct json_node *subscription_node;
 };
 
+/*
+ * What depends on lookups. All parts of a request go on side by side, so that what they want is read together: step wants (resolver_want) the
+ * keys that are known, and is called again when they were read, until it waits for nothing more. Then the parts give their buckets, in order.
+ */
 struct dynamic_part {
 	const struct unit *unit;
-	bool (*run)(const struct dynamic_part *part, struct querier *q, struct resolver *r, struct bucket_set *out);
+	/* *run: what the part keeps of this resolution, NULL at first; in the resolver's arena. */
+	bool (*step)(const struct dynamic_part *part, struct resolver *r, void **run, bool *waits);
+	bool (*finish)(const struct dynamic_part *part, struct resolver *r, void *run, struct bucket_set *out);
 	struct dynamic_part *next;
 };
 

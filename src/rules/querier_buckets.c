@@ -186,13 +186,26 @@ static struct slice stored_keys(struct arena *arena, const struct table_part *pa
 	return text;
 }
 
-static bool run_table_part(const struct dynamic_part *base, struct querier *q, struct resolver *r, struct bucket_set *out)
+/* The one query of a bucket definition: run only says that its lookups were wanted. */
+static bool step_table_part(const struct dynamic_part *base, struct resolver *r, void **run, bool *waits)
 {
-	(void)q;
 	const struct table_part *part = (const struct table_part *)base;
+	if (*run)
+		return true;
+	*run = r;
 	if (r->limits && part->lookup_count > r->limits->max_parameter_results)
 		return resolver_too_many(r);
 	resolver_begin_call(r);
+	for (size_t i = 0; i < part->lookup_count; i++)
+		if (!resolver_want(r, part->query->lookup, part->lookups[i], waits))
+			return false;
+	return true;
+}
+
+static bool finish_table_part(const struct dynamic_part *base, struct resolver *r, void *run, struct bucket_set *out)
+{
+	(void)run;
+	const struct table_part *part = (const struct table_part *)base;
 	for (size_t i = 0; i < part->lookup_count; i++) {
 		const struct known_lookup *l;
 		if (!resolver_lookup(r, part->query->lookup, part->lookups[i], COUNT_ALL, &l))
@@ -240,7 +253,7 @@ static bool prepare_table(struct querier *q, const struct unit *u, const struct 
 	if (v.none)
 		return true;
 	struct table_part *part = arena_calloc(&q->arena, sizeof(*part));
-	part->base = (struct dynamic_part){.unit = u, .run = run_table_part};
+	part->base = (struct dynamic_part){.unit = u, .step = step_table_part, .finish = finish_table_part};
 	part->query = query;
 	part->lookup_count = v.expanding ? v.elements.array.count : 1;
 	if (part->lookup_count > QUERIER_MAX_COMBINATIONS)

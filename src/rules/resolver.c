@@ -1,5 +1,6 @@
 /*
- * resolver.c: lookups of one resolution: each is read once, and its objects are counted (sync-config 18, sync-streams 11).
+ * resolver.c: lookups of one resolution: each is read once, as many together as are known, and its objects are counted (sync-config 18,
+ * sync-streams 11).
  *
  * Equal lookups of several definitions are one. Objects are counted where they matter, so that rows of other people, which an
  * intersection or a DISTINCT takes out again, do not use up a client's limit; what is read at all has a bound of its own.
@@ -23,7 +24,7 @@ bool resolver_too_many(struct resolver *r)
 
 void resolver_begin_call(struct resolver *r)
 {
-	r->first_of_call = r->lookup_count;
+	r->call_count = 0;
 }
 
 /* ---- counting --------------------------------------------------------------------------------------------------------- */
@@ -128,67 +129,99 @@ static bool parse_results(struct resolver *r, const struct slice *texts, size_t 
 	return true;
 }
 
-static bool find_or_read(struct resolver *r, uint32_t definition, struct slice key, struct known_lookup **out);
-
-static bool read_lookup(struct resolver *r, uint32_t definition, struct slice key, struct known_lookup *out)
+/* The entry of the table, or NULL. */
+static struct known_lookup *find_lookup(const struct resolver *r, uint32_t definition, struct slice key)
 {
-	const struct slice *texts = NULL;
-	size_t n = 0;
-	*out = (struct known_lookup){.definition = definition, .key = arena_copy(r->arena, key)};
-	if (r->limits && r->lookup_count - r->first_of_call >= r->limits->max_parameter_results)
-		return resolver_too_many(r);
-	uint32_t same = r->plan->definitions[definition].same_as;
-	if (same != definition) {
-		struct known_lookup *l;
-		size_t before = r->lookup_count;
-		if (!find_or_read(r, same, key, &l))
-			return false;
-		r->first_of_call += r->lookup_count - before;
-		out->objects = l->objects;
-		out->counted = l->counted;
-		out->count = l->count;
-		return true;
-	}
-	return r->reader->read(r->reader->ctx, definition, out->key, r->arena, &texts, &n, r->err) &&
-	       parse_results(r, texts, n, out);
+	size_t at = r->slot_count ? r->slots[lookup_slot(r, definition, key)] : 0;
+	return at ? &r->lookups[at - 1] : NULL;
 }
 
-/* Answers the entry of the table; calls itself at most once, for the definition that this one is the same as. */
-static bool find_or_read(struct resolver *r, uint32_t definition, struct slice key, struct known_lookup **out)
+static void add_lookup(struct resolver *r, uint32_t definition, struct slice key)
 {
 	grow_lookup_slots(r);
-	size_t at = lookup_slot(r, definition, key);
-	if (!r->slots[at]) {
-		struct known_lookup l;
-		if (!read_lookup(r, definition, key, &l))
-			return false;
-		grow_lookup_slots(r);
-		at = lookup_slot(r, definition, key);
-		r->lookups = querier_grow(r->arena, r->lookups, r->lookup_count, &r->lookup_cap, sizeof(*r->lookups));
-		r->lookups[r->lookup_count] = l;
-		r->slots[at] = (uint32_t)++r->lookup_count;
+	r->lookups = querier_grow(r->arena, r->lookups, r->lookup_count, &r->lookup_cap, sizeof(*r->lookups));
+	r->lookups[r->lookup_count] = (struct known_lookup){
+	        .definition = definition, .key = key, .same_as = (uint32_t)r->lookup_count, .stream = r->stream};
+	r->slots[lookup_slot(r, definition, key)] = (uint32_t)r->lookup_count + 1;
+	r->lookup_count++;
+}
+
+bool resolver_want(struct resolver *r, uint32_t definition, struct slice key, bool *waits)
+{
+	const struct known_lookup *known = find_lookup(r, definition, key);
+	if (!known) {
+		if (r->limits && r->call_count >= r->limits->max_parameter_results)
+			return resolver_too_many(r);
+		r->call_count++;
+		struct slice copy = arena_copy(r->arena, key);
+		uint32_t same = r->plan->definitions[definition].same_as;
+		if (same != definition && !find_lookup(r, same, key))
+			add_lookup(r, same, copy);
+		add_lookup(r, definition, copy);
+		if (same != definition)
+			r->lookups[r->lookup_count - 1].same_as = (uint32_t)(find_lookup(r, same, key) - r->lookups);
+		known = &r->lookups[r->lookup_count - 1];
 	}
-	*out = &r->lookups[r->slots[at] - 1];
+	*waits |= !known->read;
+	return true;
+}
+
+/* More was read than a request may: everything counts, for the breakdown. */
+static bool read_too_many(struct resolver *r)
+{
+	for (size_t i = r->first_wanted; i < r->lookup_count; i++) {
+		r->stream = r->lookups[i].stream;
+		count_all(r, &r->lookups[i]);
+	}
+	return resolver_too_many(r);
+}
+
+static bool take_answers(struct resolver *r, const struct lookup_read *keys, size_t count)
+{
+	for (size_t i = r->first_wanted, at = 0; i < r->lookup_count; i++) {
+		struct known_lookup *l = &r->lookups[i];
+		if (l->same_as == i && at < count && !parse_results(r, keys[at].results, keys[at].count, l))
+			return false;
+		at += l->same_as == i;
+		l->read = true;
+	}
+	for (size_t i = r->first_wanted; i < r->lookup_count; i++) {
+		const struct known_lookup *same = &r->lookups[r->lookups[i].same_as];
+		r->lookups[i].objects = same->objects;
+		r->lookups[i].counted = same->counted;
+		r->lookups[i].count = same->count;
+	}
+	return true;
+}
+
+bool resolver_read(struct resolver *r)
+{
+	struct lookup_read *keys = arena_array(r->arena, struct lookup_read, r->lookup_count - r->first_wanted + 1);
+	size_t count = 0, room = r->limits ? MAX_OBJECTS_READ - r->read : SIZE_MAX;
+	for (size_t i = r->first_wanted; i < r->lookup_count; i++)
+		if (r->lookups[i].same_as == i)
+			keys[count++] = (struct lookup_read){.definition = r->lookups[i].definition, .key = r->lookups[i].key};
+	if (count && !r->reader->read(r->reader->ctx, keys, count, room, r->arena, r->err))
+		return false;
+	if (!take_answers(r, keys, count))
+		return false;
+	if (r->limits && r->read > MAX_OBJECTS_READ)
+		return read_too_many(r);
+	r->first_wanted = r->lookup_count;
 	return true;
 }
 
 bool resolver_lookup(struct resolver *r, uint32_t definition, struct slice key, enum result_counting counting,
                      const struct known_lookup **out)
 {
-	struct known_lookup *l;
-	if (!find_or_read(r, definition, key, &l))
-		return false;
+	struct known_lookup *l = find_lookup(r, definition, key);
+	if (!l || !l->read)
+		return error_set(r->err, "PSYNC_S1101", "a lookup was not read ahead");
 	l->asked = true;
 	*out = l;
 	if (counting == COUNT_ALL && !count_all(r, l))
 		return false;
-	if (counting == COUNT_DISTINCT && !count_distinct(r, l))
-		return false;
-	if (r->limits && r->read > MAX_OBJECTS_READ) {
-		count_all(r, l);
-		return resolver_too_many(r);
-	}
-	return true;
+	return counting != COUNT_DISTINCT || count_distinct(r, l);
 }
 
 /* ---- what a count consists of ----------------------------------------------------------------------------------------- */

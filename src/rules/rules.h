@@ -254,13 +254,22 @@ struct resolution {
 	        breakdown; /* after a limit was exceeded: for the log, what the count consists of, the largest first; else empty */
 };
 
-/* How a querier reads lookups: the results (JSON texts) that all source rows have stored under a key, as of the caller's checkpoint.
- * A text is what one row stored (row_lookup.results, an array of objects) or one object of it. Never asked twice for one key in one
- * resolution. */
+/* A key that is asked for, and what all source rows have stored under it, as of the caller's checkpoint: JSON texts. Each is what one row
+ * stored (row_lookup.results, an array of objects) or one object of it. */
+struct lookup_read {
+	uint32_t definition; /* index in the plan */
+	struct slice key;
+	const struct slice *results; /* the reader's answer; in the arena */
+	size_t count;
+};
+
+/* How a querier reads lookups: all keys that are known at one time, of all streams, in one call; there are as many calls as the longest join
+ * has lookups. Never asked twice for one key in one resolution. */
 struct lookup_reader {
 	void *ctx;
-	bool (*read)(void *ctx, uint32_t definition, struct slice key, struct arena *arena, const struct slice **results,
-	             size_t *count, struct error *err);
+	/* Once there are more than max_results texts in all, the rest may be left out: they will be refused. */
+	bool (*read)(void *ctx, struct lookup_read *keys, size_t count, size_t max_results, struct arena *arena,
+	             struct error *err);
 };
 
 /* What is counted as a parameter result: each stored object once, however many streams read it through equal lookups; under SELECT

@@ -136,7 +136,6 @@ static bool add_buckets(const struct stream2_variant *v, const struct key_texts 
 static bool results_of(struct resolver *r, const struct stream2_lookup *l, struct slice key, struct key_texts *out)
 {
 	const struct known_lookup *known;
-	resolver_begin_call(r);
 	if (!resolver_lookup(r, l->definition, key, COUNT_ALL, &known))
 		return false;
 	out->items = arena_array(r->arena, struct slice, known->count + 1);
@@ -149,9 +148,24 @@ static bool results_of(struct resolver *r, const struct stream2_lookup *l, struc
 	return true;
 }
 
-static bool run_part(const struct dynamic_part *base, struct querier *q, struct resolver *r, struct bucket_set *out)
+/* All lookups of a variant depend on the request alone: run only says that they were wanted. */
+static bool step_part(const struct dynamic_part *base, struct resolver *r, void **run, bool *waits)
 {
-	(void)q;
+	const struct variant2_part *part = (const struct variant2_part *)base;
+	if (*run)
+		return true;
+	*run = r;
+	for (size_t i = 0; i < part->variant->lookup_count; i++) {
+		resolver_begin_call(r);
+		if (!resolver_want(r, part->variant->lookups[i].definition, part->lookups[i], waits))
+			return false;
+	}
+	return true;
+}
+
+static bool finish_part(const struct dynamic_part *base, struct resolver *r, void *run, struct bucket_set *out)
+{
+	(void)run;
 	const struct variant2_part *part = (const struct variant2_part *)base;
 	const struct stream2_variant *v = part->variant;
 	struct key_texts *results = arena_calloc(r->arena, sizeof(*results) * (v->lookup_count + 1));
@@ -176,7 +190,7 @@ bool streams2_prepare(struct querier *q, const struct unit *u, struct error *err
 		struct error inner = {.code = ""};
 		struct eval_env env = unit_env(q, u, &q->arena, &inner);
 		struct variant2_part *part = arena_calloc(&q->arena, sizeof(*part));
-		part->base = (struct dynamic_part){.unit = u, .run = run_part};
+		part->base = (struct dynamic_part){.unit = u, .step = step_part, .finish = finish_part};
 		part->variant = v;
 		enum outcome outcome = prepare_variant(v, &env, part);
 		if (outcome == OUTCOME_ERROR)

@@ -123,8 +123,11 @@ struct join {
 	struct resolver *r; /* NULL: a static variant */
 	struct arena *arena;
 	struct error *err;
-	struct buf text;
-	size_t tried; /* pairs of a state and a row */
+	struct buf *text;
+	size_t tried;         /* pairs of a state and a row */
+	struct states states; /* after the lookups before `index` */
+	size_t index;
+	bool wanted; /* the keys of that lookup */
 };
 
 /* Pairs that may be tried in one variant: most are dropped at once when lookups are intersected. */
@@ -163,20 +166,20 @@ static const struct value *key_value(const struct join *j, const struct value *s
 static bool keys_text(struct join *j, const struct value *state, const struct stream_key *keys, size_t count,
                       const struct key_values *request, bool lookup)
 {
-	buf_clear(&j->text);
-	buf_putc(&j->text, '[');
+	buf_clear(j->text);
+	buf_putc(j->text, '[');
 	for (size_t i = 0; i < count; i++) {
 		const struct value *v = key_value(j, state, &keys[i], request->values[i]);
 		if (!v)
 			return false;
 		if (i)
-			buf_putc(&j->text, ',');
+			buf_putc(j->text, ',');
 		if (lookup)
-			value_lookup_key(&j->text, v);
+			value_lookup_key(j->text, v);
 		else
-			value_bucket_key(&j->text, v);
+			value_bucket_key(j->text, v);
 	}
-	buf_putc(&j->text, ']');
+	buf_putc(j->text, ']');
 	return true;
 }
 
@@ -262,19 +265,35 @@ static bool object_values(struct join *j, const struct stream_lookup *l, const s
 	return true;
 }
 
-static bool step_index(struct join *j, size_t index, const struct states *in, struct states *out)
+/* Writes the keys of an index lookup into j->text; false: it finds nothing for this state. */
+static bool lookup_text(struct join *j, size_t index, const struct states *in, size_t state)
 {
 	const struct stream_lookup *l = &j->v->lookups[index];
 	const struct key_values *request = &j->part->lookups[index];
+	return !request->unusable && keys_text(j, in->values + state * j->v->slot_count, l->keys, l->key_count, request, true);
+}
+
+/* The keys of all states. */
+static bool want_index(struct join *j, size_t index, const struct states *in, bool *waits)
+{
+	resolver_begin_call(j->r);
+	for (size_t i = 0; i < in->count; i++)
+		if (lookup_text(j, index, in, i) &&
+		    !resolver_want(j->r, j->v->lookups[index].definition, buf_slice(j->text), waits))
+			return false;
+	return true;
+}
+
+static bool step_index(struct join *j, size_t index, const struct states *in, struct states *out)
+{
+	const struct stream_lookup *l = &j->v->lookups[index];
 	enum result_counting counting = l->intersected ? COUNT_LATER : l->distinct ? COUNT_DISTINCT : COUNT_ALL;
 	struct value *row = arena_array(j->arena, struct value, l->output_count + 1);
-	resolver_begin_call(j->r);
-	for (size_t i = 0; i < in->count && !request->unusable; i++) {
-		const struct value *state = in->values + i * j->v->slot_count;
+	for (size_t i = 0; i < in->count; i++) {
 		const struct known_lookup *known;
-		if (!keys_text(j, state, l->keys, l->key_count, request, true))
+		if (!lookup_text(j, index, in, i))
 			continue;
-		if (!resolver_lookup(j->r, l->definition, buf_slice(&j->text), counting, &known))
+		if (!resolver_lookup(j->r, l->definition, buf_slice(j->text), counting, &known))
 			return false;
 		for (size_t k = 0; k < known->count; k++)
 			if (object_values(j, l, &known->objects[k], row) &&
@@ -315,19 +334,19 @@ static void project(struct join *j, size_t index, struct states *s)
 	struct slice *texts = arena_array(j->arena, struct slice, s->count);
 	for (size_t i = 0; i < s->count; i++) {
 		const struct value *state = s->values + i * slots;
-		buf_clear(&j->text);
+		buf_clear(j->text);
 		for (size_t k = 0; k < slots; k++) {
 			if (j->v->slot_last[k] <= index + 1 || state[k].kind == VALUE_ABSENT)
 				continue;
-			value_lookup_key(&j->text, &state[k]);
-			buf_putc(&j->text, ',');
+			value_lookup_key(j->text, &state[k]);
+			buf_putc(j->text, ',');
 		}
-		size_t at = hash_text(buf_slice(&j->text)) & (size - 1);
-		while (table[at] && !slice_eq(texts[table[at] - 1], buf_slice(&j->text)))
+		size_t at = hash_text(buf_slice(j->text)) & (size - 1);
+		while (table[at] && !slice_eq(texts[table[at] - 1], buf_slice(j->text)))
 			at = (at + 1) & (size - 1);
 		if (table[at])
 			continue;
-		texts[kept] = arena_copy(j->arena, buf_slice(&j->text));
+		texts[kept] = arena_copy(j->arena, buf_slice(j->text));
 		if (kept != i && slots)
 			memcpy(s->values + kept * slots, state, sizeof(*state) * slots);
 		if (kept != i && j->v->check_count)
@@ -357,38 +376,81 @@ static bool count_intersected(struct join *j, size_t index, const struct states 
 	return true;
 }
 
-static bool run_join(struct join *j, const struct unit *u, struct bucket_set *out)
+static void join_begin(struct join *j)
+{
+	j->states = (struct states){.count = 1, .cap = 1};
+	j->states.values = arena_calloc(j->arena, sizeof(*j->states.values) * (j->v->slot_count + 1));
+	j->states.counted = arena_calloc(j->arena, sizeof(*j->states.counted) * (j->v->lookup_count + 1));
+}
+
+/* Goes on to the next lookup whose keys have to be read first (*waits), or to the end. */
+static bool join_run(struct join *j, bool *waits)
 {
 	const struct stream_variant *v = j->v;
-	struct states states = {.count = 1, .cap = 1};
-	states.values = arena_calloc(j->arena, sizeof(*states.values) * (v->slot_count + 1));
-	states.counted = arena_calloc(j->arena, sizeof(*states.counted) * (v->lookup_count + 1));
-	for (size_t i = 0; i < v->lookup_count; i++) {
+	for (; j->index < v->lookup_count; j->index++) {
+		bool each = v->lookups[j->index].each;
 		struct states next = {0};
-		if (!(v->lookups[i].each ? step_each(j, i, &states, &next) : step_index(j, i, &states, &next)))
+		if (!each && !j->wanted) {
+			j->wanted = true;
+			if (!want_index(j, j->index, &j->states, waits))
+				return false;
+			if (*waits)
+				return true;
+		}
+		j->wanted = false;
+		if (!(each ? step_each : step_index)(j, j->index, &j->states, &next))
 			return false;
-		project(j, i, &next);
-		if (!count_intersected(j, i, &next))
+		project(j, j->index, &next);
+		if (!count_intersected(j, j->index, &next))
 			return false;
-		states = next;
-	}
-	for (size_t i = 0; i < states.count && !j->part->buckets.unusable; i++) {
-		if (!keys_text(j, states.values + i * v->slot_count, v->keys, v->key_count, &j->part->buckets, false))
-			continue;
-		const struct bucket_draft *known = bucket_set_find(out, v->definition, buf_slice(&j->text));
-		struct slice keys = known ? known->bucket.keys : arena_copy(out->arena, buf_slice(&j->text));
-		bucket_set_add(out, v->definition, keys, u->priority, u->reason);
+		j->states = next;
 	}
 	return true;
 }
 
-static bool run_part(const struct dynamic_part *base, struct querier *q, struct resolver *r, struct bucket_set *out)
+static void join_buckets(struct join *j, const struct unit *u, struct bucket_set *out)
 {
-	(void)q;
+	const struct stream_variant *v = j->v;
+	const struct states *states = &j->states;
+	for (size_t i = 0; i < states->count && !j->part->buckets.unusable; i++) {
+		if (!keys_text(j, states->values + i * v->slot_count, v->keys, v->key_count, &j->part->buckets, false))
+			continue;
+		const struct bucket_draft *known = bucket_set_find(out, v->definition, buf_slice(j->text));
+		struct slice keys = known ? known->bucket.keys : arena_copy(out->arena, buf_slice(j->text));
+		bucket_set_add(out, v->definition, keys, u->priority, u->reason);
+	}
+}
+
+static bool step_part(const struct dynamic_part *base, struct resolver *r, void **run, bool *waits)
+{
 	const struct variant_part *part = (const struct variant_part *)base;
-	struct join j = {.part = part, .v = part->variant, .r = r, .arena = r->arena, .err = r->err};
-	bool ok = run_join(&j, base->unit, out);
-	buf_free(&j.text);
+	struct join *j = *run;
+	if (!j) {
+		*run = j = arena_alloc(r->arena, sizeof(*j));
+		*j = (struct join){.part = part, .v = part->variant, .r = r, .arena = r->arena, .err = r->err, .text = &r->text};
+		join_begin(j);
+	}
+	return join_run(j, waits);
+}
+
+static bool finish_part(const struct dynamic_part *base, struct resolver *r, void *run, struct bucket_set *out)
+{
+	(void)r;
+	join_buckets(run, base->unit, out);
+	return true;
+}
+
+/* A variant of json_each only: nothing is read. */
+static bool add_static(struct querier *q, const struct variant_part *part, const struct unit *u, struct error *err)
+{
+	struct buf text = {0};
+	struct join j = {.part = part, .v = part->variant, .arena = &q->arena, .err = err, .text = &text};
+	bool waits = false;
+	join_begin(&j);
+	bool ok = join_run(&j, &waits);
+	if (ok)
+		join_buckets(&j, u, &q->fixed);
+	buf_free(&text);
 	return ok;
 }
 
@@ -426,7 +488,7 @@ bool streams_prepare(struct querier *q, const struct unit *u, struct error *err)
 		struct error inner = {.code = ""};
 		struct eval_env env = unit_env(q, u, &q->arena, &inner);
 		struct variant_part *part = arena_calloc(&q->arena, sizeof(*part));
-		part->base = (struct dynamic_part){.unit = u, .run = run_part};
+		part->base = (struct dynamic_part){.unit = u, .step = step_part, .finish = finish_part};
 		part->variant = v;
 		enum outcome outcome = prepare_variant(v, &env, part);
 		if (outcome == OUTCOME_NOTHING)
@@ -439,10 +501,7 @@ bool streams_prepare(struct querier *q, const struct unit *u, struct error *err)
 			querier_add_part(q, &part->base);
 			continue;
 		}
-		struct join j = {.part = part, .v = v, .arena = &q->arena, .err = err};
-		bool ok = run_join(&j, u, &q->fixed);
-		buf_free(&j.text);
-		if (!ok)
+		if (!add_static(q, part, u, err))
 			return false;
 	}
 	return true;

@@ -84,7 +84,8 @@ struct changed_buckets {
 	size_t count, cap;
 };
 
-typedef void (*lookup_result_fn)(void *ctx, struct slice results);
+/* index: of the key in the call. */
+typedef void (*lookup_result_fn)(void *ctx, size_t index, struct slice results);
 typedef bool (*user_fn)(void *ctx, struct slice user, int64_t since_wall_ms);
 
 struct backend_ops {
@@ -143,9 +144,10 @@ struct backend_ops {
 	uint32_t (*bucket_compactions)(struct backend *b, uint32_t bucket);
 	struct op_cursor *(*read_ops)(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to,
 	                              struct error *err);
-	/* Calls once for each row that has results under the key at c (never for an empty "[]"). */
-	bool (*read_lookup)(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, lookup_result_fn each,
-	                    void *ctx, struct error *err);
+	/* Calls once for each row that has results under one of the keys at c (never for an empty "[]"), key by key; no more once max_rows was
+	 * passed. A store on another machine answers them all in one go. */
+	bool (*read_lookups)(struct storage_reader *r, const struct lookup_read *keys, size_t count, uint64_t c, size_t max_rows,
+	                     lookup_result_fn each, void *ctx, struct error *err);
 
 	/* -- compaction and removal (compact.c, drop.c): readers' functions on any thread; those that take the backend need the
 	 * transaction, and each does a bounded amount. */

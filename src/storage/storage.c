@@ -313,6 +313,8 @@ void op_cursor_close(struct op_cursor *c)
 
 struct lookup_results {
 	struct arena *arena;
+	struct lookup_read *keys;
+	size_t index; /* of the key that the items belong to */
 	struct slice *items;
 	size_t count, cap;
 };
@@ -330,10 +332,22 @@ static void add_result(struct lookup_results *out, struct slice item)
 	out->items[out->count++] = item;
 }
 
+static void end_key(struct lookup_results *out)
+{
+	out->keys[out->index].results = out->items;
+	out->keys[out->index].count = out->count;
+}
+
 /* Cuts "[{...},{...}]" at the commas between its elements. */
-static void split_results(void *ctx, struct slice text)
+static void split_results(void *ctx, size_t index, struct slice text)
 {
 	struct lookup_results *out = ctx;
+	if (index != out->index) {
+		end_key(out);
+		out->index = index;
+		out->items = NULL;
+		out->count = out->cap = 0;
+	}
 	struct slice copy = arena_copy(out->arena, text);
 	const char *p = copy.p + 1, *end = copy.p + copy.n - 1, *start = p;
 	int depth = 0;
@@ -355,13 +369,31 @@ static void split_results(void *ctx, struct slice text)
 		add_result(out, slice_make(start, (size_t)(end - start)));
 }
 
-bool reader_lookup(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, struct arena *arena,
-                   const struct slice **results, size_t *count, struct error *err)
+bool reader_lookups(struct storage_reader *r, struct lookup_read *keys, size_t count, uint64_t c, size_t max_rows,
+                    struct arena *arena, struct error *err)
 {
-	struct lookup_results out = {.arena = arena};
-	if (!r->backend->ops->read_lookup(r, definition, key, c, split_results, &out, err))
+	struct lookup_results out = {.arena = arena, .keys = keys};
+	for (size_t i = 0; i < count; i++) {
+		keys[i].results = NULL;
+		keys[i].count = 0;
+	}
+	if (count && !r->backend->ops->read_lookups(r, keys, count, c, max_rows, split_results, &out, err))
 		return false;
-	*results = out.items;
-	*count = out.count;
+	if (count)
+		end_key(&out);
 	return true;
+}
+
+bool reader_plan_lookups(struct storage_reader *r, const struct stored_plan *p, struct lookup_read *keys, size_t count,
+                         uint64_t c, size_t max_rows, struct arena *arena, struct error *err)
+{
+	uint32_t *indexes = arena_array(arena, uint32_t, count + 1);
+	for (size_t i = 0; i < count; i++) {
+		indexes[i] = keys[i].definition;
+		keys[i].definition = p->definitions[indexes[i]].number;
+	}
+	bool ok = reader_lookups(r, keys, count, c, max_rows, arena, err);
+	for (size_t i = 0; i < count; i++)
+		keys[i].definition = indexes[i];
+	return ok;
 }

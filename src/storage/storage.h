@@ -432,9 +432,13 @@ struct op_cursor *reader_ops(struct storage_reader *r, uint32_t bucket, uint64_t
 int op_cursor_next(struct op_cursor *c, struct op_view *out, struct error *err);
 void op_cursor_close(struct op_cursor *c);
 
-/* Result objects (JSON texts) that all rows have stored under the key as of op id c. */
-bool reader_lookup(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, struct arena *arena,
-                   const struct slice **results, size_t *count, struct error *err);
+/* Fills in the result objects (JSON texts) that all rows have stored under each of the keys as of op id c; the definitions are numbers of the
+ * store. No more rows are read once max_rows was passed. */
+bool reader_lookups(struct storage_reader *r, struct lookup_read *keys, size_t count, uint64_t c, size_t max_rows,
+                    struct arena *arena, struct error *err);
+/* The same for keys whose definitions are indexes in the plan, as a querier asks. */
+bool reader_plan_lookups(struct storage_reader *r, const struct stored_plan *p, struct lookup_read *keys, size_t count,
+                         uint64_t c, size_t max_rows, struct arena *arena, struct error *err);
 
 /* ---- maintenance: compact.h ---------------------------------------------------------------------------------------------- */
 

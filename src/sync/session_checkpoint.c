@@ -92,13 +92,12 @@ struct lookup_context {
 	uint64_t op_id;
 };
 
-static bool read_lookup(void *ctx, uint32_t definition, struct slice key, struct arena *arena, const struct slice **results,
-                        size_t *count, struct error *err)
+static bool read_lookups(void *ctx, struct lookup_read *keys, size_t count, size_t max_results, struct arena *arena,
+                         struct error *err)
 {
 	struct lookup_context *c = ctx;
-	uint32_t number = c->t->s->plan->definitions[definition].number;
-	c->t->lookups_read++;
-	return reader_lookup(c->t->reader, number, key, c->op_id, arena, results, count, err);
+	c->t->lookups_read += count;
+	return reader_plan_lookups(c->t->reader, c->t->s->plan, keys, count, c->op_id, max_results, arena, err);
 }
 
 static struct slice bucket_name(struct arena *arena, const struct stored_definition *d, struct slice keys)
@@ -122,7 +121,7 @@ static bool resolve(struct step *t, struct draft *d)
 	if (!s->querier && !(s->querier = querier_new(s->plan->plan, &s->parameters, t->err)))
 		return false;
 	struct lookup_context context = {t, d->view.checkpoint.op_id};
-	struct lookup_reader reader = {&context, read_lookup};
+	struct lookup_reader reader = {&context, read_lookups};
 	struct resolve_limits limits = {s->limits.max_parameter_results, s->limits.max_buckets};
 	int64_t began_us = clock_mono_us();
 	bool ok = querier_resolve(s->querier, &reader, &limits, arena, &d->resolution, t->err);

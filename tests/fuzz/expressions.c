@@ -126,11 +126,10 @@ static void evaluate_row(struct input *in, struct plan *p)
 	bound_table_free(b);
 }
 
-static bool nothing_stored(void *ctx, uint32_t definition, struct slice key, struct arena *arena, const struct slice **results,
-                           size_t *count, struct error *err)
+static bool nothing_stored(void *ctx, struct lookup_read *keys, size_t count, size_t max_results, struct arena *arena,
+                           struct error *err)
 {
-	(void)ctx, (void)definition, (void)key, (void)arena, (void)results, (void)err;
-	*count = 0;
+	(void)ctx, (void)keys, (void)count, (void)max_results, (void)arena, (void)err;
 	return true;
 }
 

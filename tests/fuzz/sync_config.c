@@ -10,14 +10,16 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static bool read_lookup(void *ctx, uint32_t definition, struct slice key, struct arena *arena, const struct slice **results,
-                        size_t *count, struct error *err)
+static bool read_lookups(void *ctx, struct lookup_read *keys, size_t count, size_t max_results, struct arena *arena,
+                         struct error *err)
 {
 	static const struct slice stored[] = {SLICE_INIT("[{\"0\":\"a\",\"1\":5,\"result\":null,\"id\":\"a\"}]"),
 	                                      SLICE_INIT("[{\"0\":\"b\",\"1\":5.5,\"result\":\"x\",\"id\":\"b\"}]")};
-	(void)ctx, (void)definition, (void)key, (void)arena, (void)err;
-	*results = stored;
-	*count = 2;
+	(void)ctx, (void)max_results, (void)arena, (void)err;
+	for (size_t i = 0; i < count; i++) {
+		keys[i].results = stored;
+		keys[i].count = 2;
+	}
 	return true;
 }
 
@@ -55,7 +57,7 @@ static void resolve_request(struct plan *p)
 	struct error err;
 	struct arena arena = {0};
 	struct resolution out;
-	struct lookup_reader reader = {.read = read_lookup};
+	struct lookup_reader reader = {.read = read_lookups};
 	struct resolve_limits limits = {1000, 1000};
 	struct querier *q = querier_new(p, &params, &err);
 	if (q)

@@ -202,17 +202,25 @@ static inline void store_lookups(struct lookup_store *s, const struct evaluation
 	}
 }
 
-static inline bool store_read(void *ctx, uint32_t definition, struct slice key, struct arena *arena, const struct slice **results,
-                              size_t *count, struct error *err)
+static inline bool store_read(void *ctx, struct lookup_read *keys, size_t count, size_t max_results, struct arena *arena,
+                              struct error *err)
 {
-	(void)err;
+	(void)err, (void)max_results;
 	struct lookup_store *s = ctx;
-	struct slice *out = arena_array(arena, struct slice, s->count + 1);
-	*count = 0;
-	for (size_t i = 0; i < s->count; i++)
-		if (s->items[i].definition == definition && slice_eq(s->items[i].key, key))
-			out[(*count)++] = s->items[i].results;
-	*results = out;
+	for (size_t k = 0; k < count; k++) {
+		struct slice *out = arena_array(arena, struct slice, s->count + 1);
+		for (size_t i = 0; i < s->count; i++)
+			if (s->items[i].definition == keys[k].definition && slice_eq(s->items[i].key, keys[k].key))
+				out[keys[k].count++] = s->items[i].results;
+		keys[k].results = out;
+	}
+	return true;
+}
+
+static inline bool nothing_stored(void *ctx, struct lookup_read *keys, size_t count, size_t max_results, struct arena *arena,
+                                  struct error *err)
+{
+	(void)ctx, (void)keys, (void)count, (void)max_results, (void)arena, (void)err;
 	return true;
 }
 

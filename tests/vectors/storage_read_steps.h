@@ -348,22 +348,24 @@ static bool do_parameters(struct run *r, json_t *step)
 	uint64_t at = checkpoint_of(r, step);
 	size_t limit = limit_of ? (size_t)json_integer_value(limit_of) : 1000, total = 0, i;
 	bool ok = true;
-	struct storage_reader *reader = storage_read_begin(r->s, &r->err);
+	struct lookup_read *keys = arena_calloc(&r->arena, sizeof(*keys) * (json_array_size(lookups) + 1));
 	json_array_foreach(lookups, i, one)
 	{
 		struct buf key = {0};
-		const struct slice *results;
-		size_t count;
 		lookup_key(r, one, &key);
-		must(r,
-		     reader_lookup(reader, lookup_definition(r, one), buf_slice(&key), at, &r->arena, &results, &count, &r->err));
+		keys[i] = (struct lookup_read){.definition = lookup_definition(r, one),
+		                               .key = arena_copy(&r->arena, buf_slice(&key))};
 		buf_free(&key);
-		total += count;
+	}
+	struct storage_reader *reader = storage_read_begin(r->s, &r->err);
+	must(r, reader_lookups(reader, keys, json_array_size(lookups), at, limit, &r->arena, &r->err));
+	storage_read_end(reader);
+	for (i = 0; i < json_array_size(lookups); i++) {
+		total += keys[i].count;
 		if (!json_object_get(want, "error"))
-			ok = ok && compare_results(r, results, count,
+			ok = ok && compare_results(r, keys[i].results, keys[i].count,
 			                           json_object_get(json_array_get(json_object_get(want, "results"), i), "rows"));
 	}
-	storage_read_end(reader);
 	if (json_object_get(want, "error"))
 		return total > limit || differ(r, "%zu results are within the limit", total);
 	return ok;

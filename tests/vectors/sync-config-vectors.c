@@ -379,15 +379,6 @@ static void check_used_lookups(struct config_run *c, json_t *wanted, const struc
 		complain(c->run, "asked %s", lookup_text(c, got->lookups[j].definition, got->lookups[j].key));
 }
 
-static bool nothing_stored(void *ctx, uint32_t definition, struct slice key, struct arena *arena, const struct slice **results,
-                           size_t *count, struct error *err)
-{
-	(void)ctx, (void)definition, (void)key, (void)arena, (void)err;
-	*results = NULL;
-	*count = 0;
-	return true;
-}
-
 static void check_request(struct config_run *c, json_t *request)
 {
 	struct request_parameters params = {

@@ -487,15 +487,6 @@ static void check_streams(struct streams_run *c, json_t *wanted, const struct re
 	}
 }
 
-static bool nothing_stored(void *ctx, uint32_t definition, struct slice key, struct arena *arena, const struct slice **results,
-                           size_t *count, struct error *err)
-{
-	(void)ctx, (void)definition, (void)key, (void)arena, (void)err;
-	*results = NULL;
-	*count = 0;
-	return true;
-}
-
 static bool gives(const struct resolution *r, const struct delivery *d)
 {
 	for (size_t i = 0; i < r->bucket_count; i++)

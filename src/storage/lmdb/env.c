@@ -375,7 +375,7 @@ static const struct backend_ops *make_ops(void)
 	ops->read_bucket_name = lmdb_read_bucket_name;
 	ops->read_checksum = lmdb_read_checksum;
 	ops->read_ops = lmdb_read_ops;
-	ops->read_lookup = lmdb_read_lookup;
+	ops->read_lookups = lmdb_read_lookups;
 	return ops;
 }
 

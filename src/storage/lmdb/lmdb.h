@@ -140,8 +140,8 @@ bool lmdb_rows_scan(struct backend *base, uint32_t table, bool only_incomplete, 
 
 /* ---- lookups.c */
 bool lmdb_lookup_put(struct backend *base, const struct backend_lookup *l, struct error *err);
-bool lmdb_read_lookup(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, lookup_result_fn each,
-                      void *ctx, struct error *err);
+bool lmdb_read_lookups(struct storage_reader *r, const struct lookup_read *keys, size_t count, uint64_t c, size_t max_rows,
+                       lookup_result_fn each, void *ctx, struct error *err);
 
 /* ---- requests.c */
 bool lmdb_requests_open(struct lmdb_backend *b, bool read_only, struct error *err);

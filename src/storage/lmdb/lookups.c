@@ -92,9 +92,12 @@ static bool decode_entry(MDB_val v, struct slice key, bool *same_key, struct buf
 }
 
 struct lookup_walk {
-	struct slice key;
+	const struct lookup_read *keys;
+	size_t index; /* of the key at hand */
+	uint64_t c;
 	lookup_result_fn each;
 	void *ctx;
+	size_t emitted;
 	struct buf scratch;
 };
 
@@ -105,44 +108,54 @@ static bool emit(struct lookup_walk *w, MDB_val v)
 	bool same;
 	if (!v.mv_data)
 		return true;
-	if (!decode_entry(v, w->key, &same, &w->scratch, &results))
+	if (!decode_entry(v, w->keys[w->index].key, &same, &w->scratch, &results))
 		return false;
-	if (same && !slice_eq(results, SLICE("[]")))
-		w->each(w->ctx, results);
+	if (!same || slice_eq(results, SLICE("[]")))
+		return true;
+	w->each(w->ctx, w->index, results);
+	w->emitted++;
 	return true;
 }
 
-bool lmdb_read_lookup(struct storage_reader *base, uint32_t definition, struct slice key, uint64_t c, lookup_result_fn each,
-                      void *ctx, struct error *err)
+static bool walk_key(struct lookup_walk *w, MDB_cursor *cursor, struct error *err)
 {
-	struct lmdb_reader *r = (struct lmdb_reader *)base;
-	struct lookup_walk w = {.key = key, .each = each, .ctx = ctx};
 	uint8_t prefix[LOOKUP_KEY], row[16] = {0};
-	MDB_cursor *cursor;
-	make_prefix(prefix, definition, key);
+	make_prefix(prefix, w->keys[w->index].definition, w->keys[w->index].key);
 	MDB_val k = val(prefix, LOOKUP_KEY), v, best = {0, NULL};
-	int rc = mdb_cursor_open(r->txn, lmdb_of(base->backend)->lookups, &cursor);
-	if (rc)
-		return lmdb_fail(err, rc, "lookups");
 	bool ok = true;
+	int rc;
 	for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); !rc && ok; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
 		const uint8_t *at = k.mv_data;
 		if (k.mv_size != LOOKUP_KEY || memcmp(at, prefix, PREFIX_KEY) != 0)
 			break;
 		if (memcmp(at + PREFIX_KEY, row, 16) != 0) {
-			ok = emit(&w, best);
+			ok = emit(w, best);
 			best = (MDB_val){0, NULL};
 			memcpy(row, at + PREFIX_KEY, 16);
 		}
-		if (be64_get(at + PREFIX_ROW) <= c)
+		if (be64_get(at + PREFIX_ROW) <= w->c)
 			best = v;
 	}
-	ok = ok && emit(&w, best);
-	mdb_cursor_close(cursor);
-	buf_free(&w.scratch);
-	if (!ok)
+	if (!ok || !emit(w, best))
 		return lmdb_damaged(err, "a lookup entry");
 	return !rc || rc == MDB_NOTFOUND || lmdb_fail(err, rc, "lookups");
+}
+
+bool lmdb_read_lookups(struct storage_reader *base, const struct lookup_read *keys, size_t count, uint64_t c, size_t max_rows,
+                       lookup_result_fn each, void *ctx, struct error *err)
+{
+	struct lmdb_reader *r = (struct lmdb_reader *)base;
+	struct lookup_walk w = {.keys = keys, .c = c, .each = each, .ctx = ctx};
+	MDB_cursor *cursor;
+	int rc = mdb_cursor_open(r->txn, lmdb_of(base->backend)->lookups, &cursor);
+	if (rc)
+		return lmdb_fail(err, rc, "lookups");
+	bool ok = true;
+	for (; ok && w.index < count && w.emitted <= max_rows; w.index++)
+		ok = walk_key(&w, cursor, err);
+	mdb_cursor_close(cursor);
+	buf_free(&w.scratch);
+	return ok;
 }
 
 /* ---- compaction ---- */

@@ -48,6 +48,21 @@ void pg_array_free(struct pg_array *a)
 	buf_free(&a->bytes);
 }
 
+PGresult *pg_arrays_query(struct pg_store *store, const char *sql, struct pg_array *const *arrays, int count, struct error *err)
+{
+	const char *values[PG_ARRAYS_MAX];
+	int lengths[PG_ARRAYS_MAX], formats[PG_ARRAYS_MAX];
+	for (int i = 0; i < count; i++) {
+		struct pg_param p = pg_array_param(arrays[i]);
+		values[i] = p.p;
+		lengths[i] = (int)p.n;
+		formats[i] = 1;
+	}
+	const struct pg_values v = {
+	        .count = count, .values = values, .lengths = lengths, .formats = formats, .binary_result = true};
+	return pg_pool_query(store->pool, sql, &v, err);
+}
+
 static bool take(struct slice *rest, size_t n, struct slice *out)
 {
 	if (rest->n < n)

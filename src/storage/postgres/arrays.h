@@ -1,12 +1,13 @@
 /*
- * arrays.h: columns of many rows as binary array parameters, so that one statement (INSERT ... SELECT FROM unnest) writes them all.
+ * arrays.h: columns of many rows as binary array parameters, so that one statement (INSERT ... SELECT FROM unnest) writes them all, or one
+ * that joins unnest reads for all of them.
  *
  * One growing buffer for each column; pg_array_begin empties it and keeps the memory.
  */
 #ifndef SYNCLINE_STORAGE_POSTGRES_ARRAYS_H
 #define SYNCLINE_STORAGE_POSTGRES_ARRAYS_H
 
-#include "storage/postgres/connection.h"
+#include "storage/postgres/store.h"
 
 enum pg_array_of { PG_ARRAY_BYTEA = 17, PG_ARRAY_INT8 = 20, PG_ARRAY_TEXT = 25 };
 
@@ -21,6 +22,10 @@ void pg_array_i64(struct pg_array *a, int64_t v);
 /* Finishes it; points into a. */
 struct pg_param pg_array_param(struct pg_array *a);
 void pg_array_free(struct pg_array *a);
+
+/* A prepared statement of the pool with array parameters; the answer is binary. */
+#define PG_ARRAYS_MAX 16
+PGresult *pg_arrays_query(struct pg_store *store, const char *sql, struct pg_array *const *arrays, int count, struct error *err);
 
 /* The elements of a bytea[] or text[] in binary form, without NULLs; they point into it. In the arena. */
 bool pg_array_read(struct slice array, struct arena *arena, struct slice **items, size_t *count);

@@ -1,105 +1,99 @@
-/* lookups.c: what rows have stored under keys (storage-semantics 8.3). */
-#include <stdlib.h>
-
-#include "base/alloc.h"
+/* lookups.c: what rows have stored under keys (storage-semantics 8.3): those of many keys in one statement. */
+#include "base/codec.h"
+#include "storage/postgres/arrays.h"
 #include "storage/postgres/bson.h"
 #include "storage/postgres/readers_internal.h"
 
-/* The newest entry of each row at the checkpoint; "[]" says that there is none any more. One more row says whether the stream is whole. */
-static const char lookups_sql[] = "SELECT 0::bigint, NULL::text WHERE " PG_STREAM_IS_WHOLE(
-        "$1::int") " UNION ALL SELECT t.i, p.results FROM unnest($2::bytea[]) WITH ORDINALITY AS t(lookup, i) CROSS JOIN LATERAL"
-                   " (SELECT DISTINCT ON (source_table, source_key) bucket_parameters AS results FROM bucket_parameters"
-                   " WHERE group_id = $1::int AND lookup = t.lookup AND id <= $3::bigint ORDER BY source_table, source_key, id "
-                   "DESC) p"
-                   " WHERE p.results <> '[]'";
+/* Keys of one statement. */
+#define AT_ONCE 5000
 
-static struct pg_known_lookup *find(struct pg_reader *r, uint32_t definition, struct slice key, uint64_t c)
-{
-	for (size_t i = r->lookup_count; i-- > 0;)
-		if (r->lookups[i].definition == definition && r->lookups[i].c == c && slice_eq(r->lookups[i].key, key))
-			return &r->lookups[i];
-	return NULL;
-}
+/* The newest entry of each row at the checkpoint; "[]" says that there is none any more. The first row is there if the stream is whole.
+ * $1: keys; $2: stream, checkpoint, rows at most. */
+static const char lookups_sql[] = "SELECT 0::bigint AS i, ''::text AS results WHERE " PG_STREAM_IS_WHOLE(
+        "($2::bigint[])[1]::integer") " UNION ALL SELECT * FROM (SELECT t.i, p.results FROM unnest($1::bytea[]) WITH "
+                                      "ORDINALITY AS t(lookup, i) CROSS JOIN LATERAL"
+                                      " (SELECT DISTINCT ON (source_table, source_key) bucket_parameters AS results FROM "
+                                      "bucket_parameters WHERE group_id = ($2::bigint[])[1]::integer AND lookup = t.lookup"
+                                      " AND id <= ($2::bigint[])[2] ORDER BY source_table, source_key, id DESC) p"
+                                      " WHERE p.results <> '[]' LIMIT ($2::bigint[])[3]) found ORDER BY i";
 
-static void add_result(struct pg_reader *r, struct pg_known_lookup *l, struct slice text)
+struct asking {
+	struct pg_reader *r;
+	uint64_t c;
+	size_t max_rows, rows; /* rows: so far */
+	lookup_result_fn each;
+	void *ctx;
+};
+
+/* first: index of the first key of the statement. */
+static bool take(struct asking *a, const PGresult *rows, size_t first, size_t count, struct error *err)
 {
-	if (l->count == l->cap) {
-		size_t cap = l->cap ? l->cap * 2 : 4;
-		struct slice *items = arena_array(&r->arena, struct slice, cap);
-		if (l->count)
-			memcpy(items, l->results, sizeof(*items) * l->count);
-		l->results = items;
-		l->cap = cap;
+	if (!PQntuples(rows) || be64_get(PQgetvalue(rows, 0, 0)) != 0)
+		return pg_stream_is_gone(err);
+	for (int i = 1; i < PQntuples(rows); i++) {
+		uint64_t index = be64_get(PQgetvalue(rows, i, 0)) - 1;
+		if (index >= count)
+			return error_set(err, "PSYNC_S2404", "The storage database answered what was not asked");
+		a->each(a->ctx, first + index, slice_make(PQgetvalue(rows, i, 1), (size_t)PQgetlength(rows, i, 1)));
+		a->rows++;
 	}
-	l->results[l->count++] = arena_copy(&r->arena, text);
-}
-
-static bool take(struct pg_reader *r, const PGresult *rows, struct pg_known_lookup *lookups, size_t count, struct error *err)
-{
-	bool whole = false;
-	for (int i = 0; i < PQntuples(rows); i++) {
-		size_t index = strtoul(PQgetvalue(rows, i, 0), NULL, 10);
-		whole |= index == 0;
-		if (index && index <= count)
-			add_result(r, &lookups[index - 1], slice_make(PQgetvalue(rows, i, 1), (size_t)PQgetlength(rows, i, 1)));
-	}
-	return whole || pg_stream_is_gone(err);
+	return true;
 }
 
 /* All of one stream. */
-static bool ask(struct pg_reader *r, int32_t stream_id, struct pg_known_lookup *lookups, size_t count, uint64_t c,
+static bool ask(struct asking *a, int32_t stream_id, const struct lookup_read *keys, size_t first, size_t count,
                 struct error *err)
 {
-	struct buf group = {0}, keys = {0}, bson = {0}, up_to = {0};
+	struct pg_array lookups = {0}, numbers = {0};
+	struct buf bson = {0};
 	bool ok = true;
-	pg_text_array_begin(&keys);
+	pg_array_begin(&lookups, PG_ARRAY_BYTEA);
+	pg_array_begin(&numbers, PG_ARRAY_INT8);
 	for (size_t i = 0; ok && i < count; i++) {
-		const struct pg_definition *d = pg_names_definition(r->store->names, lookups[i].definition);
+		const struct pg_definition *d = pg_names_definition(a->r->store->names, keys[first + i].definition);
 		buf_clear(&bson);
-		ok = bson_lookup(&bson, d->unique, d->query_id, lookups[i].key, &r->arena, err);
-		pg_text_array_bytes(&keys, buf_slice(&bson));
+		ok = bson_lookup(&bson, d->unique, d->query_id, keys[first + i].key, &a->r->arena, err);
+		pg_array_bytes(&lookups, buf_slice(&bson));
 	}
-	buf_printf(&group, "%d", stream_id);
-	buf_putc(&group, 0);
-	buf_printf(&up_to, "%lld", (long long)pg_bigint(c));
-	buf_putc(&up_to, 0);
-	const char *values[] = {group.p, pg_text_array_end(&keys), up_to.p};
-	PGresult *rows = ok ? pg_pool_texts(r->store->pool, lookups_sql, 3, values, err) : NULL;
-	ok = rows && take(r, rows, lookups, count, err);
+	pg_array_i64(&numbers, stream_id);
+	pg_array_i64(&numbers, pg_bigint(a->c));
+	/* One more than allowed says that there are too many. */
+	pg_array_i64(&numbers, pg_bigint(a->max_rows - a->rows + (a->max_rows < SIZE_MAX)));
+	PGresult *rows =
+	        ok ? pg_arrays_query(a->r->store, lookups_sql, (struct pg_array *const[]){&lookups, &numbers}, 2, err) : NULL;
+	ok = rows && take(a, rows, first, count, err);
 	PQclear(rows);
-	buf_free(&group);
-	buf_free(&keys);
+	pg_array_free(&lookups);
+	pg_array_free(&numbers);
 	buf_free(&bson);
-	buf_free(&up_to);
 	return ok;
 }
 
-/* NULL: failed. What was read with this reader once is not read again. */
-static const struct pg_known_lookup *read_one(struct pg_reader *r, uint32_t definition, struct slice key, uint64_t c,
-                                              struct error *err)
+/* How many keys from the first on have definitions of one stream. 0: there is no such definition. */
+static size_t of_one_stream(struct pg_names *names, const struct lookup_read *keys, size_t count, int32_t *stream_id)
 {
-	const struct pg_definition *d = pg_names_definition(r->store->names, definition);
-	if (!d) {
-		error_set(err, "PSYNC_S1101", "there is no definition %u", definition);
-		return NULL;
+	size_t n = 0;
+	for (; n < count && n < AT_ONCE; n++) {
+		const struct pg_definition *d = pg_names_definition(names, keys[n].definition);
+		if (!d || (n && d->stream_id != *stream_id))
+			break;
+		*stream_id = d->stream_id;
 	}
-	r->lookups = xgrow(r->lookups, r->lookup_count, &r->lookup_cap, sizeof(*r->lookups));
-	struct pg_known_lookup *l = &r->lookups[r->lookup_count];
-	*l = (struct pg_known_lookup){.definition = definition, .key = arena_copy(&r->arena, key), .c = c};
-	if (!ask(r, d->stream_id, l, 1, c, err))
-		return NULL;
-	r->lookup_count++;
-	return l;
+	return n;
 }
 
-bool pg_read_lookup(struct storage_reader *base, uint32_t definition, struct slice key, uint64_t c, lookup_result_fn each,
-                    void *ctx, struct error *err)
+bool pg_read_lookups(struct storage_reader *base, const struct lookup_read *keys, size_t count, uint64_t c, size_t max_rows,
+                     lookup_result_fn each, void *ctx, struct error *err)
 {
-	struct pg_reader *r = (struct pg_reader *)base;
-	const struct pg_known_lookup *l = find(r, definition, key, c);
-	if (!l && !(l = read_one(r, definition, key, c, err)))
-		return false;
-	for (size_t i = 0; i < l->count; i++)
-		each(ctx, l->results[i]);
+	struct asking a = {.r = (struct pg_reader *)base, .c = c, .max_rows = max_rows, .each = each, .ctx = ctx};
+	for (size_t at = 0; at < count && a.rows <= max_rows;) {
+		int32_t stream_id = 0;
+		size_t n = of_one_stream(a.r->store->names, keys + at, count - at, &stream_id);
+		if (!n)
+			return error_set(err, "PSYNC_S1101", "there is no definition %u", keys[at].definition);
+		if (!ask(&a, stream_id, keys, at, n, err))
+			return false;
+		at += n;
+	}
 	return true;
 }

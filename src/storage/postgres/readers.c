@@ -39,7 +39,6 @@ void pg_read_end(struct storage_reader *base)
 {
 	struct pg_reader *r = (struct pg_reader *)base;
 	arena_free(&r->arena);
-	free(r->lookups);
 	free(r);
 }
 

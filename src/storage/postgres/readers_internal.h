@@ -4,21 +4,10 @@
 
 #include "storage/postgres/readers.h"
 
-/* What rows have stored under one key. */
-struct pg_known_lookup {
-	uint32_t definition;
-	struct slice key;
-	uint64_t c;
-	struct slice *results;
-	size_t count, cap;
-};
-
 struct pg_reader {
 	struct storage_reader base; /* first */
 	struct pg_store *store;
 	struct arena arena;
-	struct pg_known_lookup *lookups; /* read ahead */
-	size_t lookup_count, lookup_cap;
 };
 
 /* The op id of the CLEAR that is the first operation of the bucket, or 0; for a statement with these two expressions. */

@@ -138,21 +138,6 @@ static bool read_user(struct pg_user *u, const PGresult *r, int row, const struc
 	return true;
 }
 
-PGresult *pg_arrays_query(struct pg_store *store, const char *sql, struct pg_array *const *arrays, int count, struct error *err)
-{
-	const char *values[16];
-	int lengths[16], formats[16];
-	for (int i = 0; i < count; i++) {
-		struct pg_param p = pg_array_param(arrays[i]);
-		values[i] = p.p;
-		lengths[i] = (int)p.n;
-		formats[i] = 1;
-	}
-	const struct pg_values v = {
-	        .count = count, .values = values, .lengths = lengths, .formats = formats, .binary_result = true};
-	return pg_pool_query(store->pool, sql, &v, err);
-}
-
 bool pg_users_load(struct pg_store *store, struct pg_user *users, size_t count, struct error *err)
 {
 	struct pg_array keys = {0}, texts = {0}, hashes = {0};

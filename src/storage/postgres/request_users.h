@@ -63,10 +63,6 @@ void pg_heads_free(struct pg_heads *h);
 bool pg_users_store(struct pg_store *store, struct pg_user **users, size_t count, struct pg_heads *heads, bool waiting,
                     struct error *err);
 
-/* A statement with array parameters; the answer is binary. */
-struct pg_array;
-PGresult *pg_arrays_query(struct pg_store *store, const char *sql, struct pg_array *const *arrays, int count, struct error *err);
-
 /* Sorts for pg_users_store. */
 int pg_user_compare(const void *a, const void *b); /* of struct pg_user *const * */
 

@@ -298,7 +298,7 @@ static const struct backend_ops backend = {
         .bucket_hold = bucket_hold,
         .bucket_compactions = bucket_compactions,
         .read_ops = pg_read_ops,
-        .read_lookup = pg_read_lookup,
+        .read_lookups = pg_read_lookups,
 };
 
 /* What writers and requests do (internal.h). */

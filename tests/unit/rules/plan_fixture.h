@@ -112,7 +112,7 @@ struct fixture_store {
 	struct arena arena;
 	struct row_lookup items[200];
 	size_t count;
-	size_t reads;
+	size_t reads, calls; /* keys; calls of the reader */
 };
 
 static inline void store_row(struct fixture_store *s, struct plan *p, const char *table, struct fixture_row r)
@@ -122,18 +122,20 @@ static inline void store_row(struct fixture_store *s, struct plan *p, const char
 		s->items[s->count++] = e.lookups[i];
 }
 
-static inline bool fixture_read(void *ctx, uint32_t definition, struct slice key, struct arena *arena,
-                                const struct slice **results, size_t *count, struct error *err)
+static inline bool fixture_read(void *ctx, struct lookup_read *keys, size_t count, size_t max_results, struct arena *arena,
+                                struct error *err)
 {
 	struct fixture_store *s = ctx;
-	struct slice *out = arena_array(arena, struct slice, s->count + 1);
-	(void)err;
-	s->reads++;
-	*count = 0;
-	for (size_t i = 0; i < s->count; i++)
-		if (s->items[i].definition == definition && slice_eq(s->items[i].key, key))
-			out[(*count)++] = s->items[i].results;
-	*results = out;
+	(void)err, (void)max_results;
+	s->calls++;
+	s->reads += count;
+	for (size_t k = 0; k < count; k++) {
+		struct slice *out = arena_array(arena, struct slice, s->count + 1);
+		for (size_t i = 0; i < s->count; i++)
+			if (s->items[i].definition == keys[k].definition && slice_eq(s->items[i].key, keys[k].key))
+				out[keys[k].count++] = s->items[i].results;
+		keys[k].results = out;
+	}
 	return true;
 }
 

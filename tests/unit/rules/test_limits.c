@@ -91,6 +91,7 @@ static void equal_lookups_of_several_streams_count_once(void **state)
 	store_rows(t, "open", 0, 2, "org", "o%d", "all");
 	assert_true(resolves(t, 12, 1000));
 	assert_int_equal(t->store.reads, 2);
+	assert_int_equal(t->store.calls, 2);
 	assert_int_equal(t->out.bucket_count, 22);
 	assert_false(resolves(t, 11, 1000));
 	finish(t);

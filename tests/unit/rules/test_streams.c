@@ -126,6 +126,47 @@ static void paths_that_agree_are_followed_once(void **state)
 	}
 	assert_buckets(p, (struct fixture_request){.token = "{\"sub\":\"u1\"}"}, &store, "s|0[\"same\"]:3");
 	assert_int_equal(store.reads, 51);
+	assert_int_equal(store.calls, 2);
+	arena_free(&store.arena);
+	plan_unref(p);
+}
+
+/* A store on another machine is asked as often as the longest join has lookups, however many streams and keys there are. */
+static void what_all_streams_want_is_read_together(void **state)
+{
+	(void)state;
+	struct plan *p =
+	        plan_of(EDITION_3 "  lists: {auto_subscribe: true, query: \"SELECT * FROM lists WHERE id IN (SELECT list FROM "
+	                          "members WHERE u = auth.user_id())\"}\n"
+	                          "  todos: {auto_subscribe: true, query: \"SELECT t.* FROM todos AS t, l, members AS m WHERE "
+	                          "t.list = l.id AND l.id = m.list AND m.u = auth.user_id()\"}\n"
+	                          "  notes: {auto_subscribe: true, query: \"SELECT n.* FROM notes AS n, l, members AS m WHERE "
+	                          "n.place = l.place AND l.id = m.list AND m.u = auth.user_id()\"}\n"
+	                          "  ours: {auto_subscribe: true, query: SELECT * FROM teams WHERE org = auth.user_id()}\n");
+	struct fixture_store store = {.count = 0};
+	char id[16], place[16];
+	for (int i = 0; i < 30; i++) {
+		snprintf(id, sizeof(id), "l%d", i);
+		snprintf(place, sizeof(place), "p%d", i / 10);
+		store_row(&store, p, "members", ROW("list", id, "u", "u1"));
+		store_row(&store, p, "l", ROW("id", id, "place", place));
+	}
+	struct error err;
+	struct arena arena = {0};
+	struct resolution out;
+	struct fixture_request r = {.token = "{\"sub\":\"u1\"}"};
+	struct lookup_reader reader = {.ctx = &store, .read = fixture_read};
+	struct querier *q = querier_of(p, &r, &err);
+	assert_true(querier_resolve(q, &reader, NULL, &arena, &out, &err));
+	assert_int_equal(out.bucket_count, 30 + 30 + 3 + 1);
+	assert_int_equal(store.calls, 2);
+	/* Of the streams in the order of the config, whichever was known first. */
+	assert_slice(plan_definition(p, out.buckets[0].definition)->name, "ours|0");
+	assert_slice(plan_definition(p, out.buckets[1].definition)->name, "lists|0");
+	assert_slice(plan_definition(p, out.buckets[31].definition)->name, "todos|0");
+	assert_slice(plan_definition(p, out.buckets[61].definition)->name, "notes|0");
+	querier_free(q);
+	arena_free(&arena);
 	arena_free(&store.arena);
 	plan_unref(p);
 }
@@ -228,6 +269,7 @@ int main(void)
 	        cmocka_unit_test(one_row_feeds_two_keys),
 	        cmocka_unit_test(values_of_one_key_are_intersected),
 	        cmocka_unit_test(paths_that_agree_are_followed_once),
+	        cmocka_unit_test(what_all_streams_want_is_read_together),
 	        cmocka_unit_test(an_error_is_reported_for_its_stream_only),
 	        cmocka_unit_test(edition_2_keeps_null_keys_and_ignores_the_priority),
 	        cmocka_unit_test(texts_that_would_explode_are_refused),

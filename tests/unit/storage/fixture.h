@@ -374,16 +374,15 @@ static int compare_slices(const void *a, const void *b)
 UNUSED static const char *lookup_at(struct fixture *f, uint32_t definition, const char *key, uint64_t c)
 {
 	struct storage_reader *r = storage_read_begin(f->s, &f->err);
-	const struct slice *results;
-	size_t count;
-	OK(reader_lookup(r, definition, slice_cstr(key), c, &f->arena, &results, &count, &f->err));
+	struct lookup_read l = {.definition = definition, .key = slice_cstr(key)};
+	OK(reader_lookups(r, &l, 1, c, SIZE_MAX, &f->arena, &f->err));
 	storage_read_end(r);
-	struct slice *sorted = arena_array(&f->arena, struct slice, count);
-	if (count)
-		memcpy(sorted, results, count * sizeof(*sorted));
-	qsort(sorted, count, sizeof(*sorted), compare_slices);
+	struct slice *sorted = arena_array(&f->arena, struct slice, l.count);
+	if (l.count)
+		memcpy(sorted, l.results, l.count * sizeof(*sorted));
+	qsort(sorted, l.count, sizeof(*sorted), compare_slices);
 	struct buf out = {0};
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < l.count; i++)
 		buf_printf(&out, "%s%.*s", i ? " " : "", SLICE_ARG(sorted[i]));
 	char *text = arena_cstr(&f->arena, buf_slice(&out));
 	buf_free(&out);

@@ -298,14 +298,13 @@ UNUSED static void compare_lookups(struct fixture *f, struct storage_reader *r, 
 				for (int i = 0; i < m->rows[t][k].lookup_count; i++)
 					if (m->rows[t][k].lookups[i].key == l)
 						want[m->rows[t][k].lookups[i].results]++;
-		const struct slice *results;
-		size_t count;
-		struct arena arena = {0};
 		snprintf(key, sizeof(key), "[%d]", l);
-		OK(reader_lookup(r, 2, slice_cstr(key), c, &arena, &results, &count, &f->err));
-		for (size_t i = 0; i < count; i++) {
-			assert_int_equal(results[i].n, 7); /* {"0":N} */
-			have[results[i].p[5] - '0']++;
+		struct lookup_read read = {.definition = 2, .key = slice_cstr(key)};
+		struct arena arena = {0};
+		OK(reader_lookups(r, &read, 1, c, SIZE_MAX, &arena, &f->err));
+		for (size_t i = 0; i < read.count; i++) {
+			assert_int_equal(read.results[i].n, 7); /* {"0":N} */
+			have[read.results[i].p[5] - '0']++;
 		}
 		assert_memory_equal(want, have, sizeof(want));
 		arena_free(&arena);

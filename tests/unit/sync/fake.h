@@ -88,8 +88,11 @@ bool querier_resolve(struct querier *q, const struct lookup_reader *reader, cons
 		size_t count = 1;
 		if (!r->keys) {
 			out->lookups[out->lookup_count++] = (struct used_lookup){r->lookup, slice_cstr(r->lookup_key)};
-			if (!reader->read(reader->ctx, r->lookup, slice_cstr(r->lookup_key), arena, &keys, &count, err))
+			struct lookup_read asked = {.definition = r->lookup, .key = slice_cstr(r->lookup_key)};
+			if (!reader->read(reader->ctx, &asked, 1, SIZE_MAX, arena, err))
 				return false;
+			keys = asked.results;
+			count = asked.count;
 		}
 		for (size_t k = 0; k < count; k++)
 			out->buckets[out->bucket_count++] = (struct resolved_bucket){
@@ -366,21 +369,24 @@ bool reader_cleared(struct storage_reader *r, uint32_t bucket, uint64_t c, bool 
 	return cursor != NULL;
 }
 
-bool reader_lookup(struct storage_reader *r, uint32_t definition, struct slice key, uint64_t c, struct arena *arena,
-                   const struct slice **results, size_t *count, struct error *err)
+bool reader_plan_lookups(struct storage_reader *r, const struct stored_plan *p, struct lookup_read *keys, size_t count,
+                         uint64_t c, size_t max_rows, struct arena *arena, struct error *err)
 {
-	(void)err;
-	struct fake_lookup *found = NULL;
-	for (size_t i = 0; i < r->s->lookup_count; i++) {
-		struct fake_lookup *l = &r->s->lookups[i];
-		if (l->definition == definition && slice_eq(slice_cstr(l->key), key) && l->from <= c)
-			found = l;
+	(void)err, (void)max_rows;
+	for (size_t k = 0; k < count; k++) {
+		struct fake_lookup *found = NULL;
+		for (size_t i = 0; i < r->s->lookup_count; i++) {
+			struct fake_lookup *l = &r->s->lookups[i];
+			if (l->definition == p->definitions[keys[k].definition].number &&
+			    slice_eq(slice_cstr(l->key), keys[k].key) && l->from <= c)
+				found = l;
+		}
+		keys[k].count = found ? found->count : 0;
+		struct slice *list = arena_array(arena, struct slice, keys[k].count + 1);
+		for (size_t i = 0; i < keys[k].count; i++)
+			list[i] = slice_cstr(found->results[i]);
+		keys[k].results = list;
 	}
-	*count = found ? found->count : 0;
-	struct slice *list = arena_array(arena, struct slice, *count + 1);
-	for (size_t i = 0; i < *count; i++)
-		list[i] = slice_cstr(found->results[i]);
-	*results = list;
 	return true;
 }
 
