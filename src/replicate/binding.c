@@ -120,10 +120,12 @@ struct binding *binding_new(const struct maintained_plans *plans, const char *co
 	b->number = number;
 	b->epoch = plans->epoch;
 	b->replica_ids = plans->replica_ids;
+	b->row_values = plans->row_values;
 	b->keyless = true;
 	for (size_t i = 0; i < table->relation.column_count; i++)
 		b->keyless &= !table->relation.columns[i].in_key;
 	b->sends_complete_rows = b->keyless || table->relation.replica_identity == 'f';
+	b->row_values &= !b->sends_complete_rows;
 	b->only_events = true;
 	b->log = log;
 	for (size_t i = 0; i < plans->count; i++)
@@ -298,7 +300,7 @@ void binding_evaluate(struct binding *b, const struct raw_value *row, struct are
 				continue;
 			}
 		}
-		if (!b->sends_complete_rows && !out->value_count) {
+		if (b->row_values && !out->value_count) {
 			out->names = b->names;
 			out->values = values;
 			out->value_count = r->column_count;
@@ -316,6 +318,47 @@ void binding_evaluate(struct binding *b, const struct raw_value *row, struct are
 		add_entries(&b->parts[p], &results[p], put_array, &out->put_count, lookup_array, &out->lookup_count);
 	out->puts = put_array;
 	out->lookups = lookup_array;
+}
+
+/* Entries in a row often share their texts. */
+static struct slice copy_shared(struct slice text, struct slice before, struct slice before_copied, struct arena *arena)
+{
+	return text.p == before.p && text.n == before.n ? before_copied : arena_copy(arena, text);
+}
+
+static const struct value *copy_values(const struct row_contributions *from, const struct raw_value *row, struct arena *arena)
+{
+	struct value *values = arena_array(arena, struct value, from->value_count);
+	for (size_t i = 0; i < from->value_count; i++) {
+		values[i] = from->values[i];
+		if ((values[i].kind == VALUE_TEXT || values[i].kind == VALUE_BLOB) && values[i].s.p != row[i].text.p)
+			values[i].s = arena_copy(arena, values[i].s);
+	}
+	return values;
+}
+
+void contributions_copy(const struct row_contributions *from, const struct raw_value *row, struct arena *arena,
+                        struct row_contributions *to)
+{
+	struct put_entry *puts = from->put_count ? arena_array(arena, struct put_entry, from->put_count) : NULL;
+	struct lookup_entry *lookups = from->lookup_count ? arena_array(arena, struct lookup_entry, from->lookup_count) : NULL;
+	const struct put_entry none = {0};
+	*to = *from;
+	to->puts = puts;
+	to->lookups = lookups;
+	for (size_t i = 0; i < from->put_count; i++) {
+		const struct put_entry *a = &from->puts[i], *before = i ? a - 1 : &none, *copied = i ? &puts[i - 1] : &none;
+		puts[i] = *a;
+		puts[i].keys = copy_shared(a->keys, before->keys, copied->keys, arena);
+		puts[i].object_id = copy_shared(a->object_id, before->object_id, copied->object_id, arena);
+		puts[i].data = copy_shared(a->data, before->data, copied->data, arena);
+	}
+	for (size_t i = 0; i < from->lookup_count; i++) {
+		const struct lookup_entry *a = &from->lookups[i];
+		lookups[i] = (struct lookup_entry){a->definition, arena_copy(arena, a->key), arena_copy(arena, a->results)};
+	}
+	if (from->value_count)
+		to->values = copy_values(from, row, arena);
 }
 
 size_t binding_checkpoints(struct binding *b, const struct raw_value *row, struct arena *arena,

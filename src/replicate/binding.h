@@ -24,6 +24,7 @@ struct maintained_plans {
 	size_t count;
 	uint64_t epoch;   /* greatest epoch of their definitions */
 	bool replica_ids; /* storage_keeps_replica_ids */
+	bool row_values;  /* storage_keeps_row_values */
 };
 
 struct binding {
@@ -40,6 +41,7 @@ struct binding {
 	bool brings_checkpoints;   /* an event of some plan makes write checkpoints of its rows */
 	bool only_events;          /* no definition reads it: no records are kept */
 	bool replica_ids;          /* rows are identified by their values as the rules see them */
+	bool row_values;           /* contributions carry the row as the rules see it */
 	const struct log *log;
 	struct binding_part {
 		struct stored_plan *plan;
@@ -67,8 +69,13 @@ bool relation_same_key(const struct source_relation *a, const struct source_rela
  * sync config that is active (the first one here) maps them; else, and while a key cannot be mapped, of the source's texts. */
 void binding_row_key(const struct binding *b, const struct raw_value *row, struct arena *arena, struct row_key *key);
 
-/* The row through all maintained definitions. The row must be complete. What cannot be evaluated is logged and gives nothing. */
+/* The row through all maintained definitions. The row must be complete. What cannot be evaluated is logged and gives nothing. The arena
+ * holds what was needed on the way as well, several times the size of the result. */
 void binding_evaluate(struct binding *b, const struct raw_value *row, struct arena *arena, struct row_contributions *out);
+/* What binding_evaluate made of `row`, without what was needed on the way: everything is in the arena but texts of the row itself, where
+ * values lie, and those of the plans. */
+void contributions_copy(const struct row_contributions *from, const struct raw_value *row, struct arena *arena,
+                        struct row_contributions *to);
 
 /* What the events of the maintained plans make of the row, in order; columns may be RAW_UNCHANGED. */
 struct row_event_checkpoint {

@@ -13,7 +13,7 @@
 #define IMAGE_THRESHOLD 2000
 
 /* Keys, contributions and images of the chunk's rows: the work that the replication thread need not do. */
-static void evaluate_rows(struct read_job *job, struct read_result *r)
+static void evaluate_rows(struct reader_thread *t, struct read_job *job, struct read_result *r)
 {
 	struct binding *b = job->binding;
 	const struct source_relation *rel = &b->table.relation;
@@ -30,7 +30,10 @@ static void evaluate_rows(struct read_job *job, struct read_result *r)
 			         SLICE_ARG(rel->schema), SLICE_ARG(rel->name));
 			continue;
 		}
-		binding_evaluate(b, row->raw, &r->arena, &row->contributions);
+		struct row_contributions c;
+		binding_evaluate(b, row->raw, &t->scratch, &c);
+		contributions_copy(&c, row->raw, &r->arena, &row->contributions);
+		arena_reset(&t->scratch);
 		if (!b->sends_complete_rows && source_row_size_bound(rel, row->raw) >= IMAGE_THRESHOLD)
 			row->image = image_encode(rel, row->raw, &r->arena);
 	}
@@ -72,7 +75,7 @@ static bool read_one(struct reader_thread *t, struct read_job *job, struct slice
 		return true;
 	if (!nudge_if_needed(t, r->chunk.head_lsn, &r->error))
 		return false;
-	evaluate_rows(job, r);
+	evaluate_rows(t, job, r);
 	return true;
 }
 
@@ -90,7 +93,7 @@ static bool scan_one(struct reader_thread *t, struct read_job *job, struct read_
 	                      &r->error))
 		return false;
 	r->chunk.head_lsn = job->head_lsn;
-	evaluate_rows(job, r);
+	evaluate_rows(t, job, r);
 	return true;
 }
 
@@ -208,5 +211,6 @@ void *reader_main(void *arg)
 		job_ended(t->pool);
 	}
 	reader_disconnect(t);
+	arena_free(&t->scratch);
 	return NULL;
 }

@@ -7,9 +7,9 @@
 
 #include "base/alloc.h"
 
-/* Chunks wait for the stream in memory, three to four times as large as on the wire. */
-#define MAX_BYTES_UNDER_WAY (8u * 1024 * 1024)
-/* Memory of a result that is kept for the next one: a chunk's rows, evaluated, are about three times its bytes. */
+/* Chunks wait for the stream in memory, four times as large as on the wire. */
+#define MAX_BYTES_UNDER_WAY (12u * 1024 * 1024)
+/* Memory of a result that is kept for the next one: a chunk's rows with what they give are about four times its bytes. */
 #define RESULT_KEEP (16u * 1024 * 1024)
 
 /* ---- jobs and results ---- */

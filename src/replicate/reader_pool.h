@@ -15,8 +15,8 @@
 #include "replicate/reader.h"
 
 #define MAX_READERS 16
-/* Chunks read but not yet applied, beyond one for each reader: enough that the server goes on sending during a commit. */
-#define CHUNKS_AHEAD 2
+/* Chunks read but not yet applied, beyond one for each reader: enough that reading goes on during a commit. */
+#define CHUNKS_AHEAD 4
 
 struct queued_job {
 	struct queued_job *next;
@@ -27,6 +27,7 @@ struct reader_thread {
 	struct reader_pool *pool;
 	pthread_t thread;
 	struct source_connection *connection; /* under the pool's lock while being opened, closed or aborted */
+	struct arena scratch;                 /* of the row that is evaluated */
 };
 
 struct reader_pool {

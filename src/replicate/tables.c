@@ -33,6 +33,7 @@ static void plans_load(struct attempt *a)
 			a->plans.epoch = found[i]->events;
 	}
 	a->plans.replica_ids = storage_keeps_replica_ids(a->storage);
+	a->plans.row_values = storage_keeps_row_values(a->storage);
 }
 
 bool tables_plans_use(const struct attempt *a, const struct source_relation *r)

@@ -90,6 +90,11 @@ bool storage_keeps_replica_ids(const struct storage *s)
 	return s->shared != NULL;
 }
 
+bool storage_keeps_row_values(const struct storage *s)
+{
+	return s->shared != NULL;
+}
+
 void storage_replica_id(const struct slice *names, const struct value *values, size_t count, uint8_t uuid[16])
 {
 	bson_replica_uuid(names, values, count, uuid);

@@ -294,7 +294,7 @@ struct row_contributions {
 	size_t put_count;
 	const struct lookup_entry *lookups;
 	size_t lookup_count;
-	/* The row as the rules see it, for shared stores, which keep that as its image; none if the source sends whole rows. */
+	/* The row as the rules see it, for stores that keep that as its image (storage_keeps_row_values); none if the source sends whole rows. */
 	const struct slice *names;
 	const struct value *values;
 	size_t value_count;
@@ -311,6 +311,8 @@ struct row_key {
 /* Does the uuid of a row_key have to be the reference's replica id (storage-semantics 3)? So that it, too, goes on with the store. Any thread;
  * the same until close. */
 bool storage_keeps_replica_ids(const struct storage *s);
+/* Does write_row need the names and values of a row's contributions? Any thread; the same until close. */
+bool storage_keeps_row_values(const struct storage *s);
 /* That of the values of the replica identity's columns, in their order. Any thread. */
 void storage_replica_id(const struct slice *names, const struct value *values, size_t count, uint8_t uuid[16]);
 
