@@ -24,9 +24,10 @@ bool service_start_jobs(struct service *s, struct error *err)
 	                                    .defragment_share = s->config->storage.compaction.defragment_share,
 	                                    .removal_job = 1,
 	                                    .compaction_job = 2};
+	int64_t removal_ms = storage_is_shared(s->storage) ? SHARED_REMOVAL_EVERY_MS : REMOVAL_EVERY_MS;
 	const struct maintenance_job jobs[] = {
 	        {"retention of checkpoint requests", retention_interval_ms(retention_ms), retention_run, &s->retention},
-	        {"removal of what a deploy left over", REMOVAL_EVERY_MS, compaction_remove_dropped, &s->compaction},
+	        {"removal of what a deploy left over", removal_ms, compaction_remove_dropped, &s->compaction},
 	        {"compaction", compaction_interval_ms(s->config), compaction_run, &s->compaction},
 	};
 	/* Whoever replicates cleans up; the others say who lives. */

@@ -25,8 +25,9 @@ struct compaction {
 /* Buckets and lookups. After half a minute it wakes itself for the rest, so that other jobs that are due come first. ctx: a struct
  * compaction, as below. */
 bool compaction_run(void *ctx, struct maintenance *m, struct error *err);
-/* What a deploy left over; cheap when there is nothing. */
+/* What a deploy left over; cheap when there is nothing. On a shared store whole streams, which hold as much as what replaced them. */
 #define REMOVAL_EVERY_MS 15000
+#define SHARED_REMOVAL_EVERY_MS 1000
 bool compaction_remove_dropped(void *ctx, struct maintenance *m, struct error *err);
 
 #endif

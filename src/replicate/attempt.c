@@ -373,7 +373,7 @@ static bool busy_boundary(struct attempt *a, struct error *err)
 	if (!(due ? attempt_commit(a, err) : attempt_commit_if_large(a, err)))
 		return false;
 	update_status(a);
-	return discovery_round(a, err) && confirm(a, err);
+	return discovery_round(a, err) && removal_step(a, err) && confirm(a, err);
 }
 
 /* A new attempt sees other tables, or evaluates other plans: the stream tells it the columns of each relation anew. */

@@ -102,7 +102,7 @@ bool definitions_check(struct attempt *a, struct error *err)
 	/* Whoever sees the new sync config active must not be told that its tables are being read; the rest follows at once. */
 	tables_publish_status(a);
 	a->status_due_ms = 0;
-	if (!slot_for_pending(a, err) || !storage_activate_pending(a->storage, err) || !attempt_commit(a, err))
+	if (!storage_activate_pending(a->storage, err) || !slot_for_pending(a, err) || !attempt_commit(a, err))
 		return false;
 	char lsn[LSN_TEXT_SIZE];
 	lsn_format(a->at, lsn);

@@ -160,7 +160,6 @@ struct attempt {
 	uint64_t head_lsn;               /* newest known end of the source's WAL */
 	int64_t discovery_due_ms;
 	int64_t removal_due_ms;
-	int32_t removing; /* a replaced stream of a shared store; 0 */
 	bool in_xact, skipping, xact_touched;
 	uint64_t final_lsn, change_number; /* of the open transaction: place of its commit record, changes so far */
 	uint64_t xid;                      /* of the open transaction, extended */
@@ -275,7 +274,7 @@ void reprocess_table(const struct attempt *a, struct table_state *t);
 /* Is it over? */
 void reprocess_check(struct attempt *a);
 
-/* removal.c: at a boundary, with nothing to be written */
+/* removal.c: at a boundary */
 bool removal_step(struct attempt *a, struct error *err);
 
 /* generation.c: repair after a gap (interleaved-snapshot 8) */

@@ -1,33 +1,32 @@
-/* removal.c: streams of a shared store that were replaced: their slot goes, then what is stored of them, in steps while the stream is idle. */
+/* removal.c: streams of a shared store that were replaced: their slots go here, what is stored of them by maintenance (storage/compact.h). */
 #include "base/clock.h"
 #include "replicate/engine.h"
 
 #define LOOK_MS 5000
-#define STEP_MS 100
 
 bool removal_step(struct attempt *a, struct error *err)
 {
 	int64_t now = clock_mono_ms();
 	char slot[64];
-	bool done;
-	if (!storage_is_shared(a->storage) || now < a->removal_due_ms || a->dirty)
+	int32_t id;
+	bool in_use = false;
+	if (!storage_is_shared(a->storage) || now < a->removal_due_ms)
 		return true;
 	a->removal_due_ms = now + LOOK_MS;
-	if (!a->removing) {
-		if (!storage_stopped_stream(a->storage, &a->removing, slot, err))
-			return false;
-		if (!a->removing)
-			return true;
-		log_info(a->log, "Terminating replication stream %d: %s is dropped, its data is removed", a->removing, slot);
-		if (!source_slot_drop(a->connection, slot, err))
-			return false;
-	}
-	if (!storage_remove_step(a->storage, a->removing, &done, err))
+	if (!storage_stopped_stream(a->storage, &id, slot, err))
 		return false;
-	if (done)
-		log_info(a->log, "Terminated replication stream %d", a->removing);
-	if (done)
-		a->removing = 0;
-	a->removal_due_ms = now + STEP_MS;
-	return true;
+	if (!id)
+		return true;
+	struct error failed = {.code = ""};
+	if (source_slot_try_drop(a->connection, slot, &in_use, &failed)) {
+		log_info(a->log, "Terminating replication stream %d: %s is dropped, its data is removed", id, slot);
+		storage_remove_stream(a->storage, id);
+		return true;
+	}
+	/* Somebody reads it still, perhaps a process that was replaced: the next round looks again. */
+	if (in_use)
+		log_debug(a->log, "The replication slot %s of the replaced stream %d is in use", slot, id);
+	else if (err)
+		*err = failed;
+	return in_use;
 }

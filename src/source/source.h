@@ -262,6 +262,8 @@ bool source_slot_status(struct source_connection *c, const char *slot, enum slot
 bool source_slot_create(struct source *s, const char *slot, uint64_t *start_lsn, struct xid_snapshot *snapshot,
                         struct arena *arena, struct error *err);
 bool source_slot_drop(struct source_connection *c, const char *slot, struct error *err);
+/* The same without waiting for whoever uses it; *in_use: that is why it failed. */
+bool source_slot_try_drop(struct source_connection *c, const char *slot, bool *in_use, struct error *err);
 /* Makes `to`, anew if it is there, with the positions of `from`, which may be in use. */
 bool source_slot_copy(struct source_connection *c, const char *from, const char *to, struct error *err);
 

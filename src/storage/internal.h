@@ -180,7 +180,7 @@ struct shared_ops {
 	bool (*restart_replication)(struct storage *s, struct error *err);
 	bool (*pending_slot)(struct storage *s, char out[64]);
 	bool (*stopped_stream)(struct storage *s, int32_t *id, char slot[64], struct error *err);
-	bool (*remove_step)(struct storage *s, int32_t id, bool *done, struct error *err);
+	void (*remove_stream)(struct storage *s, int32_t id);
 	bool (*redeploy)(struct storage *s, struct error *err);
 	bool (*report_failure)(struct storage *s, struct slice text, struct error *err);
 	/* commits (commit.c) */

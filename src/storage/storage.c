@@ -201,10 +201,10 @@ bool storage_stopped_stream(struct storage *s, int32_t *id, char slot[64], struc
 	return !s->shared || s->shared->stopped_stream(s, id, slot, err);
 }
 
-bool storage_remove_step(struct storage *s, int32_t id, bool *done, struct error *err)
+void storage_remove_stream(struct storage *s, int32_t id)
 {
-	*done = true;
-	return !s->shared || s->shared->remove_step(s, id, done, err);
+	if (s->shared)
+		s->shared->remove_stream(s, id);
 }
 
 bool storage_pending_slot(struct storage *s, char out[64])

@@ -199,15 +199,17 @@ bool storage_restart_replication(struct storage *s, struct error *err);
 
 /* The slot that the pending plan's stream is to have; false: the store has one slot for ever. */
 bool storage_pending_slot(struct storage *s, char out[64]);
-/* Shared stores: a stream that was replaced, and is for this process to remove (*id 0: none): its slot first, then its data in steps. */
+/* Shared stores: a stream that was replaced, and is for this process to remove (*id 0: none, or one is being removed). First its slot goes; then
+ * storage_remove_stream leaves the rest to storage_compact (`dropped`). */
 bool storage_stopped_stream(struct storage *s, int32_t *id, char slot[64], struct error *err);
-bool storage_remove_step(struct storage *s, int32_t id, bool *done, struct error *err);
+void storage_remove_stream(struct storage *s, int32_t id);
 /* The active config once more, as a stream beside it; the role is over. */
 bool storage_redeploy(struct storage *s, struct error *err);
 
 /* Definitions that the writer evaluates: the active plan's and the pending plan's. */
 bool storage_definition_ready(struct storage *s, uint32_t number, struct error *err); /* FILLING -> READY */
-/* At a boundary where all definitions of the pending plan are READY; takes effect with the next storage_commit. */
+/* At a boundary where all definitions of the pending plan are READY (shared stores: all its tables are read); takes effect with the next
+ * storage_commit. */
 bool storage_activate_pending(struct storage *s, struct error *err);
 
 /* Facts about the source that are kept with the data. */

@@ -66,8 +66,6 @@ static const struct {
         {BOTH, "write-checkpoint-generated", 7, "an older, passed id while a newer one is pending (checkpoint-requests 3)"},
         {BOTH, "write-checkpoint-retention", 16, "a generated id starts above a removed one (checkpoint-requests 5)"},
         {BOTH, "write-checkpoint-supplied", 14, "an older, passed id while a newer one is pending (checkpoint-requests 3)"},
-        {SHARED, "checkpoint-snapshot-table-rules", 5,
-         "an activation that comes too early is not refused: the engine never asks for one"},
         {SHARED, "checkpoint-uncommitted-flush-lost-keepalive", 9,
          "no checkpoint before the end of a transaction that is half flushed"},
         {SHARED, "checkpoint-uncommitted-flush-lost-keepalive", 10,

@@ -390,6 +390,10 @@ static bool do_mark_all_snapshot_done(struct run *r, json_t *step)
 	r->before_lsn = lsn_of(before);
 	for (size_t i = 0; p && i < p->count; i++)
 		must(r, storage_definition_ready(r->s, p->definitions[i].number, &r->err));
+	/* The reference leaves it to the caller whether the tables were read; here they must have been, once. */
+	for (uint32_t i = 1; p && r->shared && i <= shared_writer(r)->table_count; i++)
+		if (shared_table(r, i))
+			shared_table(r, i)->snapshot_epoch = storage_epoch(r->s);
 	bool pending = p != NULL;
 	stored_plan_unref(p);
 	if (pending || !r->shared)

@@ -59,23 +59,28 @@ bool source_slot_status(struct source_connection *c, const char *slot, enum slot
 	return ok;
 }
 
-bool source_slot_drop(struct source_connection *c, const char *slot, struct error *err)
+bool source_slot_try_drop(struct source_connection *c, const char *slot, bool *in_use, struct error *err)
 {
 	struct buf sql = {0};
 	buf_lit(&sql,
 	        "SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots WHERE slot_name = ");
 	sql_literal(&sql, slice_cstr(slot));
 	buf_putc(&sql, '\0');
-	int64_t until = clock_mono_ms() + DROP_PATIENCE_MS;
-	PGresult *r;
-	while (!(r = link_query(&c->link, sql.p, SHORT_TIMEOUT_MS, err))) {
-		bool in_use = strcmp(c->link.sqlstate, "55006") == 0;
-		if (!in_use || c->link.broken || clock_mono_ms() > until || link_poll(&c->link, 0, 100) < 0)
-			break;
-	}
+	PGresult *r = link_query(&c->link, sql.p, SHORT_TIMEOUT_MS, err);
+	*in_use = !r && !c->link.broken && strcmp(c->link.sqlstate, "55006") == 0;
 	buf_free(&sql);
 	PQclear(r);
 	return r != NULL;
+}
+
+bool source_slot_drop(struct source_connection *c, const char *slot, struct error *err)
+{
+	int64_t until = clock_mono_ms() + DROP_PATIENCE_MS;
+	bool in_use = false;
+	while (!source_slot_try_drop(c, slot, &in_use, err))
+		if (!in_use || clock_mono_ms() > until || link_poll(&c->link, 0, 100) < 0)
+			return false;
+	return true;
 }
 
 bool source_slot_copy(struct source_connection *c, const char *from, const char *to, struct error *err)

@@ -148,9 +148,13 @@ static bool forget_old_streams(struct pg_compaction *c, struct error *err)
 
 static bool run(struct pg_compaction *c, struct error *err)
 {
+	if (c->o.dropped && !pg_remove_stopped(c, err))
+		return false;
+	if (!c->o.buckets && !c->o.lookups)
+		return true;
 	if (!find_stream(c, err))
 		return false;
-	if (!c->stream || !c->limit || (!c->o.buckets && !c->o.lookups))
+	if (!c->stream || !c->limit)
 		return true;
 	return forget_old_streams(c, err) && (!c->o.buckets || pg_compact_buckets(c, err)) &&
 	       (!c->o.lookups || !pg_compact_go_on(c) || compact_lookups(c, err));

@@ -1,4 +1,4 @@
-/* compact_buckets.h: one run of a compaction on the shared layout, as compact.c and compact_buckets.c share it. */
+/* compact_buckets.h: one run of a compaction on the shared layout, as compact.c, compact_buckets.c and terminate.c share it. */
 #ifndef SYNCLINE_STORAGE_POSTGRES_COMPACT_BUCKETS_H
 #define SYNCLINE_STORAGE_POSTGRES_COMPACT_BUCKETS_H
 
@@ -21,5 +21,7 @@ void pg_compact_rest(struct pg_compaction *c, int64_t since_us);
 
 /* The named buckets, or all of the stream that are wanted. */
 bool pg_compact_buckets(struct pg_compaction *c, struct error *err);
+/* What is stored of the stream that leaves (store.h), if there is one. */
+bool pg_remove_stopped(struct pg_compaction *c, struct error *err);
 
 #endif

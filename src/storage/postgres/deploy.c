@@ -103,8 +103,8 @@ bool pg_activate_pending(struct storage *s, struct error *err)
 		return false;
 	if (w->target_count == (size_t)w->has_active)
 		return error_set(err, "PSYNC_S1101", "there is no pending sync config to activate");
-	w->activating = true;
-	return true;
+	w->activating = pg_tables_are_read(w, w->has_active, err);
+	return w->activating;
 }
 
 bool pg_deploy_again(struct pg_writer *w, const struct pg_stream *stream, const char *state, struct error *err)

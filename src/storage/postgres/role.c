@@ -119,6 +119,7 @@ bool pg_take_writer(struct storage *s, bool *held, char *who, size_t who_size, s
 	struct pg_writer *w = pg_writer_of(s);
 	*who = '\0';
 	pg_rollback(s);
+	pg_remove_nothing(w);
 	if (!w->holder)
 		w->holder = pg_holder_start(&w->store->connection, s->log);
 	if (w->fenced)
@@ -145,6 +146,7 @@ void pg_give_writer(struct storage *s)
 {
 	struct pg_writer *w = pg_writer_of(s);
 	pg_rollback(s);
+	pg_remove_nothing(w);
 	w->ready = false;
 	w->target_count = 0;
 	pg_holder_stop(w->holder);

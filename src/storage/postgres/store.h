@@ -33,6 +33,12 @@ struct pg_stream {
 	struct arena arena;
 };
 
+/* A replaced stream, its slot dropped, whose data goes (terminate.c). */
+struct pg_leaving {
+	int32_t id; /* 0: none */
+	char lock_id[37];
+};
+
 struct pg_requests;
 struct pg_custom;
 struct pg_sums;
@@ -51,6 +57,7 @@ struct pg_store {
 	struct pg_stream **streams; /* all that were loaded */
 	size_t stream_count, stream_cap;
 	struct pg_stream *active, *pending; /* NULL: none */
+	struct pg_leaving leaving;          /* under lock, as these */
 	struct pg_requests *requests;       /* requests.h */
 	struct pg_custom *custom;           /* custom.h */
 	struct pg_watch *watch;             /* watch.h */

@@ -280,14 +280,29 @@ void pg_tables_keep_part(struct pg_writer *w, size_t target)
 	}
 }
 
+static bool unread(const struct pg_table_part *p)
+{
+	return p->stream_id && !p->gone && !p->snapshot_done && !p->snapshot_epoch;
+}
+
 bool pg_tables_unread(const struct pg_writer *w, size_t target)
 {
-	for (size_t i = 0; i < w->table_count; i++) {
-		const struct pg_table_part *p = &w->tables[i].parts[target];
-		if (p->stream_id && !p->gone && !p->snapshot_done && !p->snapshot_epoch)
+	for (size_t i = 0; i < w->table_count; i++)
+		if (unread(&w->tables[i].parts[target]))
 			return true;
-	}
 	return false;
+}
+
+bool pg_tables_are_read(const struct pg_writer *w, size_t target, struct error *err)
+{
+	struct buf names = {0};
+	for (size_t i = 0; i < w->table_count; i++)
+		if (unread(&w->tables[i].parts[target]))
+			buf_printf(&names, "%s%.*s.%.*s", names.n ? ", " : "", SLICE_ARG(w->tables[i].schema),
+			           SLICE_ARG(w->tables[i].name));
+	bool ok = !names.n || error_set(err, "PSYNC_S1101", "tables are not read yet: %.*s", SLICE_ARG(buf_slice(&names)));
+	buf_free(&names);
+	return ok;
 }
 
 bool pg_tables_any(const struct pg_writer *w, size_t target)

@@ -184,11 +184,12 @@ static void commit_stream(const struct pg_writer *w, size_t i, bool visible, uin
 	struct pg_record *n = &out->next;
 	struct position p = w->applied;
 	bool deploying = !t->record.active, cut = position_cmp(p, t->beside.partial_until) < 0;
-	out->activates = deploying && w->activating && visible && !cut;
+	bool unread = pg_tables_unread(w, i);
+	out->activates = deploying && w->activating && visible && !cut && !unread;
 	out->beside.applied = later(p, t->beside.applied);
 	if (!cut)
 		out->beside.partial_until = (struct position){0, 0};
-	bool unread = pg_tables_unread(w, i), complete = out->activates || (!deploying && !unread);
+	bool complete = out->activates || (!deploying && !unread);
 	if (complete && !n->snapshot_done)
 		n->no_checkpoint_before = later(p, n->no_checkpoint_before);
 	n->snapshot_done = (n->snapshot_done || complete) && !unread;
@@ -201,6 +202,7 @@ static void commit_stream(const struct pg_writer *w, size_t i, bool visible, uin
 	bool can = n->snapshot_done && position_cmp(n->position, p) <= 0 && position_cmp(n->no_checkpoint_before, p) <= 0 &&
 	           !cut && (deploying ? out->activates : visible);
 	uint64_t all = op > n->pending ? op : n->pending;
+	out->activates = out->activates && can;
 	if (!can) {
 		out->written = out->written || !n->has_pending || n->pending != all;
 		n->has_pending = true;

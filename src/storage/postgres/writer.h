@@ -86,6 +86,7 @@ struct pg_writer {
 	bool dirty;                      /* something beside rows waits for the next transaction */
 	bool activating;                 /* the second stream becomes the active one with the next commit that is shown */
 	bool empty_wanted;               /* the next commit makes a checkpoint even if nothing was written */
+	struct pg_leaving stopped;       /* what pg_stopped_stream answered last */
 	bool reported;                   /* an error was reported that the next writing transaction takes back */
 	struct position applied;         /* the boundary that was told last */
 	struct position transaction_end; /* of the transaction that is being written; zero: not told */
@@ -141,6 +142,8 @@ void pg_tables_keep_part(struct pg_writer *w, size_t target);
 void pg_tables_free(struct pg_writer *w);
 /* Does the target have a table that was never read to its end? Then it shows nothing new. */
 bool pg_tables_unread(const struct pg_writer *w, size_t target);
+/* False: the error names those tables. */
+bool pg_tables_are_read(const struct pg_writer *w, size_t target, struct error *err);
 /* Is there any record? */
 bool pg_tables_any(const struct pg_writer *w, size_t target);
 /* All tables of the target are compared with the source. */
@@ -174,7 +177,9 @@ bool pg_pending_slot(struct storage *s, char out[64]);
 bool pg_redeploy(struct storage *s, struct error *err);
 /* terminate.c */
 bool pg_stopped_stream(struct storage *s, int32_t *id, char slot[64], struct error *err);
-bool pg_remove_step(struct storage *s, int32_t id, bool *done, struct error *err);
+void pg_remove_stream(struct storage *s, int32_t id);
+/* Locks may have changed hands: what is being removed is found anew. */
+void pg_remove_nothing(struct pg_writer *w);
 /* write_rows.c */
 bool pg_read_row(struct storage *s, uint32_t table, const struct row_key *key, struct arena *arena, struct stored_row *out,
                  struct error *err);
