@@ -38,6 +38,8 @@ struct key_store;
 /* Imports the static keys; an unusable one is an error that names its index. config may be freed afterwards. */
 struct key_store *key_store_new(const struct auth_config *config, const struct log *log, struct error *err);
 void key_store_free(struct key_store *k);
+/* Asks each URL for its keys once and does not wait: what does not answer is in the log before the first client is refused. */
+void key_store_ask(struct key_store *k);
 
 struct verified_token {
 	struct slice payload; /* JSON text of the payload, as decoded; in the arena */

@@ -20,6 +20,7 @@ struct jwks_source {
 	struct jwks_state state;
 	pthread_t thread;
 	bool has_thread; /* to be joined */
+	bool early;      /* no token asked for the fetch in flight */
 	atomic_bool stop;
 };
 
@@ -96,10 +97,11 @@ const char *jwks_source_url(const struct jwks_source *s)
 	return secret.n ? secret.p + secret.n + 1 : s->url;
 }
 
-/* A URL may carry a password, so it is logged only up to its host and path. */
+/* A URL may carry a password, so it is logged only up to its host and path. Before any token has come nobody is refused yet. */
 static void log_failure(const struct jwks_source *s, const struct error *err, const char *cause)
 {
-	log_error(s->around->log, "JWKS %s: [%s] %s%s%s", jwks_source_url(s), err->code, err->message, *cause ? ": " : "", cause);
+	log_line(s->around->log, s->early ? LOG_WARN : LOG_ERROR, "JWKS %s: [%s] %s%s%s%s", jwks_source_url(s), err->code,
+	         err->message, *cause ? ": " : "", cause, s->early ? ". It will be asked again when a token comes" : "");
 }
 
 static void *fetch_thread(void *argument)
@@ -125,11 +127,12 @@ static void *fetch_thread(void *argument)
 }
 
 /* Under the lock. Signals stay with the threads that wait for them. */
-static void start(struct jwks_source *s)
+static void start(struct jwks_source *s, bool early)
 {
 	sigset_t all, old;
 	if (s->has_thread)
 		pthread_join(s->thread, NULL); /* it has nothing left to do but to return */
+	s->early = early;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	s->has_thread = pthread_create(&s->thread, NULL, fetch_thread, s) == 0;
@@ -141,24 +144,34 @@ static void start(struct jwks_source *s)
 	jwks_state_fetched(&s->state, now_ms(s), JWKS_HARD, NULL, &err);
 }
 
-bool jwks_source_use(struct jwks_source *s)
+static bool use(struct jwks_source *s, bool early)
 {
 	pthread_mutex_lock(&s->lock);
 	uint64_t before = s->state.changes;
 	unsigned todo = jwks_state_use(&s->state, now_ms(s));
 	publish_changes(s, before);
 	if (todo & JWKS_START)
-		start(s);
+		start(s, early);
 	bool wait = (todo & JWKS_WAIT) && s->state.in_flight;
 	pthread_mutex_unlock(&s->lock);
 	return wait;
+}
+
+bool jwks_source_use(struct jwks_source *s)
+{
+	return use(s, false);
+}
+
+void jwks_source_ask(struct jwks_source *s)
+{
+	use(s, true);
 }
 
 void jwks_source_no_key(struct jwks_source *s)
 {
 	pthread_mutex_lock(&s->lock);
 	if (jwks_state_no_key(&s->state, now_ms(s)) & JWKS_START)
-		start(s);
+		start(s, false);
 	pthread_mutex_unlock(&s->lock);
 }
 

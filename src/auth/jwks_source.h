@@ -30,6 +30,8 @@ void jwks_source_free(struct jwks_source *s);
 
 /* A token is being verified: starts a fetch if one is due. True: the answer has to be waited for. Does not block. */
 bool jwks_source_use(struct jwks_source *s);
+/* The same before there is a token, so that the first one has nothing to wait for; a failure is a warning then. */
+void jwks_source_ask(struct jwks_source *s);
 /* Waits for the fetch in flight until deadline_ms of clock_mono_ms. */
 void jwks_source_wait(struct jwks_source *s, int64_t deadline_ms);
 /* The keys (a reference, or NULL) and whether there is an error. waited: an unfinished fetch is then an error too. */

@@ -155,6 +155,12 @@ void key_store_free(struct key_store *k)
 	free(k);
 }
 
+void key_store_ask(struct key_store *k)
+{
+	for (size_t i = 0; i < k->source_count; i++)
+		jwks_source_ask(k->sources[i]);
+}
+
 /* One verification in progress. */
 struct lookup {
 	struct key_store *k;

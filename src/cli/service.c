@@ -362,6 +362,7 @@ int service_start(struct service *s)
 	}
 	if (!open_keys(s, &err) || !open_storage(s, &err))
 		return s->stopped_early ? 0 : fail(s, EXIT_BAD_CONFIG, &err);
+	key_store_ask(s->keys);
 	int code = s->role == ROLE_API ? 0 : load_plan(s);
 	if (code)
 		return code;

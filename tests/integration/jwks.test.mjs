@@ -62,6 +62,30 @@ describe('keys of a URL', () => {
     assert.equal(await status(), 401);
   });
 
+  test('that does not answer at start are warned of before a client is refused, once', async () => {
+    await w.service.stop();
+    await w.service.start();
+    await w.service.ready();
+    const lines = () => w.service.freshLog.split('\n').filter((l) => l.includes('JWKS'));
+    await eventually(() => lines().length, { what: () => `the warning in the log:\n${w.service.freshLog}` });
+    assert.match(lines()[0], /warn.*JWKS 127\.0\.0\.1:\d+\/jwks: \[PSYNC_S2204\] JWKS request failed: .*500/i);
+    await eventually(async () => (await status()) === 401 && lines().some((l) => /error/i.test(l)), { what: () => `a token asked again:\n${lines().join('\n')}` });
+    assert.equal(lines().filter((l) => /warn/i.test(l)).length, 1);
+    assert.ok(!w.service.log.includes('hush-hush'), 'the password of the URL is not logged');
+  });
+
+  test('that answers at start cost the first token nothing, and no line', async () => {
+    await w.service.stop();
+    let asked = 0;
+    answers['/jwks'] = (r) => (asked++, r.end(jwks));
+    await w.service.start();
+    await w.service.ready();
+    await eventually(() => asked === 1, { what: 'the URL is asked without a token' });
+    assert.equal(await status(), 200);
+    assert.equal(asked, 1);
+    assert.ok(!w.service.freshLog.includes('JWKS'), w.service.freshLog);
+  });
+
   test('are not fetched from a refused address, also not behind a redirect', async () => {
     answers['/jwks'] = (r) => r.end(jwks);
     const port = server.address().port;

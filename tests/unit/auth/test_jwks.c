@@ -40,6 +40,24 @@ static void a_key_taken_from_the_url_ends_remembered_tokens(void **state)
 	EVP_PKEY_free(fresh);
 }
 
+static void a_url_that_was_asked_early_is_not_asked_by_the_first_token(void **state)
+{
+	(void)state;
+	struct server s = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	EVP_PKEY *key = new_key();
+	struct error err;
+	struct buf token = ed25519_token(REMOTE_HEADER, REMOTE_PAYLOAD, key);
+	serve(&s, "remote", key);
+	struct key_store *k = store_on(&s, 0);
+	key_store_ask(k);
+	assert_true(accepts(k, &token, NOW, &err));
+	assert_int_equal(fetches(&s), 1);
+	key_store_free(k);
+	buf_free(&token);
+	buf_free(&s.body);
+	EVP_PKEY_free(key);
+}
+
 static void the_same_keys_again_keep_remembered_tokens(void **state)
 {
 	(void)state;
@@ -227,6 +245,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(a_key_taken_from_the_url_ends_remembered_tokens),
+	        cmocka_unit_test(a_url_that_was_asked_early_is_not_asked_by_the_first_token),
 	        cmocka_unit_test(the_same_keys_again_keep_remembered_tokens),
 	        cmocka_unit_test(keys_of_a_dead_url_last_an_hour),
 	        cmocka_unit_test(an_unknown_kid_asks_for_new_keys),
