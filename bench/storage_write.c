@@ -61,7 +61,7 @@ static void write_rows(struct storage *s, size_t rows, size_t per_commit, bool r
 		}
 		struct row_key key = {.bytes = slice_cstr(id)};
 		memcpy(key.uuid, &r, sizeof(r));
-		struct row_contributions c = {puts, 2, NULL, 0};
+		struct row_contributions c = {.puts = puts, .put_count = 2};
 		check(storage_write_row(s, (uint32_t)table_number, &key, NULL, &c, (struct slice){NULL, 0}, ROW_COMPARE, err),
 		      err);
 		if ((i + 1) % per_commit == 0 || i + 1 == rows) {

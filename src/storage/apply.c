@@ -16,14 +16,6 @@
 #include "storage/digest.h"
 #include "storage/internal.h"
 
-/* Up to here entries are compared one by one, beyond that by a hash table. */
-#define FEW 12
-/* Shorter data is simply repeated: a reference takes as much. */
-#define SHARE_MIN 48
-/* Rows of one truncate step, and bytes of one truncate transaction. */
-#define TRUNCATE_ROWS 512
-#define TRUNCATE_BYTES (8u * 1024 * 1024)
-
 struct row_write {
 	struct storage *s;
 	uint32_t table;
@@ -43,69 +35,6 @@ void apply_free(struct apply *a)
 	free(a->slots);
 	free(a->types);
 	arena_free(&a->arena);
-}
-
-/* ---- object types ---- */
-
-static bool load_type(void *ctx, uint32_t number, struct slice value, struct error *err)
-{
-	struct storage *s = ctx;
-	struct apply *a = &s->apply;
-	if (number >= NAMES_MAX)
-		return error_set(err, "PSYNC_S2404", "the store is damaged: object type %u", number);
-	a->types = xgrow(a->types, a->type_count, &a->type_cap, sizeof(*a->types));
-	a->types[a->type_count++] = (struct type_number){names_set(&s->type_names, number, value), number};
-	return true;
-}
-
-bool types_load(struct storage *s, struct error *err)
-{
-	s->types_committed = s->state.type_count;
-	return s->backend->ops->small_each(s->backend, SMALL_STRINGS, load_type, s, err);
-}
-
-bool types_store(struct storage *s, struct error *err)
-{
-	for (size_t i = 0; i < s->apply.type_count; i++) {
-		const struct type_number *t = &s->apply.types[i];
-		if (t->number > s->types_committed &&
-		    !s->backend->ops->small_put(s->backend, SMALL_STRINGS, t->number, t->text, err))
-			return false;
-	}
-	return true;
-}
-
-void types_rollback(struct storage *s)
-{
-	struct apply *a = &s->apply;
-	size_t kept = 0;
-	for (size_t i = 0; i < a->type_count; i++)
-		if (a->types[i].number <= s->types_committed)
-			a->types[kept++] = a->types[i];
-	a->type_count = kept;
-	a->last_type[0] = a->last_type[1] = 0;
-}
-
-/* There are as many types as output tables; the two used last are tried first. 0 with an error when the store is full. */
-static uint32_t type_number(struct storage *s, struct slice text, struct error *err)
-{
-	struct apply *a = &s->apply;
-	for (int i = 0; i < 2; i++)
-		if (a->last_type[i] < a->type_count && slice_eq(a->types[a->last_type[i]].text, text))
-			return a->types[a->last_type[i]].number;
-	size_t at = 0;
-	while (at < a->type_count && !slice_eq(a->types[at].text, text))
-		at++;
-	if (at == a->type_count) {
-		if (s->state.type_count + 1 >= NAMES_MAX) {
-			error_set(err, "PSYNC_S2404", "the store cannot hold more than %d object types", NAMES_MAX);
-			return 0;
-		}
-		load_type(s, ++s->state.type_count, text, err);
-	}
-	a->last_type[1] = a->last_type[0];
-	a->last_type[0] = (uint32_t)at;
-	return a->types[at].number;
 }
 
 /* ---- single writes ---- */
@@ -185,7 +114,7 @@ static bool write_no_lookup(struct row_write *w, const struct record_lookup *l, 
 	return !definition_is_maintained(w->s, l->definition) || write_lookup(w, l->definition, l->key, SLICE("[]"), true, err);
 }
 
-static bool load_record(struct storage *s, uint32_t table, struct slice key, struct row_record *r, struct error *err)
+bool row_load(struct storage *s, uint32_t table, struct slice key, struct row_record *r, struct error *err)
 {
 	struct slice bytes;
 	row_record_clear(r);
@@ -193,9 +122,7 @@ static bool load_record(struct storage *s, uint32_t table, struct slice key, str
 	return got == 0 || (got > 0 && row_record_decode(r, bytes, err));
 }
 
-/* REMOVEs and empty lookup entries for all that the record says, and the record is gone. */
-static bool retire_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_record *r,
-                       struct error *err)
+bool row_retire(struct storage *s, uint32_t table, const struct row_key *key, const struct row_record *r, struct error *err)
 {
 	struct row_write w = {.s = s, .table = table, .key = key};
 	const struct backend_ops *ops = s->backend->ops;
@@ -218,144 +145,16 @@ static bool retire_former(struct storage *s, uint32_t table, const struct row_ke
 	if (!old || slice_eq(old->bytes, key->bytes))
 		return true;
 	struct row_record *r = &s->apply.former;
-	return load_record(s, table, old->bytes, r, err) && (!r->found || retire_row(s, table, old, r, err));
-}
-
-/* ---- matching what a row gives now with what it gave ---- */
-
-static uint32_t hash_identity(uint32_t bucket, uint32_t type, struct slice id)
-{
-	uint64_t h = ((uint64_t)bucket << 32 | type) * 0x9e3779b97f4a7c15u;
-	for (size_t i = 0; i < id.n; i++)
-		h = (h ^ (uint8_t)id.p[i]) * 0x100000001b3u;
-	return (uint32_t)(h ^ h >> 32);
-}
-
-static void *grow_to(void *p, size_t count, size_t *cap, size_t size)
-{
-	if (count <= *cap)
-		return p;
-	*cap = count * 2 < 16 ? 16 : count * 2;
-	return xrealloc(p, *cap * size);
-}
-
-/* Slots hold 1 + index: contributions first, then entries. */
-static void hash_clear(struct apply *a, size_t count)
-{
-	size_t want = 16;
-	while (want < count * 2)
-		want *= 2;
-	if (want > a->slot_cap) {
-		a->slots = xrealloc(a->slots, want * sizeof(*a->slots));
-		a->slot_cap = want;
-	}
-	memset(a->slots, 0, a->slot_cap * sizeof(*a->slots));
-}
-
-struct matcher {
-	struct apply *a;
-	const struct row_contributions *c;
-	size_t old_count;
-	bool hashed;
-	size_t next; /* a row that gives the same as before gives it in the same order */
-};
-
-static bool matcher_equal(const struct matcher *m, size_t index, uint32_t bucket, uint32_t type, struct slice id)
-{
-	if (index < m->old_count) {
-		const struct contribution *c = &m->a->current.contributions[index];
-		return c->bucket == bucket && c->type == type && slice_eq(c->object_id, id);
-	}
-	const struct new_entry *e = &m->a->entries[index - m->old_count];
-	return e->bucket == bucket && e->type == type && slice_eq(m->c->puts[index - m->old_count].object_id, id);
-}
-
-/* The place where an equal one is, or the empty place to put it. */
-static uint32_t *matcher_slot(struct matcher *m, uint32_t bucket, uint32_t type, struct slice id)
-{
-	size_t at = hash_identity(bucket, type, id) & (m->a->slot_cap - 1);
-	while (m->a->slots[at] && !matcher_equal(m, m->a->slots[at] - 1, bucket, type, id))
-		at = (at + 1) & (m->a->slot_cap - 1);
-	return &m->a->slots[at];
-}
-
-static void matcher_start(struct matcher *m)
-{
-	m->hashed = m->old_count + m->c->put_count > FEW;
-	if (!m->hashed)
-		return;
-	hash_clear(m->a, m->old_count + m->c->put_count);
-	for (size_t i = 0; i < m->old_count; i++) {
-		const struct contribution *c = &m->a->current.contributions[i];
-		*matcher_slot(m, c->bucket, c->type, c->object_id) = (uint32_t)i + 1;
-	}
-}
-
-/* Index + 1 of an equal contribution, or of an earlier equal entry (beyond old_count); 0: none. */
-static size_t matcher_find(struct matcher *m, size_t entry)
-{
-	const struct new_entry *e = &m->a->entries[entry];
-	struct slice id = m->c->puts[entry].object_id;
-	if (m->hashed) {
-		uint32_t *slot = matcher_slot(m, e->bucket, e->type, id);
-		uint32_t found = *slot;
-		if (!found)
-			*slot = (uint32_t)(m->old_count + entry) + 1;
-		return found;
-	}
-	if (m->next < m->old_count && matcher_equal(m, m->next, e->bucket, e->type, id))
-		return ++m->next;
-	for (size_t i = 0; i < m->old_count + entry; i++)
-		if (matcher_equal(m, i, e->bucket, e->type, id))
-			return i + 1;
-	return 0;
-}
-
-/* Numbers, matches and shared data of all entries, before anything is written. */
-static bool prepare_entries(struct row_write *w, const struct row_contributions *c, enum row_write_mode mode, struct error *err)
-{
-	struct storage *s = w->s;
-	struct apply *a = &s->apply;
-	struct row_record *r = &a->current;
-	a->entries = grow_to(a->entries, c->put_count, &a->entry_cap, sizeof(*a->entries));
-	struct matcher m = {.a = a, .c = c, .old_count = r->contribution_count};
-	matcher_start(&m);
-	for (size_t i = 0; i < c->put_count; i++) {
-		const struct put_entry *p = &c->puts[i];
-		struct new_entry *e = &a->entries[i];
-		*e = (struct new_entry){.write = true, .type = type_number(s, p->object_type, err)};
-		if (!e->type || !s->backend->ops->bucket_number(s->backend, p->definition, p->keys, &e->bucket, err))
-			return false;
-		size_t found = matcher_find(&m, i);
-		if (found > m.old_count || (found && a->matched[found - 1])) {
-			e->duplicate = true;
-			e->write = false;
-		} else if (found) {
-			a->matched[found - 1] = e->replaces = true;
-			e->write =
-			        mode == ROW_STREAM || memcmp(r->contributions[found - 1].digest, p->digest, RECORD_DIGEST) != 0;
-		}
-		/* The evaluator gives entries with the same columns the same bytes: the text is stored once. */
-		for (size_t j = i; e->write && p->data.n >= SHARE_MIN && j > 0 && i - j < FEW; j--) {
-			struct new_entry *before = &a->entries[j - 1];
-			if (before->write && !before->same_as && c->puts[j - 1].data.p == p->data.p &&
-			    c->puts[j - 1].data.n == p->data.n) {
-				e->same_as = (uint32_t)j;
-				before->shared = true;
-				break;
-			}
-		}
-	}
-	return true;
+	return row_load(s, table, old->bytes, r, err) && (!r->found || row_retire(s, table, old, r, err));
 }
 
 /* ---- writing a row ---- */
 
 /* The entries behind `owner` that refer to its data; their op ids are given already. */
-static size_t references_of(const struct apply *a, size_t owner, size_t put_count, struct op_place out[FEW])
+static size_t references_of(const struct apply *a, size_t owner, size_t put_count, struct op_place out[SHARE_WITHIN])
 {
 	size_t count = 0;
-	for (size_t i = owner + 1; i < put_count && i - owner <= FEW; i++)
+	for (size_t i = owner + 1; i < put_count && i - owner <= SHARE_WITHIN; i++)
 		if (a->entries[i].write && a->entries[i].same_as == owner + 1)
 			out[count++] = (struct op_place){a->entries[i].bucket, a->entries[i].op_id};
 	return count;
@@ -370,7 +169,7 @@ static bool write_puts(struct row_write *w, const struct row_contributions *c, s
 			a->entries[i].op_id = ++s->state.op_seq;
 	for (size_t i = 0; i < c->put_count; i++) {
 		struct new_entry *e = &a->entries[i];
-		struct op_place references[FEW];
+		struct op_place references[SHARE_WITHIN];
 		if (!e->write)
 			continue;
 		const struct put_entry *p = &c->puts[i];
@@ -523,12 +322,9 @@ static bool write_row(struct row_write *w, const struct row_key *old, const stru
 	struct storage *s = w->s;
 	struct apply *a = &s->apply;
 	struct row_record *r = &a->current;
-	if (!retire_former(s, w->table, w->key, old, err) || !load_record(s, w->table, w->key->bytes, r, err))
+	if (!retire_former(s, w->table, w->key, old, err) || !row_load(s, w->table, w->key->bytes, r, err))
 		return false;
-	a->matched = grow_to(a->matched, r->contribution_count + r->lookup_count, &a->matched_cap, sizeof(*a->matched));
-	if (r->contribution_count + r->lookup_count)
-		memset(a->matched, 0, r->contribution_count + r->lookup_count);
-	if (!prepare_entries(w, c, mode, err))
+	if (!entries_prepare(s, c, mode, err))
 		return false;
 	if (mode == ROW_COMPARE && nothing_changes(w, c, image))
 		return true;
@@ -578,98 +374,11 @@ bool storage_write_incomplete_row(struct storage *s, uint32_t table, const struc
 	struct apply *a = &s->apply;
 	if (!writer_begin(s, err))
 		return false;
-	if (!retire_former(s, table, key, old, err) || !load_record(s, table, key->bytes, &a->current, err))
+	if (!retire_former(s, table, key, old, err) || !row_load(s, table, key->bytes, &a->current, err))
 		return writer_fail(s);
 	buf_clear(&a->record);
 	put_head(&w, true, partial.n > 0);
 	encode_kept(a);
 	return (write_image(&w, partial, a->current.has_image, err) && store_record(&w, &a->current, true, err)) ||
 	       writer_fail(s);
-}
-
-/* ---- reading, deleting, truncating ---- */
-
-bool storage_read_row(struct storage *s, uint32_t table, const struct row_key *key, struct arena *arena, struct stored_row *out,
-                      struct error *err)
-{
-	if (s->shared)
-		return s->shared->read_row(s, table, key, arena, out, err);
-	struct row_record *r = &s->apply.current;
-	struct slice image = {NULL, 0};
-	*out = (struct stored_row){.found = false};
-	if (!writer_peek(s, err) || !load_record(s, table, key->bytes, r, err))
-		return false;
-	if (!r->found)
-		return true;
-	if (r->has_image && s->backend->ops->image_get(s->backend, table, key->bytes, &image, err) < 0)
-		return false;
-	*out = (struct stored_row){.found = true,
-	                           .incomplete = r->incomplete,
-	                           .epoch = r->epoch,
-	                           .image = image.n ? arena_copy(arena, image) : (struct slice){NULL, 0}};
-	return true;
-}
-
-bool storage_delete_row(struct storage *s, uint32_t table, const struct row_key *key, struct error *err)
-{
-	if (s->shared)
-		return s->shared->delete_row(s, table, key, err);
-	struct row_record *r = &s->apply.current;
-	if (!writer_peek(s, err) || !load_record(s, table, key->bytes, r, err))
-		return false;
-	if (!r->found)
-		return true;
-	return (writer_begin(s, err) && retire_row(s, table, key, r, err)) || writer_fail(s);
-}
-
-bool storage_incomplete_rows(struct storage *s, uint32_t table, struct slice after, size_t max, struct arena *arena,
-                             struct row_key **keys, size_t *count, struct error *err)
-{
-	if (s->shared)
-		return s->shared->incomplete_rows(s, table, after, max, arena, keys, count, err);
-	struct scanned_row *rows;
-	size_t n;
-	*keys = NULL;
-	*count = 0;
-	if (!writer_peek(s, err) || !s->backend->ops->rows_scan(s->backend, table, true, after, max, arena, &rows, &n, err))
-		return false;
-	*keys = arena_array(arena, struct row_key, n);
-	for (size_t i = 0; i < n; i++) {
-		struct row_record *r = &s->apply.current;
-		if (!row_record_decode(r, rows[i].record, err))
-			return false;
-		(*keys)[i] = record_row_key(r, rows[i].key);
-	}
-	*count = n;
-	return true;
-}
-
-bool storage_truncate_table(struct storage *s, uint32_t table, uint64_t *removed, struct error *err)
-{
-	if (s->shared)
-		return s->shared->truncate_table(s, table, removed, err);
-	struct apply *a = &s->apply;
-	*removed = 0;
-	for (;;) {
-		struct scanned_row *rows;
-		size_t count;
-		arena_reset(&a->arena);
-		if (!writer_peek(s, err))
-			return false;
-		if (!s->backend->ops->rows_scan(s->backend, table, false, (struct slice){NULL, 0}, TRUNCATE_ROWS, &a->arena,
-		                                &rows, &count, err))
-			return writer_fail(s);
-		if (!count)
-			return true;
-		for (size_t i = 0; i < count; i++) {
-			if (!writer_begin(s, err) || !row_record_decode(&a->current, rows[i].record, err))
-				return writer_fail(s);
-			struct row_key key = record_row_key(&a->current, rows[i].key);
-			if (!retire_row(s, table, &key, &a->current, err))
-				return writer_fail(s);
-			++*removed;
-		}
-		if (storage_batch_size(s) > TRUNCATE_BYTES && !storage_flush(s, err))
-			return false;
-	}
 }

@@ -1,4 +1,4 @@
-/* apply.h: working memory of apply.c, so that writing a row allocates nothing once it is warm. Writer only. */
+/* apply.h: working memory of apply.c and entries.c, so that writing a row allocates nothing once it is warm. Writer only. */
 #ifndef SYNCLINE_STORAGE_APPLY_H
 #define SYNCLINE_STORAGE_APPLY_H
 
@@ -10,6 +10,9 @@ struct type_number {
 	struct slice text;
 	uint32_t number;
 };
+
+/* An entry refers to the data of one that stands so many before it at most. */
+#define SHARE_WITHIN 12
 
 /* A PUT that is being worked on. */
 struct new_entry {

@@ -16,7 +16,7 @@ struct requests_txn;
 
 /* Small numbered records that are few enough to be read whole at open. */
 enum small_kind { SMALL_META, SMALL_TABLES, SMALL_DEFINITIONS, SMALL_PLANS, SMALL_STRINGS, SMALL_KINDS };
-/* Records of SMALL_META that the neutral code owns (commit.c, custom.c, instance.c, failure.c); backends use numbers from 100 on. */
+/* Records of SMALL_META that the neutral code owns (state.c, custom.c, instance.c, failure.c); backends use numbers from 100 on. */
 #define META_STATE 0
 #define META_CUSTOM 1
 #define META_INSTANCE 2

@@ -93,7 +93,7 @@ struct table_record {
 	struct slice last_key;
 };
 
-/* Checkpoints that were handed out in this time stay valid: neither lookups nor buckets are compacted beyond them (commit.c). */
+/* Checkpoints that were handed out in this time stay valid: neither lookups nor buckets are compacted beyond them (checkpoint.c). */
 #define CHECKPOINT_MARGIN_MS 120000
 #define CHECKPOINT_SAMPLES 64
 
@@ -222,7 +222,7 @@ struct storage {
 	char instance_id[INSTANCE_ID_SIZE]; /* "": a store without one, opened for reading only */
 	struct backend *backend;
 	const struct shared_ops *shared; /* NULL: the embedded store */
-	struct look *look; /* NULL: not opened for looking only (look.c) */
+	struct look *look;               /* NULL: not opened for looking only (look.c) */
 	const struct log *log;
 	int64_t retention_ms, retirement_ms;
 	bool keep_format;         /* an older store is refused, not migrated */
@@ -309,15 +309,35 @@ bool writer_begin(struct storage *s, struct error *err);
 bool writer_peek(struct storage *s, struct error *err);
 /* The writer's transaction must be given up; answers false. */
 bool writer_fail(struct storage *s);
+
+/* ---- state.c */
+void state_encode(struct buf *b, const struct store_state *st);
 bool state_load(struct storage *s, bool read_only, struct error *err);
-void news_add_lookup(struct storage *s, uint32_t definition, struct slice key);
-/* The newest checkpoint that was the newest one CHECKPOINT_MARGIN_MS ago: of what lies at or below it a reader needs the newest state
- * only. UINT64_MAX: there is no checkpoint, nobody reads. Any thread. */
-uint64_t lookup_floor(struct storage *s);
+
+/* ---- checkpoint.c. Any thread, but for what the writer says. */
+/* The writer: makes visible to other threads what the state says. */
+void checkpoint_publish(struct storage *s);
+/* The writer: it is served from now on. */
+void checkpoint_sample(struct storage *s);
+/* The writer: sessions go by it now, and compaction may. */
+void checkpoint_note_announced(struct storage *s);
 struct checkpoint checkpoint_announced(struct storage *s);
+/* The newest checkpoint that was the newest one so many milliseconds ago: of what lies at or below it a reader needs the newest state only.
+ * UINT64_MAX: there is no checkpoint, nobody reads. */
 uint64_t checkpoint_floor(struct storage *s, int64_t margin_ms);
+/* With CHECKPOINT_MARGIN_MS. */
+uint64_t lookup_floor(struct storage *s);
+
+/* ---- news.c */
 void news_free(struct pending_news *n);
+void news_add_lookup(struct storage *s, uint32_t definition, struct slice key);
 void news_add_user(struct storage *s, const struct user_key *user);
+/* Hidden commits may go on for long: what they changed must stay bounded. */
+void news_bound(struct pending_news *n);
+/* For the subscriber; what it points to lives as long as n is not changed. news->users: joined by those to whom the data brought something,
+ * in the arena. */
+void news_fill(struct pending_news *n, bool everything, struct storage_news *news, struct arena *arena);
+void news_clear(struct pending_news *n);
 
 /* ---- failure.c */
 bool failure_load(struct storage *s, struct error *err);
@@ -380,21 +400,36 @@ bool retirement_prune(struct storage *s, struct error *err);
 bool table_identity_eq(const struct table_identity *a, const struct table_identity *b);
 bool tables_load(struct storage *s, struct error *err);
 
-/* ---- apply.c */
+/* ---- types.c */
 bool types_load(struct storage *s, struct error *err);
 bool types_store(struct storage *s, struct error *err);
 void types_rollback(struct storage *s);
+/* A new text gets a number. 0 with an error: the store is full. */
+uint32_t type_number(struct storage *s, struct slice text, struct error *err);
+
+/* ---- entries.c */
+/* Fills apply.entries with the numbers, matches and shared data of all PUTs, and apply.matched for the current record, before anything is
+ * written. */
+bool entries_prepare(struct storage *s, const struct row_contributions *c, enum row_write_mode mode, struct error *err);
+
+/* ---- apply.c */
 void apply_free(struct apply *a);
+/* r->found false: there is none. */
+bool row_load(struct storage *s, uint32_t table, struct slice key, struct row_record *r, struct error *err);
+/* REMOVEs and empty lookup entries for all that the record says, and the record is gone. */
+bool row_retire(struct storage *s, uint32_t table, const struct row_key *key, const struct row_record *r, struct error *err);
 
 /* ---- requests.c */
 struct served storage_served(struct storage *s);
 /* Calls with the users whose head lies in (after, up_to]; they live during the call. */
 bool requests_passed(struct storage *s, struct position after, struct position up_to, const struct user_key **users,
                      size_t *count, struct requests_txn **txn, struct arena *arena, struct error *err);
-/* A position of a new era is about to be served: pending heads mean nothing any more. */
-bool requests_new_era(struct storage *s, uint64_t era, struct error *err);
 /* One association was acknowledged that was stored at this wall time. */
 void requests_note_latency(struct storage *s, int64_t since_ms);
+
+/* ---- request_heads.c */
+/* A position of a new era is about to be served: pending heads mean nothing any more. */
+bool requests_new_era(struct storage *s, uint64_t era, struct error *err);
 
 /* ---- custom_store.c */
 bool custom_load(struct storage *s, struct error *err);

@@ -2,7 +2,7 @@
  * env.c: opening the folder, transactions, small records.
  *
  * data.mdb, named databases (formats in the files named):
- *   meta, tables, definitions, plans, strings   number u32 big-endian -> record (../commit.c, ../tables.c, ../definitions.c; strings:
+ *   meta, tables, definitions, plans, strings   number u32 big-endian -> record (../state.c, ../tables.c, ../definitions.c; strings:
  *                                               text of an object type; meta 100: last bucket number, varint)
  *   ops                                         ops.c
  *   bucket_names, buckets                       buckets.c
