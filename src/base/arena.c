@@ -144,6 +144,28 @@ char *arena_cstr(struct arena *a, struct slice s)
 	return p;
 }
 
+static void *grow_to(struct arena *a, void *items, size_t count, size_t cap, size_t size)
+{
+	void *p = arena_alloc(a, cap * size);
+	if (count)
+		memcpy(p, items, count * size);
+	return p;
+}
+
+void *arena_grow(struct arena *a, void *items, size_t count, size_t *cap, size_t size)
+{
+	if (count < *cap)
+		return items;
+	*cap = *cap ? *cap * 2 : 8;
+	return grow_to(a, items, count, *cap, size);
+}
+
+void *arena_grow_list(struct arena *a, void *items, size_t count, size_t size)
+{
+	bool full = count == 0 || (count >= 4 && (count & (count - 1)) == 0);
+	return full ? grow_to(a, items, count, count ? count * 2 : 4, size) : items;
+}
+
 struct slice arena_printf(struct arena *a, const char *format, ...)
 {
 	va_list args, again;

@@ -36,6 +36,12 @@ struct slice arena_copy(struct arena *a, struct slice s);
 char *arena_cstr(struct arena *a, struct slice s);
 struct slice arena_printf(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Room for one more element of an array with count of them, whose capacity is kept in *cap (0 at first). The array that was outgrown stays
+ * until the arena is given back. */
+void *arena_grow(struct arena *a, void *items, size_t count, size_t *cap, size_t size);
+/* The same without a kept capacity: powers of two from 4 on, for lists that grow by this alone. */
+void *arena_grow_list(struct arena *a, void *items, size_t count, size_t size);
+
 #define arena_array(a, type, count) ((type *)arena_alloc((a), sizeof(type) * (count)))
 
 #endif

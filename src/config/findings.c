@@ -39,14 +39,7 @@ void findings_warn(struct findings *d, int line, int column, const char *format,
 {
 	if (d->warning_count >= MAX_WARNINGS)
 		return;
-	if (d->warning_count == d->warning_cap) {
-		size_t cap = d->warning_cap ? d->warning_cap * 2 : 8;
-		struct config_warning *grown = arena_array(d->arena, struct config_warning, cap);
-		if (d->warning_count)
-			memcpy(grown, d->warnings, d->warning_count * sizeof(*grown));
-		d->warnings = grown;
-		d->warning_cap = cap;
-	}
+	d->warnings = arena_grow(d->arena, d->warnings, d->warning_count, &d->warning_cap, sizeof(*d->warnings));
 	struct buf out = {0};
 	append_position(&out, d, line, column);
 	char text[512];

@@ -181,22 +181,10 @@ static struct slice write_keys(struct arena *arena, const struct key_value *cons
 
 /* ---- collecting ------------------------------------------------------------------------------------------------------- */
 
-static void *grow_in_arena(struct arena *arena, void *items, size_t count, size_t *cap, size_t size)
-{
-	if (count < *cap)
-		return items;
-	size_t larger = *cap ? *cap * 2 : 8;
-	void *p = arena_alloc(arena, larger * size);
-	if (count)
-		memcpy(p, items, count * size);
-	*cap = larger;
-	return p;
-}
-
 static void add_fault(struct row_run *r, const struct bound_source *s, const char *message)
 {
 	struct evaluation *out = r->out;
-	out->faults = grow_in_arena(r->arena, out->faults, out->fault_count, &r->fault_cap, sizeof(*out->faults));
+	out->faults = arena_grow(r->arena, out->faults, out->fault_count, &r->fault_cap, sizeof(*out->faults));
 	out->faults[out->fault_count++] =
 	        (struct row_fault){.definition = s->source->definition, .message = arena_copy(r->arena, slice_cstr(message))};
 }
@@ -204,7 +192,7 @@ static void add_fault(struct row_run *r, const struct bound_source *s, const cha
 static void add_entry(struct row_run *r, const struct bound_source *s, struct slice keys, const struct output_state *output)
 {
 	struct evaluation *out = r->out;
-	out->entries = grow_in_arena(r->arena, out->entries, out->entry_count, &r->entry_cap, sizeof(*out->entries));
+	out->entries = arena_grow(r->arena, out->entries, out->entry_count, &r->entry_cap, sizeof(*out->entries));
 	out->entries[out->entry_count++] = (struct row_entry){
 	        .definition = s->source->definition,
 	        .keys = keys,
@@ -217,7 +205,7 @@ static void add_entry(struct row_run *r, const struct bound_source *s, struct sl
 static void add_lookup(struct row_run *r, const struct bound_source *s, struct slice key, struct slice results)
 {
 	struct evaluation *out = r->out;
-	out->lookups = grow_in_arena(r->arena, out->lookups, out->lookup_count, &r->lookup_cap, sizeof(*out->lookups));
+	out->lookups = arena_grow(r->arena, out->lookups, out->lookup_count, &r->lookup_cap, sizeof(*out->lookups));
 	out->lookups[out->lookup_count++] =
 	        (struct row_lookup){.definition = s->source->definition, .key = key, .results = results};
 }

@@ -42,7 +42,7 @@ static void add_reason(struct bucket_set *s, struct bucket_draft *d, struct buck
 		if (d->bucket.reasons[i].is_default == reason.is_default && d->bucket.reasons[i].index == reason.index)
 			return;
 	struct bucket_reason *reasons =
-	        querier_grow(s->arena, (void *)d->bucket.reasons, d->bucket.reason_count, &d->reason_cap, sizeof(*reasons));
+	        arena_grow(s->arena, (void *)d->bucket.reasons, d->bucket.reason_count, &d->reason_cap, sizeof(*reasons));
 	reasons[d->bucket.reason_count++] = reason;
 	d->bucket.reasons = reasons;
 }
@@ -51,7 +51,7 @@ void bucket_set_add(struct bucket_set *s, uint32_t definition, struct slice keys
 {
 	struct bucket_draft *d = bucket_set_find(s, definition, keys);
 	if (!d) {
-		s->items = querier_grow(s->arena, s->items, s->count, &s->cap, sizeof(*s->items));
+		s->items = arena_grow(s->arena, s->items, s->count, &s->cap, sizeof(*s->items));
 		d = &s->items[s->count];
 		*d = (struct bucket_draft){.bucket = {.definition = definition, .keys = keys, .priority = priority}};
 		grow_bucket_slots(s);
@@ -91,7 +91,7 @@ void querier_stream_error(struct querier *q, const struct unit *u, const char *m
 		if (s->errors[i].is_default == u->reason.is_default &&
 		    (u->reason.is_default || s->errors[i].subscription == u->reason.index))
 			return;
-	s->errors = querier_grow(&q->arena, s->errors, s->stream.error_count, &s->error_cap, sizeof(*s->errors));
+	s->errors = arena_grow(&q->arena, s->errors, s->stream.error_count, &s->error_cap, sizeof(*s->errors));
 	s->errors[s->stream.error_count++] = (struct resolved_stream_error){
 	        .is_default = u->reason.is_default,
 	        .subscription = u->reason.index,
@@ -139,7 +139,7 @@ static struct unit *new_unit(struct querier *q, const struct plan_stream *s)
 
 static void add_stream(struct querier *q, const struct plan_stream *s)
 {
-	q->streams = querier_grow(&q->arena, q->streams, q->stream_count, &q->stream_cap, sizeof(*q->streams));
+	q->streams = arena_grow(&q->arena, q->streams, q->stream_count, &q->stream_cap, sizeof(*q->streams));
 	q->streams[q->stream_count++] = (struct stream_draft){.stream = {.name = s->name, .is_default = s->is_default}};
 }
 

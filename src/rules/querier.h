@@ -26,19 +26,6 @@ static inline uint64_t querier_hash(uint32_t definition, struct slice key)
 	return h ^ h >> 29;
 }
 
-/* Room for one more element of an array in the arena. */
-static inline void *querier_grow(struct arena *arena, void *items, size_t count, size_t *cap, size_t size)
-{
-	if (count < *cap)
-		return items;
-	size_t larger = *cap ? *cap * 2 : 8;
-	void *p = arena_alloc(arena, larger * size);
-	if (count)
-		memcpy(p, items, count * size);
-	*cap = larger;
-	return p;
-}
-
 /* ---- sets of buckets -------------------------------------------------------------------------------------------------- */
 
 struct bucket_draft {

@@ -36,7 +36,7 @@ static void tally(struct resolver *r, uint32_t definition)
 		if (r->tallies[i].definition == definition && r->tallies[i].stream.p == r->stream.p)
 			t = &r->tallies[i];
 	if (!t) {
-		r->tallies = querier_grow(r->arena, r->tallies, r->tally_count, &r->tally_cap, sizeof(*r->tallies));
+		r->tallies = arena_grow(r->arena, r->tallies, r->tally_count, &r->tally_cap, sizeof(*r->tallies));
 		t = &r->tallies[r->tally_count++];
 		*t = (struct result_tally){.stream = r->stream, .definition = definition};
 	}
@@ -139,7 +139,7 @@ static struct known_lookup *find_lookup(const struct resolver *r, uint32_t defin
 static void add_lookup(struct resolver *r, uint32_t definition, struct slice key)
 {
 	grow_lookup_slots(r);
-	r->lookups = querier_grow(r->arena, r->lookups, r->lookup_count, &r->lookup_cap, sizeof(*r->lookups));
+	r->lookups = arena_grow(r->arena, r->lookups, r->lookup_count, &r->lookup_cap, sizeof(*r->lookups));
 	r->lookups[r->lookup_count] = (struct known_lookup){
 	        .definition = definition, .key = key, .same_as = (uint32_t)r->lookup_count, .stream = r->stream};
 	r->slots[lookup_slot(r, definition, key)] = (uint32_t)r->lookup_count + 1;

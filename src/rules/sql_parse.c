@@ -78,18 +78,6 @@ bool sql_enter(struct sql_parser *p)
 	return sql_fail_at(p, sql_current(p), "the query is too deeply nested");
 }
 
-/* Capacities are powers of two from 4 on, so that they need not be kept. */
-void *sql_grow(struct sql_parser *p, void *items, size_t count, size_t size)
-{
-	bool full = count == 0 || (count >= 4 && (count & (count - 1)) == 0);
-	if (!full)
-		return items;
-	void *grown = arena_alloc(p->arena, (count ? count * 2 : 4) * size);
-	if (count)
-		memcpy(grown, items, count * size);
-	return grown;
-}
-
 /* ---- columns ----------------------------------------------------------------------------------------------------------- */
 
 /* [AS] alias; without AS it may be any word that is not reserved. */
@@ -160,7 +148,7 @@ static bool parse_columns(struct sql_parser *p, struct sql_select *s)
 	if (at_end_of_columns(p))
 		return true;
 	do {
-		s->columns = sql_grow(p, s->columns, s->column_count, sizeof(*s->columns));
+		s->columns = arena_grow_list(p->arena, s->columns, s->column_count, sizeof(*s->columns));
 		struct sql_column *column = &s->columns[s->column_count];
 		if (!parse_column(p, column))
 			return false;
@@ -203,7 +191,8 @@ static bool parse_column_aliases(struct sql_parser *p, struct sql_from *item)
 		return sql_fail(p);
 	do {
 		sql_next(p);
-		item->column_aliases = sql_grow(p, item->column_aliases, item->column_alias_count, sizeof(*item->column_aliases));
+		item->column_aliases =
+		        arena_grow_list(p->arena, item->column_aliases, item->column_alias_count, sizeof(*item->column_aliases));
 		if (!sql_parse_name(p, &item->column_aliases[item->column_alias_count]))
 			return false;
 		item->column_alias_count++;
@@ -287,7 +276,7 @@ static bool parse_from(struct sql_parser *p, struct sql_select *s)
 		return true;
 	enum sql_join join = SQL_JOIN_FIRST;
 	for (bool more = true; more;) {
-		s->from = sql_grow(p, s->from, s->from_count, sizeof(*s->from));
+		s->from = arena_grow_list(p->arena, s->from, s->from_count, sizeof(*s->from));
 		struct sql_from *item = &s->from[s->from_count++];
 		*item = (struct sql_from){.join = join};
 		if (!parse_from_item(p, item))
@@ -308,7 +297,7 @@ static bool parse_from(struct sql_parser *p, struct sql_select *s)
 
 static void add_clause(struct sql_parser *p, struct sql_select *s, enum sql_clause_kind kind, struct sql_range range)
 {
-	s->clauses = sql_grow(p, s->clauses, s->clause_count, sizeof(*s->clauses));
+	s->clauses = arena_grow_list(p->arena, s->clauses, s->clause_count, sizeof(*s->clauses));
 	s->clauses[s->clause_count++] = (struct sql_clause){kind, range};
 }
 

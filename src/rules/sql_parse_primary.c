@@ -185,7 +185,7 @@ bool sql_parse_exprs(struct sql_parser *p, struct sql_expr ***items, size_t *cou
 		struct sql_expr *x = sql_parse_expr(p);
 		if (!x)
 			return false;
-		*items = sql_grow(p, *items, *count, sizeof(void *));
+		*items = arena_grow_list(p->arena, *items, *count, sizeof(void *));
 		(*items)[(*count)++] = x;
 	} while (sql_take_op(p, SQL_OPERATOR(",")));
 	return true;
@@ -340,7 +340,7 @@ static struct sql_expr *parse_case(struct sql_parser *p)
 			return NULL;
 		if (!sql_adopt(p, x, w.when) || !sql_adopt(p, x, w.then))
 			return NULL;
-		x->cases.whens = sql_grow(p, x->cases.whens, x->cases.when_count, sizeof(w));
+		x->cases.whens = arena_grow_list(p->arena, x->cases.whens, x->cases.when_count, sizeof(w));
 		x->cases.whens[x->cases.when_count++] = w;
 	}
 	if (sql_take_word(p, SQL_WORD_ELSE)) {

@@ -95,9 +95,6 @@ static inline void sql_leave(struct sql_parser *p)
 	p->nesting--;
 }
 
-/* A growing list in the arena: answers the array with room for one more. */
-void *sql_grow(struct sql_parser *p, void *items, size_t count, size_t size);
-
 /* Nodes. sql_adopt takes a child's height into account and answers x, or NULL when the tree gets too high for those who walk it (or
  * x is NULL; a NULL child is fine). */
 struct sql_expr *sql_new_expr(struct sql_parser *p, enum sql_expr_kind kind, uint32_t start, uint32_t end);

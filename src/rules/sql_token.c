@@ -68,14 +68,7 @@ static bool add_token(struct lexer *l, struct sql_token token, size_t start)
 	token.range = (struct sql_range){(uint32_t)start, (uint32_t)l->at};
 	if (l->count >= l->max)
 		return fail_range(l, start, l->at, "the query has too many tokens");
-	if (l->count == l->cap) {
-		size_t cap = l->cap ? l->cap * 2 : 64;
-		struct sql_token *items = arena_array(l->arena, struct sql_token, cap);
-		if (l->count)
-			memcpy(items, l->items, l->count * sizeof(*items));
-		l->items = items;
-		l->cap = cap;
-	}
+	l->items = arena_grow(l->arena, l->items, l->count, &l->cap, sizeof(*l->items));
 	l->items[l->count++] = token;
 	return true;
 }

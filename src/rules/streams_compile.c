@@ -35,7 +35,7 @@ struct result {
 
 static bool add_column(struct stream_compiler *s, struct result *r, struct slice name, struct sx *e)
 {
-	r->columns = scratch_grow(s, r->columns, r->count, &r->cap, sizeof(*r->columns));
+	r->columns = arena_grow(&s->c->scratch, r->columns, r->count, &r->cap, sizeof(*r->columns));
 	r->columns[r->count++] = (struct stream_column){name, e};
 	return true;
 }
@@ -141,11 +141,11 @@ static void keep_variant(struct stream_compiler *s, struct stream_draft *d, stru
 		for (size_t j = 0; j < o->source_count; j++)
 			if (slice_eq(o->sources[j].signature, v->sources[0].signature))
 				return;
-		o->sources = scratch_grow(s, o->sources, o->source_count, &o->source_cap, sizeof(*o->sources));
+		o->sources = arena_grow(&s->c->scratch, o->sources, o->source_count, &o->source_cap, sizeof(*o->sources));
 		o->sources[o->source_count++] = v->sources[0];
 		return;
 	}
-	d->variants = scratch_grow(s, d->variants, d->variant_count, &d->variant_cap, sizeof(*d->variants));
+	d->variants = arena_grow(&s->c->scratch, d->variants, d->variant_count, &d->variant_cap, sizeof(*d->variants));
 	d->variants[d->variant_count++] = *v;
 }
 
@@ -325,7 +325,7 @@ static void read_stream(struct streams_state *st, struct slice name, struct ynod
 	map_check_keys(c, "unknown-key", node, keys);
 	if (!d.exists)
 		return;
-	st->streams = scratch_grow(&st->s, st->streams, st->stream_count, &st->stream_cap, sizeof(*st->streams));
+	st->streams = arena_grow(&st->s.c->scratch, st->streams, st->stream_count, &st->stream_cap, sizeof(*st->streams));
 	st->streams[st->stream_count++] = d;
 }
 

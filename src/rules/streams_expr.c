@@ -68,14 +68,7 @@ bool conditions_add(struct stream_compiler *s, struct stream_conditions *c, stru
 {
 	if (!e)
 		return false;
-	if (c->count == c->cap) {
-		size_t cap = c->cap ? c->cap * 2 : 8;
-		struct sx **items = arena_array(&s->c->scratch, struct sx *, cap);
-		if (c->count)
-			memcpy(items, c->items, sizeof(*items) * c->count);
-		c->items = items;
-		c->cap = cap;
-	}
+	c->items = arena_grow(&s->c->scratch, c->items, c->count, &c->cap, sizeof(*c->items));
 	c->items[c->count++] = e;
 	return true;
 }

@@ -380,7 +380,7 @@ void variant_compile(struct stream_compiler *s, struct index_set *indexes, struc
 				v->stages[i].items[j]->definition = parameter_index(s, indexes, v->stages[i].items[j]);
 	out->signature = variant_signature(s, v, order, count);
 	out->run = lower_querier(s, v, order, count);
-	out->sources = scratch_grow(s, out->sources, 0, &out->source_cap, sizeof(*out->sources));
+	out->sources = arena_grow(&s->c->scratch, out->sources, 0, &out->source_cap, sizeof(*out->sources));
 	data_source(s, v->root, columns, column_count, &out->sources[0]);
 	out->source_count = 1;
 }

@@ -75,14 +75,7 @@ struct stream_cte *scope_cte(struct stream_compiler *s, struct slice name, bool 
 
 static void scope_add(struct stream_compiler *s, struct scope *scope, struct scope_item item)
 {
-	if (scope->count == scope->cap) {
-		size_t cap = scope->cap ? scope->cap * 2 : 4;
-		struct scope_item *items = arena_array(&s->c->scratch, struct scope_item, cap);
-		if (scope->count)
-			memcpy(items, scope->items, sizeof(*items) * scope->count);
-		scope->items = items;
-		scope->cap = cap;
-	}
+	scope->items = arena_grow(&s->c->scratch, scope->items, scope->count, &scope->cap, sizeof(*scope->items));
 	scope->items[scope->count++] = item;
 }
 

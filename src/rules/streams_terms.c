@@ -1,18 +1,6 @@
 /* streams_terms.c: WHERE in disjunctive normal form, conditions classified and merged (sync-streams 4.5). */
 #include "rules/streams_variant.h"
 
-void *scratch_grow(struct stream_compiler *s, void *items, size_t count, size_t *cap, size_t size)
-{
-	if (count < *cap)
-		return items;
-	size_t larger = *cap ? *cap * 2 : 4;
-	void *p = arena_alloc(&s->c->scratch, larger * size);
-	if (count)
-		memcpy(p, items, count * size);
-	*cap = larger;
-	return p;
-}
-
 /* ---- normal form ------------------------------------------------------------------------------------------------------ */
 
 struct terms {

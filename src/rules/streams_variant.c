@@ -27,7 +27,8 @@ static void bring(struct resolver_state *r, struct resolved_source *t, struct sx
 			known = t->functions[j] == f;
 		if (known)
 			continue;
-		t->functions = scratch_grow(r->s, t->functions, t->function_count, &t->function_cap, sizeof(*t->functions));
+		t->functions =
+		        arena_grow(&r->s->c->scratch, t->functions, t->function_count, &t->function_cap, sizeof(*t->functions));
 		t->functions[t->function_count++] = f;
 	}
 }
@@ -40,15 +41,15 @@ static struct resolved_source *lookup(struct resolver_state *r, struct stream_so
 	struct resolved_source *t = resolve(r, o, depth + 1);
 	if (!t)
 		return NULL;
-	r->lookups = scratch_grow(r->s, r->lookups, r->lookup_count, &r->lookup_cap, sizeof(*r->lookups));
+	r->lookups = arena_grow(&r->s->c->scratch, r->lookups, r->lookup_count, &r->lookup_cap, sizeof(*r->lookups));
 	r->lookups[r->lookup_count++] = t;
 	struct resolved_variant *v = r->v;
 	while (v->stage_count < depth + 1) {
-		v->stages = scratch_grow(r->s, v->stages, v->stage_count, &v->stage_cap, sizeof(*v->stages));
+		v->stages = arena_grow(&r->s->c->scratch, v->stages, v->stage_count, &v->stage_cap, sizeof(*v->stages));
 		v->stages[v->stage_count++] = (struct resolved_stage){0};
 	}
 	struct resolved_stage *stage = &v->stages[depth];
-	stage->items = scratch_grow(r->s, stage->items, stage->count, &stage->cap, sizeof(*stage->items));
+	stage->items = arena_grow(&r->s->c->scratch, stage->items, stage->count, &stage->cap, sizeof(*stage->items));
 	stage->items[stage->count++] = t;
 	return t;
 }
@@ -59,7 +60,7 @@ static uint32_t output_of(struct resolver_state *r, struct resolved_source *t, s
 	for (size_t i = 0; i < t->output_count; i++)
 		if (sx_same(r->s, t->outputs[i], e))
 			return (uint32_t)i;
-	t->outputs = scratch_grow(r->s, t->outputs, t->output_count, &t->output_cap, sizeof(*t->outputs));
+	t->outputs = arena_grow(&r->s->c->scratch, t->outputs, t->output_count, &t->output_cap, sizeof(*t->outputs));
 	t->outputs[t->output_count] = e;
 	bring(r, t, e);
 	return (uint32_t)t->output_count++;
@@ -73,17 +74,17 @@ static void add_key(struct resolver_state *r, struct resolved_source *t, struct 
 		if (sx_same(r->s, t->keys[i].expr, key))
 			k = &t->keys[i];
 	if (!k) {
-		t->keys = scratch_grow(r->s, t->keys, t->key_count, &t->key_cap, sizeof(*t->keys));
+		t->keys = arena_grow(&r->s->c->scratch, t->keys, t->key_count, &t->key_cap, sizeof(*t->keys));
 		k = &t->keys[t->key_count++];
 		*k = (struct resolved_key){.expr = key, .hash = sx_key_hash(r->s, key)};
 	}
-	k->values = scratch_grow(r->s, k->values, k->value_count, &k->value_cap, sizeof(*k->values));
+	k->values = arena_grow(&r->s->c->scratch, k->values, k->value_count, &k->value_cap, sizeof(*k->values));
 	k->values[k->value_count++] = value;
 }
 
 static void add_filter(struct resolver_state *r, struct resolved_source *t, struct sx *e)
 {
-	t->filters = scratch_grow(r->s, t->filters, t->filter_count, &t->filter_cap, sizeof(*t->filters));
+	t->filters = arena_grow(&r->s->c->scratch, t->filters, t->filter_count, &t->filter_cap, sizeof(*t->filters));
 	t->filters[t->filter_count++] = e;
 	bring(r, t, e);
 }
@@ -142,7 +143,7 @@ static struct resolved_source *resolve(struct resolver_state *r, struct stream_s
 {
 	struct resolved_source *out = arena_calloc(&r->s->c->scratch, sizeof(*out));
 	out->source = t;
-	r->active = scratch_grow(r->s, r->active, r->active_count, &r->active_cap, sizeof(*r->active));
+	r->active = arena_grow(&r->s->c->scratch, r->active, r->active_count, &r->active_cap, sizeof(*r->active));
 	r->active[r->active_count++] = t;
 	for (size_t i = 0; i < r->count; i++) {
 		if (!r->pending[i])
@@ -191,7 +192,7 @@ static bool request_filters(struct resolver_state *r)
 		if (r->kinds[i] != CONDITION_REQUEST)
 			return sx_fail(r->s, e->q, "unrelated-filter", e->range,
 			               "the condition does not restrict the selected table") != NULL;
-		v->request = scratch_grow(r->s, v->request, v->request_count, &v->request_cap, sizeof(*v->request));
+		v->request = arena_grow(&r->s->c->scratch, v->request, v->request_count, &v->request_cap, sizeof(*v->request));
 		v->request[v->request_count++] = e;
 	}
 	return true;

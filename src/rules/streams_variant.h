@@ -77,7 +77,4 @@ struct resolved_variant {
 struct resolved_variant *variant_resolve(struct stream_compiler *s, struct stream_source *primary,
                                          const struct stream_term *term);
 
-/* Growing an array in the scratch arena by one element: answers the array, with room for element count. */
-void *scratch_grow(struct stream_compiler *s, void *items, size_t count, size_t *cap, size_t size);
-
 #endif

@@ -31,7 +31,7 @@ bool slice_eq_nocase(struct slice a, struct slice b)
 	return true;
 }
 
-static struct slice trim(struct slice s)
+struct slice http_trim(struct slice s)
 {
 	while (s.n && (s.p[0] == ' ' || s.p[0] == '\t'))
 		s = slice_drop(s, 1);
@@ -138,7 +138,7 @@ static bool parse_header_line(struct http_header *h, struct slice line)
 	for (size_t i = 0; i < h->name.n; i++)
 		if (!is_token_char((unsigned char)h->name.p[i]))
 			return false; /* a blank before the colon, or in front: folded */
-	h->value = trim(slice_drop(line, h->name.n + 1));
+	h->value = http_trim(slice_drop(line, h->name.n + 1));
 	for (size_t i = 0; i < h->value.n; i++) {
 		unsigned char c = (unsigned char)h->value.p[i];
 		if ((c < 0x20 && c != '\t') || c == 0x7f)

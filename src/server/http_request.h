@@ -68,6 +68,8 @@ enum http_result http_feed_body(struct http_request *r, struct slice bytes, size
 
 /* First header of that name (lower case given); p == NULL if absent. */
 struct slice http_header(const struct http_request *r, struct slice name);
+/* Without blanks and tabs at its ends. */
+struct slice http_trim(struct slice s);
 bool slice_eq_nocase(struct slice a, struct slice b);
 /* Percent-decoded value of a query member, the last of that name; false if absent. *bad: its escapes are broken. */
 bool http_query(struct http_request *r, struct slice name, struct slice *value, bool *bad);

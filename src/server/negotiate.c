@@ -3,22 +3,13 @@
 
 #include "server/http_request.h"
 
-static struct slice trim(struct slice s)
-{
-	while (s.n && (s.p[0] == ' ' || s.p[0] == '\t'))
-		s = slice_drop(s, 1);
-	while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-		s.n--;
-	return s;
-}
-
 /* Cuts the part up to the separator off *rest. */
 static struct slice cut(struct slice *rest, char separator)
 {
 	const char *end = memchr(rest->p, separator, rest->n);
 	struct slice part = end ? slice_make(rest->p, (size_t)(end - rest->p)) : *rest;
 	*rest = slice_drop(*rest, part.n + (end ? 1 : 0));
-	return trim(part);
+	return http_trim(part);
 }
 
 /* 0..1000; a malformed weight counts as 0. */

@@ -129,37 +129,30 @@ static void note_outcome(struct exchange *x)
 	buf_free(&f);
 }
 
-static void request_stored(struct checkpoint_job *j)
+static void answer(struct checkpoint_job *j, const char *name)
 {
 	struct exchange *x = exchange_of_job(j);
 	note_outcome(x);
 	if (j->outcome == OUTCOME_DONE)
-		answer_id(x, "checkpoint_request_id", j->stored_id);
+		answer_id(x, name, j->stored_id);
 	else
 		response_internal(&x->response);
 	exchange_finish(x);
+}
+
+static void request_stored(struct checkpoint_job *j)
+{
+	answer(j, "checkpoint_request_id");
 }
 
 static void generated_stored(struct checkpoint_job *j)
 {
-	struct exchange *x = exchange_of_job(j);
-	note_outcome(x);
-	if (j->outcome == OUTCOME_DONE)
-		answer_id(x, "write_checkpoint", j->stored_id);
-	else
-		response_internal(&x->response);
-	exchange_finish(x);
+	answer(j, "write_checkpoint");
 }
 
 static void position_passed(struct checkpoint_job *j)
 {
-	struct exchange *x = exchange_of_job(j);
-	note_outcome(x);
-	if (j->outcome == OUTCOME_DONE)
-		answer_id(x, "checkpoint", j->stored_id);
-	else
-		response_internal(&x->response);
-	exchange_finish(x);
+	answer(j, "checkpoint");
 }
 
 /* ---- the common way -------------------------------------------------------------------------------------------------------------- */

@@ -145,14 +145,7 @@ static bool add_passed(void *ctx, struct slice user, int64_t since)
 {
 	struct passed_users *l = ctx;
 	requests_note_latency(l->storage, since);
-	if (l->count == l->cap) {
-		size_t cap = l->cap ? l->cap * 2 : 64;
-		struct user_key *items = arena_array(l->arena, struct user_key, cap);
-		if (l->count)
-			memcpy(items, l->items, l->count * sizeof(*items));
-		l->items = items;
-		l->cap = cap;
-	}
+	l->items = arena_grow(l->arena, l->items, l->count, &l->cap, sizeof(*l->items));
 	if (user_key_decode(user, &l->items[l->count]))
 		l->count++;
 	return true;

@@ -326,14 +326,7 @@ struct lookup_results {
 
 static void add_result(struct lookup_results *out, struct slice item)
 {
-	if (out->count == out->cap) {
-		size_t cap = out->cap ? out->cap * 2 : 16;
-		struct slice *items = arena_array(out->arena, struct slice, cap);
-		if (out->count)
-			memcpy(items, out->items, out->count * sizeof(*items));
-		out->items = items;
-		out->cap = cap;
-	}
+	out->items = arena_grow(out->arena, out->items, out->count, &out->cap, sizeof(*out->items));
 	out->items[out->count++] = item;
 }
 

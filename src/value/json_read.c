@@ -39,17 +39,6 @@ static bool take(struct reader *r, char c)
 	return true;
 }
 
-/* Appends an item to a list in the arena; capacities are powers of two from 4 on. */
-static void *grow(struct reader *r, void *items, size_t count, size_t size)
-{
-	if (count != 0 && (count < 4 || (count & (count - 1)) != 0))
-		return items;
-	void *grown = arena_alloc(r->arena, (count ? count * 2 : 4) * size);
-	if (count)
-		memcpy(grown, items, count * size);
-	return grown;
-}
-
 /* ---- strings ----------------------------------------------------------------------------------------------------------- */
 
 static bool read_hex4(struct reader *r, uint32_t *code)
@@ -306,7 +295,7 @@ static bool read_object(struct reader *r, struct json_node *out)
 	if (take(r, '}'))
 		return true;
 	do {
-		members = grow(r, members, count, sizeof(*members));
+		members = arena_grow_list(r->arena, members, count, sizeof(*members));
 		if (!read_member(r, &members[count]))
 			return false;
 		count++;
@@ -333,7 +322,7 @@ static bool read_array(struct reader *r, struct json_node *out)
 	if (take(r, ']'))
 		return true;
 	do {
-		items = grow(r, items, count, sizeof(*items));
+		items = arena_grow_list(r->arena, items, count, sizeof(*items));
 		if (!read_node(r, &items[count]))
 			return false;
 		count++;
