@@ -280,4 +280,27 @@ static inline int run_folder(const char *folder, enum verdict (*run_case)(struct
 	return tally[FAILED] != 0;
 }
 
+/* ---- comparing with what is expected ---------------------------------------------------------------------------------- */
+
+/* The name of a bucket as the cases write it, with the version's prefix. */
+static inline const char *bucket_text_of(struct case_run *run, const struct plan *plan, const char *prefix, uint32_t definition,
+                                         struct slice keys)
+{
+	struct slice name = plan_definition(plan, definition)->name;
+	return arena_cstr(&run->arena, arena_printf(&run->arena, "%s%.*s%.*s", prefix, SLICE_ARG(name), SLICE_ARG(keys)));
+}
+
+/* The same bucket, table and id as a later expected entry: only the last one's data is kept here. */
+static inline bool replaced_later(json_t *list, size_t index)
+{
+	json_t *e = json_array_get(list, index);
+	for (size_t i = index + 1; i < json_array_size(list); i++) {
+		json_t *o = json_array_get(list, i);
+		if (strcmp(text_of(e, "bucket"), text_of(o, "bucket")) == 0 &&
+		    strcmp(text_of(e, "table"), text_of(o, "table")) == 0 && strcmp(text_of(e, "id"), text_of(o, "id")) == 0)
+			return true;
+	}
+	return false;
+}
+
 #endif

@@ -207,9 +207,7 @@ static const char *lookup_text(struct config_run *c, uint32_t definition, struct
 
 static const char *bucket_text(struct config_run *c, uint32_t definition, struct slice keys)
 {
-	struct slice name = plan_definition(c->plan, definition)->name;
-	return arena_cstr(&c->run->arena,
-	                  arena_printf(&c->run->arena, "%s%.*s%.*s", c->prefix, SLICE_ARG(name), SLICE_ARG(keys)));
+	return bucket_text_of(c->run, c->plan, c->prefix, definition, keys);
 }
 
 static bool entry_is(struct config_run *c, json_t *e, const struct row_entry *got)
@@ -218,19 +216,6 @@ static bool entry_is(struct config_run *c, json_t *e, const struct row_entry *go
 	       slice_eq(string_slice(json_object_get(e, "table")), got->object_type) &&
 	       slice_eq(string_slice(json_object_get(e, "id")), got->object_id) &&
 	       slice_eq(string_slice(json_object_get(e, "data")), got->data);
-}
-
-/* The same bucket, table and id as a later expected entry: only the last one's data is kept here. */
-static bool replaced_later(json_t *list, size_t index)
-{
-	json_t *e = json_array_get(list, index);
-	for (size_t i = index + 1; i < json_array_size(list); i++) {
-		json_t *o = json_array_get(list, i);
-		if (strcmp(text_of(e, "bucket"), text_of(o, "bucket")) == 0 &&
-		    strcmp(text_of(e, "table"), text_of(o, "table")) == 0 && strcmp(text_of(e, "id"), text_of(o, "id")) == 0)
-			return true;
-	}
-	return false;
 }
 
 static void check_entries(struct config_run *c, json_t *wanted, const struct evaluation *got)

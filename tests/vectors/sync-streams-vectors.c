@@ -194,9 +194,7 @@ static struct slice typed_key(struct case_run *run, json_t *list)
 
 static const char *bucket_text(struct streams_run *c, uint32_t definition, struct slice keys)
 {
-	struct slice name = plan_definition(c->plan, definition)->name;
-	return arena_cstr(&c->run->arena,
-	                  arena_printf(&c->run->arena, "%s%.*s%.*s", c->prefix, SLICE_ARG(name), SLICE_ARG(keys)));
+	return bucket_text_of(c->run, c->plan, c->prefix, definition, keys);
 }
 
 static bool entry_is(struct streams_run *c, json_t *e, const struct row_entry *got)
@@ -207,25 +205,13 @@ static bool entry_is(struct streams_run *c, json_t *e, const struct row_entry *g
 	       slice_eq(typed_object(c->run, json_object_get(e, "data")), got->data);
 }
 
-static bool repeats_bucket(json_t *list, size_t index)
-{
-	json_t *e = json_array_get(list, index);
-	for (size_t i = index + 1; i < json_array_size(list); i++) {
-		json_t *o = json_array_get(list, i);
-		if (strcmp(text_of(e, "bucket"), text_of(o, "bucket")) == 0 &&
-		    strcmp(text_of(e, "table"), text_of(o, "table")) == 0 && strcmp(text_of(e, "id"), text_of(o, "id")) == 0)
-			return true;
-	}
-	return false;
-}
-
 static void check_entries(struct streams_run *c, json_t *wanted, const struct evaluation *got)
 {
 	size_t i, needed = 0, before = c->run->report.n;
 	json_t *e;
 	json_array_foreach(wanted, i, e)
 	{
-		if (repeats_bucket(wanted, i))
+		if (replaced_later(wanted, i))
 			continue;
 		needed++;
 		bool found = false;

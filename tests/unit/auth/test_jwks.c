@@ -11,6 +11,35 @@ static struct key_store *store_on(struct server *s, int64_t max_wait_ms)
 	return store_with(&parts, urls, 1);
 }
 
+/* A URL that serves one key, a token signed with it, and a store that knows the URL. */
+struct remote {
+	struct server server;
+	EVP_PKEY *key;
+	struct buf token;
+	struct key_store *store;
+};
+
+static void begin(struct remote *r)
+{
+	*r = (struct remote){.server = {.lock = PTHREAD_MUTEX_INITIALIZER}, .key = new_key()};
+	r->token = ed25519_token(REMOTE_HEADER, REMOTE_PAYLOAD, r->key);
+	serve(&r->server, "remote", r->key);
+	r->store = store_on(&r->server, 0);
+}
+
+static void end(struct remote *r)
+{
+	key_store_free(r->store);
+	buf_free(&r->token);
+	buf_free(&r->server.body);
+	EVP_PKEY_free(r->key);
+}
+
+static bool is_accepted(struct remote *r, struct error *err)
+{
+	return accepts(r->store, &r->token, NOW, err);
+}
+
 static void a_key_taken_from_the_url_ends_remembered_tokens(void **state)
 {
 	(void)state;
@@ -43,64 +72,46 @@ static void a_key_taken_from_the_url_ends_remembered_tokens(void **state)
 static void a_url_that_was_asked_early_is_not_asked_by_the_first_token(void **state)
 {
 	(void)state;
-	struct server s = {.lock = PTHREAD_MUTEX_INITIALIZER};
-	EVP_PKEY *key = new_key();
+	struct remote r;
 	struct error err;
-	struct buf token = ed25519_token(REMOTE_HEADER, REMOTE_PAYLOAD, key);
-	serve(&s, "remote", key);
-	struct key_store *k = store_on(&s, 0);
-	key_store_ask(k);
-	assert_true(accepts(k, &token, NOW, &err));
-	assert_int_equal(fetches(&s), 1);
-	key_store_free(k);
-	buf_free(&token);
-	buf_free(&s.body);
-	EVP_PKEY_free(key);
+	begin(&r);
+	key_store_ask(r.store);
+	assert_true(is_accepted(&r, &err));
+	assert_int_equal(fetches(&r.server), 1);
+	end(&r);
 }
 
 static void the_same_keys_again_keep_remembered_tokens(void **state)
 {
 	(void)state;
-	struct server s = {.lock = PTHREAD_MUTEX_INITIALIZER};
-	EVP_PKEY *key = new_key();
+	struct remote r;
 	struct error err;
-	struct buf token = ed25519_token(REMOTE_HEADER, REMOTE_PAYLOAD, key);
-	serve(&s, "remote", key);
-	struct key_store *k = store_on(&s, 0);
-	assert_true(accepts(k, &token, NOW, &err));
-	set_now(&s, 300000);
-	assert_true(accepts(k, &token, NOW, &err));
-	eventually(fetches(&s) == 2);
-	assert_true(accepts(k, &token, NOW, &err));
-	key_store_free(k);
-	buf_free(&token);
-	buf_free(&s.body);
-	EVP_PKEY_free(key);
+	begin(&r);
+	assert_true(is_accepted(&r, &err));
+	set_now(&r.server, 300000);
+	assert_true(is_accepted(&r, &err));
+	eventually(fetches(&r.server) == 2);
+	assert_true(is_accepted(&r, &err));
+	end(&r);
 }
 
 static void keys_of_a_dead_url_last_an_hour(void **state)
 {
 	(void)state;
-	struct server s = {.lock = PTHREAD_MUTEX_INITIALIZER};
-	EVP_PKEY *key = new_key();
+	struct remote r;
 	struct error err;
-	struct buf token = ed25519_token(REMOTE_HEADER, REMOTE_PAYLOAD, key);
-	serve(&s, "remote", key);
-	struct key_store *k = store_on(&s, 0);
-	assert_true(accepts(k, &token, NOW, &err));
-	pthread_mutex_lock(&s.lock);
-	s.down = true;
-	pthread_mutex_unlock(&s.lock);
-	set_now(&s, 3600000);
-	assert_true(accepts(k, &token, NOW, &err));
-	set_now(&s, 3600001);
-	assert_false(accepts(k, &token, NOW, &err));
+	begin(&r);
+	assert_true(is_accepted(&r, &err));
+	pthread_mutex_lock(&r.server.lock);
+	r.server.down = true;
+	pthread_mutex_unlock(&r.server.lock);
+	set_now(&r.server, 3600000);
+	assert_true(is_accepted(&r, &err));
+	set_now(&r.server, 3600001);
+	assert_false(is_accepted(&r, &err));
 	assert_string_equal(err.code, "PSYNC_S2204");
 	assert_string_equal(err.message, "JWKS request failed");
-	key_store_free(k);
-	buf_free(&token);
-	buf_free(&s.body);
-	EVP_PKEY_free(key);
+	end(&r);
 }
 
 static void an_unknown_kid_asks_for_new_keys(void **state)
@@ -170,27 +181,22 @@ static void *verify_often(void *argument)
 static void many_threads_share_one_store(void **state)
 {
 	(void)state;
-	struct server s = {.lock = PTHREAD_MUTEX_INITIALIZER};
-	EVP_PKEY *key = new_key();
-	struct buf token = ed25519_token(REMOTE_HEADER, REMOTE_PAYLOAD, key);
-	serve(&s, "remote", key);
-	struct crowd c = {.k = store_on(&s, 0), .token = &token};
+	struct remote r;
+	begin(&r);
+	struct crowd c = {.k = r.store, .token = &r.token};
 	pthread_t threads[4];
 	for (int i = 0; i < 4; i++)
 		pthread_create(&threads[i], NULL, verify_often, &c);
 	for (int i = 1; i <= 20; i++) {
-		set_now(&s, i * 300000);
-		serve(&s, "remote", key);
+		set_now(&r.server, i * 300000);
+		serve(&r.server, "remote", r.key);
 		usleep(1000);
 	}
 	for (int i = 0; i < 4; i++)
 		pthread_join(threads[i], NULL);
 	assert_int_equal(c.accepted, 1200);
-	assert_true(fetches(&s) <= 21);
-	key_store_free(c.k);
-	buf_free(&token);
-	buf_free(&s.body);
-	EVP_PKEY_free(key);
+	assert_true(fetches(&r.server) <= 21);
+	end(&r);
 }
 
 static void bodies_are_judged_as_a_whole(void **state)

@@ -1,31 +1,12 @@
 /* Write checkpoints that come with the data: checkpoint-requests 7, and 5 for what is temporary. */
-#include "storage/fixture.h"
+#include "storage/requests_fixture.h"
 
 #define EVENTS "a=1\n!write_checkpoints=one"
 #define OTHER_EVENTS "a=1\n!write_checkpoints=two"
 
-static int64_t clock_now = 1000000000;
-
-static int64_t test_clock(void)
-{
-	return clock_now;
-}
-
 static int setup_custom(void **state)
 {
-	if (setup(state))
-		return -1;
-	struct fixture *f = *state;
-	f->s->wall_ms = test_clock;
-	activate(f, EVENTS);
-	commit_at(f, 100);
-	forget_news(f);
-	return 0;
-}
-
-static struct user_key user(const char *subject, const char *client)
-{
-	return (struct user_key){slice_cstr(subject), slice_cstr(client)};
+	return setup_served(state, EVENTS);
 }
 
 static uint64_t events_of(struct stored_plan *p)

@@ -1,35 +1,11 @@
 /* Looking at checkpoint requests: who waits for what, also from beside the process that uses the store. */
-#include "storage/fixture.h"
+#include "storage/requests_fixture.h"
 
 #include "storage/request_list.h"
 
-static int64_t clock_now = 1000000000;
-
-static int64_t test_clock(void)
-{
-	return clock_now;
-}
-
 static int setup_list(void **state)
 {
-	if (setup(state))
-		return -1;
-	struct fixture *f = *state;
-	f->s->wall_ms = test_clock;
-	activate(f, "a=1");
-	commit_at(f, 100);
-	return 0;
-}
-
-static struct user_key user(const char *subject, const char *client)
-{
-	return (struct user_key){slice_cstr(subject), slice_cstr(client)};
-}
-
-static void ask(struct fixture *f, struct user_key u, uint64_t id, uint64_t head)
-{
-	struct checkpoint_request r = {.user = u, .id = id};
-	OK(storage_request_checkpoints(f->s, &r, 1, head != 0, (struct position){0, head}, &f->err));
+	return setup_served(state, "a=1");
 }
 
 static struct user_requests *list(struct fixture *f, struct storage *s, const char *subject, const char *client, size_t limit,

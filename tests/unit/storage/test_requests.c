@@ -1,37 +1,11 @@
 /* Checkpoint requests: checkpoint-requests 2, 3 and 5, by behaviour. The random test is test_requests_model.c. */
-#include "storage/fixture.h"
+#include "storage/requests_fixture.h"
 
 #include <time.h>
 
-static int64_t clock_now = 1000000000;
-
-static int64_t test_clock(void)
-{
-	return clock_now;
-}
-
 static int setup_requests(void **state)
 {
-	if (setup(state))
-		return -1;
-	struct fixture *f = *state;
-	f->s->wall_ms = test_clock;
-	activate(f, "a=1");
-	commit_at(f, 100);
-	forget_news(f);
-	return 0;
-}
-
-static struct user_key user(const char *subject, const char *client)
-{
-	return (struct user_key){slice_cstr(subject), slice_cstr(client)};
-}
-
-static struct checkpoint_request ask(struct fixture *f, struct user_key u, uint64_t id, uint64_t head)
-{
-	struct checkpoint_request r = {.user = u, .id = id};
-	OK(storage_request_checkpoints(f->s, &r, 1, head != 0, (struct position){0, head}, &f->err));
-	return r;
+	return setup_served(state, "a=1");
 }
 
 static uint64_t acked_at(struct fixture *f, struct user_key u, uint64_t lsn)
