@@ -277,6 +277,25 @@ static void add_entries(struct binding_part *part, const struct evaluation *e, s
 	}
 }
 
+/* As the first part of a plan maps them. */
+void binding_values(struct binding *b, const struct raw_value *row, struct arena *arena, struct row_contributions *out)
+{
+	struct value *values = arena_array(arena, struct value, b->table.relation.column_count);
+	struct error err;
+	size_t p = 0;
+	while (p < b->part_count && !b->parts[p].bound)
+		p++;
+	if (p == b->part_count || b->sends_complete_rows)
+		return;
+	if (!value_mapper_row(b->parts[p].mapper, row, arena, values, &err)) {
+		log_fault(b, SLICE("(values)"), slice_cstr(err.message));
+		return;
+	}
+	out->names = b->names;
+	out->values = values;
+	out->value_count = b->table.relation.column_count;
+}
+
 void binding_evaluate(struct binding *b, const struct raw_value *row, struct arena *arena, struct row_contributions *out)
 {
 	const struct source_relation *r = &b->table.relation;

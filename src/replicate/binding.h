@@ -69,6 +69,8 @@ bool relation_same_key(const struct source_relation *a, const struct source_rela
  * sync config that is active (the first one here) maps them; else, and while a key cannot be mapped, of the source's texts. */
 void binding_row_key(const struct binding *b, const struct raw_value *row, struct arena *arena, struct row_key *key);
 
+/* The values of a row as the rules see them, what was not sent as VALUE_UNKNOWN; none if the source sends whole rows. */
+void binding_values(struct binding *b, const struct raw_value *row, struct arena *arena, struct row_contributions *out);
 /* The row through all maintained definitions. The row must be complete. What cannot be evaluated is logged and gives nothing. The arena
  * holds what was needed on the way as well, several times the size of the result. */
 void binding_evaluate(struct binding *b, const struct raw_value *row, struct arena *arena, struct row_contributions *out);

@@ -172,8 +172,10 @@ static bool update(struct attempt *a, struct table_state *t, const struct stream
 	if (t->binding->only_events && !unknown)
 		return keep_no_record(a, t, &key, moved ? &old : NULL, err);
 	t->has_incomplete = true;
+	struct row_contributions known = {0};
+	binding_values(t->binding, row, &a->arena, &known);
 	return storage_write_incomplete_row(a->storage, t->binding->number, &key, moved ? &old : NULL,
-	                                    image_encode(r, row, &a->arena), err);
+	                                    image_encode(r, row, &a->arena), &known, err);
 }
 
 static bool truncate_table(struct attempt *a, uint32_t oid, struct error *err)

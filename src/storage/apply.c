@@ -366,10 +366,10 @@ static void encode_kept(struct apply *a)
 /* With another key the old contributions are REMOVEd at once: they stand under the old subkey, and the next row under the old key
  * would otherwise share it with them. */
 bool storage_write_incomplete_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
-                                  struct slice partial, struct error *err)
+                                  struct slice partial, const struct row_contributions *known, struct error *err)
 {
 	if (s->shared)
-		return s->shared->write_incomplete_row(s, table, key, old, partial, err);
+		return s->shared->write_incomplete_row(s, table, key, old, partial, known, err);
 	struct row_write w = {.s = s, .table = table, .key = key};
 	struct apply *a = &s->apply;
 	if (!writer_begin(s, err))

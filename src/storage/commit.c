@@ -126,8 +126,10 @@ bool storage_flush(struct storage *s, struct error *err)
 	if (!s->dirty)
 		return true;
 	struct store_state next = s->state;
-	if (position_cmp(s->transaction_end, next.applied) > 0)
+	if (position_cmp(s->transaction_end, next.applied) > 0) {
 		next.partial_until = s->transaction_end;
+		next.partial_mixed = s->transaction_mixed;
+	}
 	if (!write_out(s, &next, err))
 		return false;
 	checkpoint_publish(s);
@@ -138,6 +140,9 @@ void storage_in_transaction(struct storage *s, struct position end)
 {
 	if (s->shared)
 		s->shared->in_transaction(s, end);
+	/* Earlier transactions that no boundary has would be in the same flush. Coming again after a crash they may have nothing to write. */
+	bool again = position_cmp(end, s->state.partial_until) == 0;
+	s->transaction_mixed = again ? s->state.partial_mixed : s->dirty || s->state.op_seq > s->state.boundary_op;
 	s->transaction_end = end;
 }
 
@@ -203,14 +208,18 @@ static bool commit_once(struct storage *s, struct position applied, bool visible
 	if (position_cmp(applied, next.applied) > 0)
 		next.applied = applied;
 	/* Half of a transaction is in the store, from before a crash or an error: it is shown only together with the other half. Until the
-	 * source has sent that, a checkpoint ends at the last boundary, and whatever else is written waits. */
+	 * source has sent that, a checkpoint ends at the last boundary, and whatever else is written waits; if that half is not alone there is
+	 * no checkpoint at all. */
 	bool cut = position_cmp(applied, next.partial_until) < 0;
 	uint64_t shown_op = cut ? next.boundary_op : next.op_seq;
 	if (!cut) {
 		next.partial_until = (struct position){0, 0};
+		next.partial_mixed = false;
 		next.boundary_op = next.op_seq;
 	}
-	bool make = visible && !(cut && s->dirty) && (next.active_plan || s->activating) &&
+	/* What was written before the end of the half, and is hidden with it. */
+	next.partial_mixed |= cut && s->dirty;
+	bool make = visible && !(cut && next.partial_mixed) && (next.active_plan || s->activating) &&
 	            position_cmp(applied, next.checkpoint_position) >= 0;
 	bool activating = make && s->activating;
 	/* Nothing but the position moved: clients learn of it only if it acknowledges something, and then it must be on disk first, or a

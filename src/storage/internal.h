@@ -34,6 +34,7 @@ struct store_state {
 	uint64_t last_plan, epoch;
 	uint32_t last_table, last_definition, type_count;
 	uint64_t boundary_op;          /* op_seq of the last boundary: what is above was flushed inside a transaction */
+	bool partial_mixed;            /* beside that half, earlier transactions are above the last boundary */
 	struct position partial_until; /* where that transaction ends; zero: none is cut */
 	char slot_name[64], system_id[64];
 	uint32_t timeline;
@@ -212,7 +213,7 @@ struct shared_ops {
 	bool (*write_row)(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
 	                  const struct row_contributions *c, struct slice image, enum row_write_mode mode, struct error *err);
 	bool (*write_incomplete_row)(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
-	                             struct slice partial, struct error *err);
+	                             struct slice partial, const struct row_contributions *known, struct error *err);
 	bool (*delete_row)(struct storage *s, uint32_t table, const struct row_key *key, struct error *err);
 	bool (*incomplete_rows)(struct storage *s, uint32_t table, struct slice after, size_t max, struct arena *arena,
 	                        struct row_key **keys, size_t *count, struct error *err);
@@ -269,6 +270,7 @@ struct storage {
 	bool dirty;                      /* and has something to be committed */
 	bool failed;                     /* a write failed half way: only storage_rollback helps */
 	struct position transaction_end; /* of the transaction that is being written; zero: not told */
+	bool transaction_mixed;          /* a flush in it would take earlier ones as well */
 	struct store_state state, committed;
 	struct definition_record *definitions;
 	size_t definition_count, definition_cap;

@@ -46,6 +46,7 @@ void state_encode(struct buf *b, const struct store_state *st)
 		buf_varint(b, st->retired[i].plan);
 		buf_varint(b, (uint64_t)st->retired[i].since_ms);
 	}
+	buf_varint(b, st->partial_mixed);
 }
 
 static bool decode_state(void *ctx, uint32_t number, struct slice value, struct error *err)
@@ -85,6 +86,7 @@ static bool decode_state(void *ctx, uint32_t number, struct slice value, struct 
 		st->retired[i].plan = decode_varint(&d);
 		st->retired[i].since_ms = (int64_t)decode_varint(&d);
 	}
+	st->partial_mixed = !d.bad && d.p < d.end && decode_varint(&d);
 	if (d.bad || slot.n >= sizeof(st->slot_name) || system.n >= sizeof(st->system_id))
 		return error_set(err, "PSYNC_S2404", "the store is damaged: its state record cannot be read");
 	memcpy(st->slot_name, slot.p, slot.n);

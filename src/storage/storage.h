@@ -308,6 +308,7 @@ struct row_key {
 	struct slice bytes; /* order-preserving encoding of the replica identity, any length; unique within the table */
 	uint8_t uuid[16];   /* second half of the subkey */
 	bool uuid_alone;    /* the replica id is no UUID: uuid is the whole subkey (storage-semantics 3) */
+	const struct value *replica_id; /* then, for shared stores, which keep it: the replica id itself */
 };
 
 /* Does the uuid of a row_key have to be the reference's replica id (storage-semantics 3)? So that it, too, goes on with the store. Any thread;
@@ -341,10 +342,10 @@ bool storage_read_row(struct storage *s, uint32_t table, const struct row_key *k
  * the former key if it changed (its contributions are REMOVEd first), else NULL. image: opaque bytes to keep, n == 0 for none. */
 bool storage_write_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
                        const struct row_contributions *c, struct slice image, enum row_write_mode mode, struct error *err);
-/* The row lacks a value: its contributions stay, it is flagged; partial: image of what is known. What stands under a former key
- * is REMOVEd at once (its subkey is free for another row from now on). */
+/* The row lacks a value: its contributions stay, it is flagged; partial: image of what is known; known: the same as the rules would see it
+ * (names and values alone). What stands under a former key is REMOVEd at once (its subkey is free for another row from now on). */
 bool storage_write_incomplete_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
-                                  struct slice partial, struct error *err);
+                                  struct slice partial, const struct row_contributions *known, struct error *err);
 /* No record: nothing happens. */
 bool storage_delete_row(struct storage *s, uint32_t table, const struct row_key *key, struct error *err);
 /* Up to max keys of incomplete rows of the table, from `after` on (n == 0: the first). */

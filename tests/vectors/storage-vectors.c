@@ -21,11 +21,6 @@
 
 enum stores { EMBEDDED = 1, SHARED = 2, BOTH = 3 };
 
-/* A scenario that has something to say before its second deploy is run up to there (version-bucket-names, write-checkpoint-custom). */
-#define SECOND_DEPLOY                                                                                                            \
-	"not carried: it has a writer for each stream; here one writes the active and the deploying stream, from one position "  \
-	"(tests/integration/postgres-replication.test.mjs deploys)"
-
 static const struct {
 	enum stores stores;
 	const char *scenario; /* or its beginning, with a '*' */
@@ -34,12 +29,6 @@ static const struct {
         {EMBEDDED, "version-*", "whole-version deploys are for the shared layouts"},
         {EMBEDDED, "checkpoint-op-ids-across-streams", "whole-version deploys are for the shared layouts"},
         {EMBEDDED, "write-checkpoint-before-activation", "whole-version deploys are for the shared layouts"},
-        {SHARED, "version-activation", SECOND_DEPLOY},
-        {SHARED, "version-clear", SECOND_DEPLOY},
-        {SHARED, "version-replaced-while-processing", SECOND_DEPLOY},
-        {SHARED, "checkpoint-op-ids-across-streams", SECOND_DEPLOY},
-        {SHARED, "write-checkpoint-before-activation", SECOND_DEPLOY},
-        {SHARED, "data-raw-replica-ids", "the source is Postgres, whose rows have UUIDs as replica ids (storage-semantics 3)"},
 };
 
 static const struct {
@@ -48,9 +37,9 @@ static const struct {
 	int step; /* 0-based */
 	const char *why;
 } deviations[] = {
-        {BOTH, "checkpoint-resume-position", 8,
+        {EMBEDDED, "checkpoint-resume-position", 8,
          "the applied position lies with the data, of blocked commits as well (storage-semantics 6)"},
-        {BOTH, "checkpoint-snapshot-table-rules", 16,
+        {EMBEDDED, "checkpoint-snapshot-table-rules", 16,
          "the applied position lies with the data, of blocked commits as well (storage-semantics 6)"},
         {BOTH, "data-insert-over-existing", 8, "an insert over a stored row is an update (storage-semantics 5.3)"},
         {BOTH, "data-row-grows-too-large", 8, "a row that grows too large gets its REMOVEs (5.3)"},
@@ -59,6 +48,7 @@ static const struct {
         {EMBEDDED, "truncate-and-reinsert", 14, "a truncate takes the rows in another order (5.4: any)"},
         {BOTH, "write-checkpoint-custom", 9,
          "an id shows with the checkpoint of the transaction that brought it (checkpoint-requests 7)"},
+        {SHARED, "write-checkpoint-custom", 18, "an id survives a deploy that keeps the event (checkpoint-requests 7)"},
         {BOTH, "write-checkpoint-generated", 10,
          "a generated id never has a smaller head than those before it (checkpoint-requests 3)"},
         {BOTH, "write-checkpoint-generated", 12,
@@ -66,14 +56,6 @@ static const struct {
         {BOTH, "write-checkpoint-generated", 7, "an older, passed id while a newer one is pending (checkpoint-requests 3)"},
         {BOTH, "write-checkpoint-retention", 16, "a generated id starts above a removed one (checkpoint-requests 5)"},
         {BOTH, "write-checkpoint-supplied", 14, "an older, passed id while a newer one is pending (checkpoint-requests 3)"},
-        {SHARED, "checkpoint-uncommitted-flush-lost-keepalive", 9,
-         "no checkpoint before the end of a transaction that is half flushed"},
-        {SHARED, "checkpoint-uncommitted-flush-lost-keepalive", 10,
-         "no checkpoint before the end of a transaction that is half flushed"},
-        {SHARED, "data-event-only-table", 9, "a table that the stream does not read has no record"},
-        {SHARED, "data-toast-lost-image", 8, "what is known of an incomplete row stands in syncline_incomplete_rows"},
-        {SHARED, "data-toast-without-previous", 8, "what is known of an incomplete row stands in syncline_incomplete_rows"},
-        {SHARED, "tables-resolve", 8, "a table that the stream does not read has no record"},
 };
 
 static bool do_nothing(struct run *r, json_t *step)
@@ -88,6 +70,9 @@ static const struct {
 	const char *name;
 	bool (*run)(struct run *r, json_t *step);
 } steps[] = {{"deploy", do_deploy},
+             {"configure", do_configure},
+             {"clear", do_clear},
+             {"terminate", do_terminate},
              {"writer", do_writer},
              {"close_writer", do_nothing},
              {"resolve_table", do_resolve_table},
@@ -147,16 +132,8 @@ static const char *deviation(enum stores store, const char *scenario, int step)
 	return NULL;
 }
 
-static void open_run(struct run *r)
+static void open_embedded(struct run *r)
 {
-	r->log = (struct log){.level = LOG_ERROR, .fd = 2};
-	r->images = true;
-	if (r->shared) {
-		static int number;
-		open_shared(r, ++number);
-		r->s->wall_ms = shifted_clock;
-		return;
-	}
 	snprintf(r->folder, sizeof(r->folder), "%s/syncline-vectors-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
 	if (!mkdtemp(r->folder)) {
 		perror(r->folder);
@@ -164,23 +141,29 @@ static void open_run(struct run *r)
 	}
 	struct storage_options o = {
 	        .path = slice_cstr(r->folder), .map_size = (uint64_t)1 << 30, .request_retention_ms = 3600000, .log = &r->log};
-	r->s = storage_open_lmdb(&o, &r->err);
-	must(r, r->s != NULL);
-	r->s->wall_ms = shifted_clock;
+	r->on = &r->streams[r->stream_count++];
+	*r->on = (struct run_stream){.name = "s1", .images = true};
+	r->on->s = storage_open_lmdb(&o, &r->err);
+	must(r, r->on->s != NULL);
+	r->on->s->wall_ms = shifted_clock;
 }
 
-static void close_run(struct run *r)
+static void open_run(struct run *r)
+{
+	static int number;
+	r->log = (struct log){.level = LOG_ERROR, .fd = 2};
+	if (r->shared)
+		open_shared(r, ++number);
+	else
+		open_embedded(r);
+}
+
+static void close_embedded(struct run *r)
 {
 	static const char *const files[] = {"data.mdb", "data.mdb-lock", "requests.mdb", "requests.mdb-lock", "lock"};
 	char path[128];
-	if (r->shared)
-		close_shared(r);
-	else
-		storage_close(r->s);
-	plan_unref(r->plan);
-	arena_free(&r->arena);
-	if (r->shared)
-		return;
+	storage_close(r->on->s);
+	plan_unref(r->on->plan);
 	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
 		snprintf(path, sizeof(path), "%s/%s", r->folder, files[i]);
 		unlink(path);
@@ -188,9 +171,32 @@ static void close_run(struct run *r)
 	rmdir(r->folder);
 }
 
+static void close_run(struct run *r)
+{
+	if (r->shared)
+		close_shared(r);
+	else
+		close_embedded(r);
+	arena_free(&r->arena);
+}
+
+/* What a step names, a stream or one of its writers; else the first one. */
+static struct run_stream *stream_of(struct run *r, json_t *step)
+{
+	const char *stream = text_of(step, "stream"), *writer = text_of(step, "writer");
+	for (size_t i = 0; stream && i < r->stream_count; i++)
+		if (strcmp(r->streams[i].name, stream) == 0)
+			return &r->streams[i];
+	for (size_t i = 0; !stream && writer && i < r->writer_count; i++)
+		if (strcmp(r->writers[i].name, writer) == 0)
+			return r->writers[i].stream;
+	return &r->streams[0];
+}
+
 static bool run_step(struct run *r, json_t *step)
 {
 	const char *name = text_of(step, "do");
+	r->on = stream_of(r, step);
 	for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++)
 		if (strcmp(steps[i].name, name) == 0)
 			return steps[i].run(r, step);

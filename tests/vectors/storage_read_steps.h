@@ -29,8 +29,8 @@ static uint32_t split_name(struct run *r, const char *full, struct slice *keys)
 			return d->number;
 		}
 	}
-	for (size_t i = 0; i < r->s->definition_count; i++) {
-		const struct definition_record *d = &r->s->definitions[i];
+	for (size_t i = 0; i < r->on->s->definition_count; i++) {
+		const struct definition_record *d = &r->on->s->definitions[i];
 		if (d->kind == DEFINITION_BUCKETS && slice_starts(name, d->name) && name.n > d->name.n &&
 		    name.p[d->name.n] == '[') {
 			*keys = slice_drop(name, d->name.n);
@@ -113,7 +113,7 @@ static json_t *read_chunks(struct run *r, json_t *step, uint64_t at)
 	size_t limit = (v = json_object_get(step, "limit")) ? (size_t)json_integer_value(v) : 1000;
 	size_t chunk_limit = (v = json_object_get(step, "chunk_limit_bytes")) ? (size_t)json_integer_value(v) : 1048576;
 	struct chunks c = {.all = json_array()};
-	struct storage_reader *reader = storage_read_begin(r->s, &r->err);
+	struct storage_reader *reader = storage_read_begin(r->on->s, &r->err);
 	must(r, reader != NULL);
 	const char *names[64];
 	size_t count = json_array_size(buckets);
@@ -253,7 +253,7 @@ static bool do_checksums(struct run *r, json_t *step)
 		struct bucket_checksum sum;
 		struct slice keys;
 		uint32_t definition = split_name(r, text_of(w, "bucket"), &keys);
-		struct storage_reader *reader = storage_read_begin(r->s, &r->err);
+		struct storage_reader *reader = storage_read_begin(r->on->s, &r->err);
 		must(r, reader_checksum(reader, definition ? reader_bucket(reader, definition, keys) : 0, at, &sum, &r->err));
 		storage_read_end(reader);
 		if ((int32_t)sum.checksum != (int32_t)json_integer_value(json_object_get(w, "checksum")) ||
@@ -289,9 +289,10 @@ static uint32_t lookup_definition(struct run *r, json_t *lookup)
 	}
 	snprintf(name, sizeof(name), "%s#%s", json_string_value(json_array_get(lookup, 0)),
 	         json_string_value(json_array_get(lookup, 1)));
-	for (size_t i = 0; i < r->s->definition_count; i++)
-		if (r->s->definitions[i].kind == DEFINITION_LOOKUP && slice_eq(r->s->definitions[i].name, slice_cstr(name)))
-			return r->s->definitions[i].number;
+	for (size_t i = 0; i < r->on->s->definition_count; i++)
+		if (r->on->s->definitions[i].kind == DEFINITION_LOOKUP &&
+		    slice_eq(r->on->s->definitions[i].name, slice_cstr(name)))
+			return r->on->s->definitions[i].number;
 	return 0;
 }
 
@@ -357,7 +358,7 @@ static bool do_parameters(struct run *r, json_t *step)
 		                               .key = arena_copy(&r->arena, buf_slice(&key))};
 		buf_free(&key);
 	}
-	struct storage_reader *reader = storage_read_begin(r->s, &r->err);
+	struct storage_reader *reader = storage_read_begin(r->on->s, &r->err);
 	must(r, reader_lookups(reader, keys, json_array_size(lookups), at, limit, &r->arena, &r->err));
 	storage_read_end(reader);
 	for (i = 0; i < json_array_size(lookups); i++) {

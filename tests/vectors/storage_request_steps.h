@@ -5,6 +5,7 @@
 #include "storage/compact.h"
 #include "storage_read_steps.h"
 #include "storage_run.h"
+#include "storage_write_steps.h"
 
 /* ---- write checkpoints ---- */
 
@@ -34,7 +35,7 @@ static bool do_request_checkpoints(struct run *r, json_t *step)
 		                                      .id = number_of(json_object_get(v, "id"))};
 		head = lsn_of(text_of(v, "head"));
 	}
-	bool ok = storage_request_checkpoints(r->s, list, count, true, (struct position){0, head}, &r->err);
+	bool ok = storage_request_checkpoints(r->on->s, list, count, true, (struct position){0, head}, &r->err);
 	if (json_object_get(want, "error"))
 		return !ok || differ(r, "no error");
 	must(r, ok);
@@ -55,7 +56,7 @@ static bool do_request_checkpoints(struct run *r, json_t *step)
 static uint64_t acknowledged(struct run *r, const char *user, uint64_t lsn)
 {
 	struct user_key u = user_of(r, user);
-	return storage_write_checkpoint(r->s, &u, (struct position){0, lsn});
+	return storage_write_checkpoint(r->on->s, &u, (struct position){0, lsn});
 }
 
 static bool do_last_write_checkpoint(struct run *r, json_t *step)
@@ -73,21 +74,24 @@ static bool do_custom_mode(struct run *r, json_t *step)
 {
 	bool durable;
 	(void)step;
-	must(r, storage_commit(r->s, (struct position){0, r->before_lsn}, true, &durable, &r->err));
-	return storage_custom_mode(r->s) || differ(r, "custom mode is off");
+	if (!r->on->snapshot_done)
+		snapshot_done(r, NULL);
+	must(r, storage_commit(r->on->s, (struct position){0, r->on->has_before ? r->on->before_lsn : r->final_lsn}, true,
+	                       &durable, &r->err));
+	return storage_custom_mode(r->on->s) || differ(r, "custom mode is off");
 }
 
 static bool do_custom_checkpoint(struct run *r, json_t *step)
 {
 	if (!r->custom) /* the two modes never meet here */
 		return true;
-	struct stored_plan *p = storage_active_plan(r->s);
+	struct stored_plan *p = storage_active_plan(r->on->s);
 	struct custom_checkpoint c = {.events = p->events,
 	                              .user = user_of(r, text_of(step, "user")),
 	                              .id = number_of(json_object_get(step, "id")),
 	                              .temporary = json_object_get(step, "requested_minutes_ago") != NULL,
 	                              .position = {0, r->final_lsn}};
-	must(r, storage_custom_checkpoint(r->s, &c, &r->err));
+	must(r, storage_custom_checkpoint(r->on->s, &c, &r->err));
 	stored_plan_unref(p);
 	return true;
 }
@@ -103,7 +107,7 @@ static bool same_custom_records(struct run *r, json_t *want)
 		struct custom_record record = {.count = 0};
 		struct user_key u = user_of(r, text_of(v, "user"));
 		user_key_encode(&key, &u);
-		int got = r->s->backend->ops->custom_read(r->s->backend, buf_slice(&key), &bytes, &r->err);
+		int got = r->on->s->backend->ops->custom_read(r->on->s->backend, buf_slice(&key), &bytes, &r->err);
 		must(r, got >= 0 && (!got || custom_decode(&record, buf_slice(&bytes), &r->err)));
 		const struct custom_entry *e = record.count ? &record.entries[record.count - 1] : NULL;
 		if (!e || e->id != number_of(json_object_get(v, "id")) ||
@@ -117,11 +121,11 @@ static bool same_custom_records(struct run *r, json_t *want)
 
 static bool with_record(struct run *r, const char *user, struct user_record *u, struct buf *key, bool store)
 {
-	const struct backend_ops *ops = r->s->backend->ops;
+	const struct backend_ops *ops = r->on->s->backend->ops;
 	struct requests_txn *t;
 	struct slice record;
 	struct user_key k = user_of(r, user);
-	must(r, ops->requests_begin(r->s->backend, store, &t, &r->err));
+	must(r, ops->requests_begin(r->on->s->backend, store, &t, &r->err));
 	buf_clear(key);
 	user_key_encode(key, &k);
 	int got = 1;
@@ -175,8 +179,8 @@ static bool do_compact(struct run *r, json_t *step)
 	/* Retention belongs to the same command; a store without a checkpoint does nothing. */
 	json_t *minutes = json_object_get(step, "retention_minutes");
 	if (minutes && served_checkpoint(r).valid) {
-		r->s->retention_ms = json_integer_value(minutes) * 60000;
-		must(r, storage_expire_requests(r->s, &r->err));
+		r->on->s->retention_ms = json_integer_value(minutes) * 60000;
+		must(r, storage_expire_requests(r->on->s, &r->err));
 	}
 	if (!json_object_get(step, "max_op_id"))
 		o.max_op_id = 0;
@@ -191,7 +195,7 @@ static bool do_compact(struct run *r, json_t *step)
 		else
 			wanted[o.name_count++] = arena_printf(&r->arena, "%u#%.*s", definition, SLICE_ARG(name));
 	}
-	must(r, storage_compact(r->s, &o, &report, &r->err));
+	must(r, storage_compact(r->on->s, &o, &report, &r->err));
 	return report.unknown == 0 || differ(r, "a bucket was not found");
 }
 

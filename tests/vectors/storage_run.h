@@ -25,30 +25,47 @@ struct id_pair {
 };
 
 struct run_table {
-	char name[64];
+	char name[64], source[64]; /* in the scenario, and at the source */
 	uint32_t number;
 	bool complete_rows;
 };
 
-struct run {
+/* One replication stream, with a writer of its own: on the shared layout a storage object of its own, as if it were another process'. */
+struct run_stream {
+	char name[16];
 	struct storage *s;
-	bool shared; /* on the shared layout: folder is the database's name */
-	PGconn *sql;
 	struct plan *plan;
-	struct log log;
-	char folder[64];
-	struct arena arena;
-	struct error err;
+	int32_t id; /* on the shared layout */
 	bool images, snapshot_done;
 	bool all_done;            /* the scenario said so without looking at tables */
-	bool custom;              /* the scenario switches custom write checkpoints on */
 	char skipping_writer[16]; /* leaves rows alone that are stored */
 	bool refused;             /* it was given something else than an insert */
-	bool over;                /* what comes now is for the shared layouts alone */
 	bool has_last, has_before;
 	uint64_t last_lsn, before_lsn;
 	struct run_table tables[8];
 	size_t table_count;
+	bool dirty;
+	size_t queued; /* saves since the last flush: the recorded writer flushes by itself at 2000 */
+};
+
+#define RUN_STREAMS 6
+
+struct run {
+	struct run_stream streams[RUN_STREAMS], *on; /* on: that of the step */
+	size_t stream_count;
+	struct {
+		char name[16];
+		struct run_stream *stream;
+	} writers[8];
+	size_t writer_count;
+	bool shared; /* on the shared layout: folder is the database's name */
+	PGconn *sql;
+	struct log log;
+	char folder[64];
+	struct arena arena;
+	struct error err;
+	bool custom; /* the scenario switches custom write checkpoints on */
+	bool over;   /* what comes now is for the shared layouts alone */
 	struct id_pair ops[4096], checkpoints[256];
 	size_t op_count, checkpoint_count;
 	struct {
@@ -56,8 +73,6 @@ struct run {
 		char checkpoint[32], id[32];
 	} watches[4];
 	size_t watch_count;
-	bool dirty;
-	size_t queued;      /* saves since the last flush: the recorded writer flushes by itself at 2000 */
 	uint64_t final_lsn; /* of the scenario's last commit */
 	char why[8192];     /* of the last difference */
 };
@@ -116,6 +131,8 @@ static uint64_t number_of(json_t *v)
 
 static bool pair_op(struct run *r, uint64_t expected, uint64_t actual)
 {
+	if (r->shared && expected != actual)
+		return differ(r, "op %llu instead of %llu", (unsigned long long)actual, (unsigned long long)expected);
 	for (size_t i = 0; i < r->op_count; i++) {
 		const struct id_pair *p = &r->ops[i];
 		if ((p->expected < expected) != (p->actual < actual) || (p->expected == expected) != (p->actual == actual))
@@ -129,6 +146,8 @@ static bool pair_op(struct run *r, uint64_t expected, uint64_t actual)
 
 static bool pair_checkpoint(struct run *r, uint64_t expected, uint64_t actual)
 {
+	if (r->shared && expected != actual)
+		return differ(r, "checkpoint %llu instead of %llu", (unsigned long long)actual, (unsigned long long)expected);
 	if (r->checkpoint_count < sizeof(r->checkpoints) / sizeof(*r->checkpoints))
 		r->checkpoints[r->checkpoint_count++] = (struct id_pair){expected, actual};
 	for (size_t i = 0; i < r->checkpoint_count; i++)
@@ -257,6 +276,9 @@ static struct row_key row_key_of(struct run *r, const char *table_id, json_t *id
 		json_t *document = json_pack("{s:s,s:O}", "table", table_id, "id", id);
 		key_uuid(r, document, k.uuid);
 		json_decref(document);
+		struct value *replica_id = arena_array(&r->arena, struct value, 1);
+		*replica_id = value_of(r, id);
+		k.replica_id = replica_id;
 		k.uuid_alone = true;
 	}
 	return k;

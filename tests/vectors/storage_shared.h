@@ -39,27 +39,49 @@ static void shared_admin(const char *sql)
 	PQfinish(pg);
 }
 
+/* A storage object for the next stream. */
+static struct run_stream *shared_open_stream(struct run *r, const char *name)
+{
+	struct storage_options o = {.postgres = {.connect = shared_open_connection, .connect_ctx = r, .max_pool_size = 3},
+	                            .request_retention_ms = 3600000,
+	                            .log = &r->log};
+	struct run_stream *on = &r->streams[r->stream_count++];
+	if (r->stream_count > RUN_STREAMS) {
+		fprintf(stderr, "too many streams\n");
+		exit(1);
+	}
+	*on = (struct run_stream){.images = true};
+	snprintf(on->name, sizeof(on->name), "%s", name);
+	on->s = storage_open_postgres(&o, &r->err);
+	must(r, on->s != NULL);
+	on->s->wall_ms = shifted_clock;
+	return on;
+}
+
 static void open_shared(struct run *r, int number)
 {
 	char sql[160];
 	snprintf(r->folder, sizeof(r->folder), "syncline_vectors_%d_%d", (int)getpid(), number);
 	snprintf(sql, sizeof(sql), "CREATE DATABASE %s TEMPLATE template0 ENCODING 'UTF8'", r->folder);
 	shared_admin(sql);
-	struct storage_options o = {.postgres = {.connect = shared_open_connection, .connect_ctx = r, .max_pool_size = 3},
-	                            .request_retention_ms = 3600000,
-	                            .log = &r->log};
-	r->s = storage_open_postgres(&o, &r->err);
-	must(r, r->s != NULL);
+	r->on = shared_open_stream(r, "s1");
 	r->sql = shared_connect(r->folder);
 	PQclear(PQexec(r->sql, "SET search_path = powersync"));
+}
+
+static void shared_close_stream(struct run_stream *on)
+{
+	storage_give_writer(on->s);
+	storage_close(on->s);
+	plan_unref(on->plan);
 }
 
 static void close_shared(struct run *r)
 {
 	char sql[160];
 	PQfinish(r->sql);
-	storage_give_writer(r->s);
-	storage_close(r->s);
+	for (size_t i = 0; i < r->stream_count; i++)
+		shared_close_stream(&r->streams[i]);
 	snprintf(sql, sizeof(sql), "DROP DATABASE %s WITH (FORCE)", r->folder);
 	shared_admin(sql);
 }
@@ -77,15 +99,13 @@ static PGresult *shared_rows(struct run *r, const char *sql, int count, const ch
 
 static struct pg_writer *shared_writer(const struct run *r)
 {
-	return pg_store_of(r->s)->writer;
+	return pg_store_of(r->on->s)->writer;
 }
 
-/* The stream that the scenario is about. */
+/* NULL before the deploy. */
 static const struct pg_stream *shared_stream(const struct run *r)
 {
-	struct pg_store *store = pg_store_of(r->s);
-	const struct pg_stream *active = pg_store_active(store);
-	return active ? active : pg_store_pending(store);
+	return pg_store_stream(pg_store_of(r->on->s), r->on->id);
 }
 
 /* The part of a table's record; NULL: there is none. */
@@ -95,50 +115,149 @@ static struct pg_table_part *shared_table(const struct run *r, uint32_t number)
 	return t->dropped || t->parts[0].gone || !t->parts[0].stream_id ? NULL : &t->parts[0];
 }
 
-static void shared_deploy(struct run *r, int version)
+static void shared_take(struct run *r)
 {
-	bool held = false, unchanged;
+	bool held = false;
 	char who[256];
-	pg_store_of(r->s)->connection.default_version = version;
-	must(r,
-	     storage_deploy(r->s, r->plan, &unchanged, &r->err) && storage_take_writer(r->s, &held, who, sizeof(who), &r->err));
+	must(r, storage_take_writer(r->on->s, &held, who, sizeof(who), &r->err));
 	if (!held) {
 		fprintf(stderr, "the role is not held: %s\n", who);
 		exit(1);
 	}
 }
 
-/* Waits until this process serves what the database has. */
+/* A new stream, though the config may be the one that is current; from now on it is what the storage object writes. */
+static bool shared_deploy(struct run *r, int version, bool only_if_changed, bool *unchanged)
+{
+	struct pg_store *store = pg_store_of(r->on->s);
+	store->connection.default_version = version;
+	if (!storage_deploy(r->on->s, r->on->plan, unchanged, &r->err))
+		return false;
+	if (*unchanged && only_if_changed)
+		return true;
+	const struct pg_stream *pending = pg_store_pending(store);
+	if (*unchanged &&
+	    !(pending ? pg_deploy_again(store->writer, pending, "STOP", &r->err) : storage_redeploy(r->on->s, &r->err)))
+		return false;
+	must(r, pg_store_load(store, store->writer->conn, &r->err));
+	r->on->id = store->writer->only_stream = pg_store_pending(store)->id;
+	shared_take(r);
+	return true;
+}
+
+/* ---- the record of a stream ---- */
+
+struct shared_record {
+	bool active, deploying, snapshot_done, has_pending;
+	struct checkpoint checkpoint;
+	uint64_t no_checkpoint_before, resume;
+};
+
+static struct shared_record shared_record(struct run *r)
+{
+	char id[16];
+	snprintf(id, sizeof(id), "%d", r->on->id);
+	PGresult *rows = shared_rows(r,
+	                             "SELECT state IN ('ACTIVE', 'ERRORED'), state = 'PROCESSING', snapshot_done,"
+	                             " keepalive_op IS NOT NULL, last_checkpoint, last_checkpoint_lsn, no_checkpoint_before,"
+	                             " snapshot_lsn FROM sync_rules WHERE id = $1::integer",
+	                             1, (const char *const[]){id});
+	struct shared_record record = {.active = false};
+	if (PQntuples(rows)) {
+		record = (struct shared_record){
+		        .active = *PQgetvalue(rows, 0, 0) == 't',
+		        .deploying = *PQgetvalue(rows, 0, 1) == 't',
+		        .snapshot_done = *PQgetvalue(rows, 0, 2) == 't',
+		        .has_pending = *PQgetvalue(rows, 0, 3) == 't',
+		        .checkpoint = {.valid = !PQgetisnull(rows, 0, 5),
+		                       .op_id = strtoull(PQgetvalue(rows, 0, 4), NULL, 10),
+		                       .position = {0, PQgetisnull(rows, 0, 5) ? 0 : lsn_of(PQgetvalue(rows, 0, 5))}},
+		        .no_checkpoint_before = PQgetisnull(rows, 0, 6) ? 0 : lsn_of(PQgetvalue(rows, 0, 6)),
+		        .resume = PQgetisnull(rows, 0, 7) ? 0 : lsn_of(PQgetvalue(rows, 0, 7)),
+		};
+	}
+	PQclear(rows);
+	return record;
+}
+
+/* What the replicator of the recorded service says of a stream stands in its record; here the engine knows it. */
+static void shared_mark(struct run *r, const char *assignment, const char *lsn)
+{
+	char sql[256], id[16];
+	snprintf(sql, sizeof(sql), "UPDATE sync_rules SET %s WHERE id = $1::integer AND ($2::text IS NULL OR true)", assignment);
+	snprintf(id, sizeof(id), "%d", r->on->id);
+	PQclear(shared_rows(r, sql, 2, (const char *const[]){id, lsn}));
+}
+
+#define RAISE_NO_CHECKPOINT_BEFORE "no_checkpoint_before = greatest(no_checkpoint_before COLLATE \"C\", $2)"
+
+/* The stream's checkpoint; of the active one: when this process serves it. */
 static struct checkpoint shared_checkpoint(struct run *r)
 {
-	struct pg_pool *pool = pg_store_of(r->s)->pool;
-	struct pg_conn *conn = pg_pool_take(pool, &r->err);
-	struct checkpoint stored, served;
+	struct shared_record record = shared_record(r);
+	struct checkpoint served, stored = record.checkpoint;
 	int64_t until = clock_mono_ms() + CHECKPOINT_WAIT_MS;
-	must(r, conn && pg_store_checkpoint(conn, PG_TIMEOUT_MS, &stored, &r->err));
-	pg_pool_give(pool, conn);
-	while ((served = storage_checkpoint(r->s)).valid != stored.valid || served.op_id != stored.op_id ||
-	       served.position.lsn != stored.position.lsn) {
+	while (record.active && stored.valid) {
+		served = storage_checkpoint(r->on->s);
+		if (served.valid && served.op_id == stored.op_id && served.position.lsn == stored.position.lsn)
+			return served;
 		if (clock_mono_ms() > until) {
 			fprintf(stderr, "a checkpoint is not served\n");
 			exit(1);
 		}
 		usleep(1000);
 	}
-	return served;
+	return stored;
 }
 
 static struct checkpoint served_checkpoint(struct run *r)
 {
-	return r->shared ? shared_checkpoint(r) : storage_checkpoint(r->s);
+	return r->shared ? shared_checkpoint(r) : storage_checkpoint(r->on->s);
 }
 
 /* What is kept of checksums has counts from before a compaction. */
 static void shared_forget_sums(struct run *r)
 {
-	struct pg_store *store = pg_store_of(r->s);
+	struct pg_store *store = pg_store_of(r->on->s);
 	pg_sums_free(store->sums);
 	store->sums = pg_sums_new();
+}
+
+/* All records, field by field. */
+static bool shared_streams(struct run *r, json_t *want)
+{
+	static const char *const lists[][2] = {
+	        {"active", "(array_agg(id ORDER BY id DESC) FILTER (WHERE state IN ('ACTIVE', 'ERRORED')))[1]"},
+	        {"deploying", "(array_agg(id ORDER BY id DESC) FILTER (WHERE state = 'PROCESSING'))[1]"},
+	        {"replicating", "coalesce(array_agg(id ORDER BY id) FILTER (WHERE state IN ('ACTIVE', 'PROCESSING')), '{}')"},
+	        {"stopped", "coalesce(array_agg(id ORDER BY id) FILTER (WHERE state = 'STOP'), '{}')"},
+	};
+	char sql[256];
+	bool ok = true;
+	for (size_t i = 0; ok && i < sizeof(lists) / sizeof(*lists); i++) {
+		snprintf(sql, sizeof(sql), "SELECT to_jsonb(%s) FROM sync_rules", lists[i][1]);
+		PGresult *rows = shared_rows(r, sql, 0, NULL);
+		const char *text = PQgetisnull(rows, 0, 0) ? "null" : PQgetvalue(rows, 0, 0);
+		json_t *have = json_loads(text, JSON_DECODE_ANY, NULL);
+		if (!json_equal(have, json_object_get(want, lists[i][0])))
+			ok = differ(r, "%s: %s", lists[i][0], text);
+		json_decref(have);
+		PQclear(rows);
+	}
+	PGresult *rows =
+	        shared_rows(r,
+	                    "SELECT jsonb_agg(jsonb_build_object('id', id, 'state', state, 'snapshot_done', snapshot_done,"
+	                    " 'last_checkpoint', last_checkpoint::text, 'last_checkpoint_lsn', last_checkpoint_lsn,"
+	                    " 'no_checkpoint_before', no_checkpoint_before, 'keepalive_op', keepalive_op::text,"
+	                    " 'snapshot_lsn', snapshot_lsn, 'last_fatal_error', last_fatal_error,"
+	                    " 'storage_version', storage_version) ORDER BY id) FROM sync_rules",
+	                    0, NULL);
+	json_t *have = json_loads(PQgetvalue(rows, 0, 0), 0, NULL);
+	if (ok && !json_equal(have, json_object_get(want, "streams")))
+		ok = differ(r, "streams: %s", PQgetvalue(rows, 0, 0));
+	json_decref(have);
+	PQclear(rows);
+	return ok;
 }
 
 /* A value in the notation of the scenarios. */
@@ -225,7 +344,7 @@ static bool do_counts(struct run *r, json_t *step)
 	if (!r->shared)
 		return true;
 	if (!pg_rows_size(shared_writer(r)->rows)) /* records of tables come with the next transaction */
-		must(r, storage_flush(r->s, &r->err));
+		must(r, storage_flush(r->on->s, &r->err));
 	json_object_foreach(json_object_get(step, "expect"), table, count)
 	{
 		snprintf(sql, sizeof(sql), "SELECT count(*) FROM %s WHERE group_id = %d", table, shared_stream(r)->id);

@@ -2,6 +2,7 @@
 #ifndef TESTS_VECTORS_STORAGE_WRITE_STEPS_H
 #define TESTS_VECTORS_STORAGE_WRITE_STEPS_H
 
+#include "storage/compact.h"
 #include "storage_run.h"
 #include "storage_shared.h"
 
@@ -11,9 +12,9 @@
 
 static struct run_table *table_named(struct run *r, const char *name)
 {
-	for (size_t i = 0; i < r->table_count; i++)
-		if (strcmp(r->tables[i].name, name) == 0)
-			return &r->tables[i];
+	for (size_t i = 0; i < r->on->table_count; i++)
+		if (strcmp(r->on->tables[i].name, name) == 0)
+			return &r->on->tables[i];
 	fprintf(stderr, "no table %s\n", name);
 	exit(1);
 }
@@ -21,75 +22,136 @@ static struct run_table *table_named(struct run *r, const char *name)
 static const char *subkey_id(struct run *r, uint32_t table)
 {
 	struct pg_table_part *part_of = r->shared ? shared_table(r, table) : NULL;
-	return part_of ? part_of->id : names_get(&r->s->table_names, table).p;
+	return part_of ? part_of->id : names_get(&r->on->s->table_names, table).p;
 }
 
 /* Here the sync config says so (checkpoint-requests 7). */
 #define CUSTOM_EVENTS                                                                                                            \
 	"event_definitions:\n  write_checkpoints:\n    payloads:\n      - SELECT user_id, checkpoint FROM checkpoints\n"
 
-static bool do_deploy(struct run *r, json_t *step)
+/* What a deploy is to answer, or its error. */
+static bool deployed(struct run *r, bool ok, json_t *want)
 {
-	struct diagnostics d = {0};
-	bool unchanged;
-	if (r->plan) {
-		r->over = true;
+	if (json_object_get(want, "error"))
+		return (!ok && strcmp(r->err.code, text_of(want, "error")) == 0) || differ(r, "no error");
+	must(r, ok);
+	if (!r->shared)
 		return true;
-	}
-	struct slice config = arena_printf(&r->arena, "%s%s", text_of(step, "config"), r->custom ? CUSTOM_EVENTS : "");
-	r->plan = plan_compile(config, SLICE("public"), &d);
-	if (!r->plan)
-		return differ(r, "the config does not compile: %.*s", SLICE_ARG(d.items[d.count - 1].message));
-	diagnostics_free(&d);
-	if (r->shared)
-		shared_deploy(r, (int)json_integer_value(json_object_get(step, "storage_version")));
-	else
-		must(r, storage_deploy(r->s, r->plan, &unchanged, &r->err));
-	return true;
+	const struct pg_stream *stream = shared_stream(r);
+	return (stream->id == json_integer_value(json_object_get(want, "stream_id")) &&
+	        stream->version == json_integer_value(json_object_get(want, "storage_version")) &&
+	        stream->state == PG_STREAM_PROCESSING) ||
+	       differ(r, "stream %d, storage version %d", stream->id, stream->version);
 }
 
-/* Where replication goes on: the applied position, which lies with the data (storage-semantics 6). */
+static void compile_config(struct run *r, json_t *step)
+{
+	struct diagnostics d = {0};
+	struct slice config = arena_printf(&r->arena, "%s%s", text_of(step, "config"), r->custom ? CUSTOM_EVENTS : "");
+	r->on->plan = plan_compile(config, SLICE("public"), &d);
+	if (!r->on->plan) {
+		fprintf(stderr, "the config does not compile: %.*s", SLICE_ARG(d.items[d.count - 1].message));
+		exit(1);
+	}
+	diagnostics_free(&d);
+}
+
+/* The first stream is there already. */
+static bool next_stream(struct run *r, json_t *step)
+{
+	const char *as = text_of(step, "as");
+	if (!r->on->plan)
+		return true;
+	r->over = !r->shared;
+	if (r->shared)
+		r->on = shared_open_stream(r, as ? as : "");
+	return r->shared;
+}
+
+static bool do_deploy(struct run *r, json_t *step)
+{
+	bool unchanged;
+	if (!next_stream(r, step))
+		return true;
+	compile_config(r, step);
+	return deployed(
+	        r,
+	        r->shared ? shared_deploy(r, (int)json_integer_value(json_object_get(step, "storage_version")), false, &unchanged)
+	                  : storage_deploy(r->on->s, r->on->plan, &unchanged, &r->err),
+	        json_object_get(step, "expect"));
+}
+
+/* For the shared layouts alone. */
+static bool do_configure(struct run *r, json_t *step)
+{
+	json_t *want = json_object_get(step, "expect");
+	bool unchanged;
+	next_stream(r, step);
+	compile_config(r, step);
+	must(r, shared_deploy(r, (int)json_integer_value(json_object_get(step, "storage_version")), true, &unchanged));
+	if (unchanged == json_is_true(json_object_get(want, "updated")))
+		return differ(r, "updated");
+	return r->on->id == json_integer_value(json_object_get(want, "stream_id")) || differ(r, "stream %d", r->on->id);
+}
+
+/* Where replication goes on: the applied position, which lies with the data (storage-semantics 6); on the shared layout also what the record
+ * tells somebody else. */
 static bool resumes_at(struct run *r, const char *lsn)
 {
 	struct source_state state;
-	must(r, storage_source_state(r->s, &state, &r->err));
+	must(r, storage_source_state(r->on->s, &state, &r->err));
+	if (r->shared) {
+		struct shared_record record = shared_record(r);
+		uint64_t last = record.checkpoint.position.lsn, resume = record.resume > last ? record.resume : last;
+		return (resume == lsn_of(lsn) && state.applied.lsn >= resume) ||
+		       differ(r, "resumes at %llx, the record says %llx", (unsigned long long)state.applied.lsn,
+		              (unsigned long long)resume);
+	}
 	return state.applied.lsn == lsn_of(lsn) || differ(r, "resumes at %llx", (unsigned long long)state.applied.lsn);
 }
 
 static bool do_writer(struct run *r, json_t *step)
 {
 	json_t *images = json_object_get(step, "store_current_data");
-	r->images = !images || json_is_true(images);
+	const char *as = text_of(step, "as");
+	r->on->images = !images || json_is_true(images);
 	if (json_is_true(json_object_get(step, "skip_existing_rows")))
-		snprintf(r->skipping_writer, sizeof(r->skipping_writer), "%s", text_of(step, "as"));
+		snprintf(r->on->skipping_writer, sizeof(r->on->skipping_writer), "%s", as);
+	snprintf(r->writers[r->writer_count].name, sizeof(r->writers[0].name), "%s", as ? as : "w1");
+	r->writers[r->writer_count++].stream = r->on;
 	return resumes_at(r, text_of(json_object_get(step, "expect"), "resume_from_lsn"));
 }
 
 static bool do_set_resume(struct run *r, json_t *step)
 {
 	bool durable;
-	must(r, storage_commit(r->s, (struct position){0, lsn_of(text_of(step, "lsn"))}, false, &durable, &r->err));
+	if (r->shared) {
+		shared_mark(r, "snapshot_lsn = $2", text_of(step, "lsn"));
+		shared_take(r);
+		return true;
+	}
+	must(r, storage_commit(r->on->s, (struct position){0, lsn_of(text_of(step, "lsn"))}, false, &durable, &r->err));
 	return true;
 }
 
 static bool do_status(struct run *r, json_t *step)
 {
 	json_t *want = json_object_get(step, "expect");
-	if (json_is_true(json_object_get(want, "snapshot_done")) != (r->snapshot_done && served_checkpoint(r).valid))
+	bool done = r->shared ? shared_record(r).snapshot_done : r->on->snapshot_done;
+	if (json_is_true(json_object_get(want, "snapshot_done")) != (done && served_checkpoint(r).valid))
 		return differ(r, "snapshot_done");
 	return resumes_at(r, text_of(want, "resume_lsn"));
 }
 
 static bool do_report_error(struct run *r, json_t *step)
 {
-	must(r, storage_report_failure(r->s, slice_cstr(text_of(step, "message")), &r->err));
+	must(r, storage_report_failure(r->on->s, slice_cstr(text_of(step, "message")), &r->err));
 	return true;
 }
 
 /* The one stream that there is; where it goes on and what it keeps back are other steps'. */
-static bool do_streams(struct run *r, json_t *step)
+static bool one_stream(struct run *r, json_t *want)
 {
-	json_t *want = json_array_get(json_object_get(json_object_get(step, "expect"), "streams"), 0);
 	const char *checkpoint = text_of(want, "last_checkpoint"), *failure = text_of(want, "last_fatal_error");
 	struct checkpoint c = served_checkpoint(r);
 	char stored[STORAGE_FAILURE_SIZE];
@@ -99,8 +161,14 @@ static bool do_streams(struct run *r, json_t *step)
 		return differ(r, "last_checkpoint_lsn: %llx", (unsigned long long)c.position.lsn);
 	if (checkpoint && !pair_checkpoint(r, number_of(json_object_get(want, "last_checkpoint")), c.op_id))
 		return false;
-	storage_last_failure(r->s, stored);
+	storage_last_failure(r->on->s, stored);
 	return strcmp(failure ? failure : "", stored) == 0 || differ(r, "last_fatal_error: %s", stored);
+}
+
+static bool do_streams(struct run *r, json_t *step)
+{
+	json_t *want = json_object_get(step, "expect");
+	return r->shared ? shared_streams(r, want) : one_stream(r, json_array_get(json_object_get(want, "streams"), 0));
 }
 
 static bool do_resolve_table(struct run *r, json_t *step)
@@ -120,33 +188,32 @@ static bool do_resolve_table(struct run *r, json_t *step)
 	                           .key = key,
 	                           .key_count = count};
 	struct stored_table out;
-	uint32_t *drop, before = r->shared ? (uint32_t)shared_writer(r)->table_count : r->s->state.last_table;
-	must(r, storage_resolve_table(r->s, &t, &r->arena, &out, &drop, &drop_count, &r->err));
+	uint32_t *drop, before = r->shared ? (uint32_t)shared_writer(r)->table_count : r->on->s->state.last_table;
+	must(r, storage_resolve_table(r->on->s, &t, &r->arena, &out, &drop, &drop_count, &r->err));
 	if (r->shared) {
 		struct pg_table_part *p = shared_table(r, out.number);
 		if (p && out.number > before)
 			snprintf(p->id, sizeof(p->id), "%s", text_of(step, "new_id"));
 		snprintf(out.subkey_id, sizeof(out.subkey_id), "%s", p ? p->id : "");
 	} else if (out.number > before) { /* a new record: the scenario names its id */
-		struct table_record *rec = &r->s->tables[r->s->table_count - 1];
+		struct table_record *rec = &r->on->s->tables[r->on->s->table_count - 1];
 		snprintf(rec->subkey_id, sizeof(rec->subkey_id), "%s", text_of(step, "new_id"));
 		snprintf(out.subkey_id, sizeof(out.subkey_id), "%s", rec->subkey_id);
-		names_set(&r->s->table_names, out.number, slice_cstr(rec->subkey_id));
-		must(r, storage_table_progress(r->s, out.number, (struct slice){"", 0}, 0, &r->err));
+		names_set(&r->on->s->table_names, out.number, slice_cstr(rec->subkey_id));
+		must(r, storage_table_progress(r->on->s, out.number, (struct slice){"", 0}, 0, &r->err));
 	}
-	struct run_table *k = &r->tables[r->table_count++];
+	struct run_table *k = &r->on->tables[r->on->table_count++];
 	*k = (struct run_table){.number = out.number,
 	                        .complete_rows = json_is_true(json_object_get(step, "sends_complete_rows"))};
 	snprintf(k->name, sizeof(k->name), "%s", as ? as : name);
-	for (size_t i = 0; i + 1 < r->table_count; i++)
-		if (strcmp(r->tables[i].name, k->name) == 0) {
-			r->tables[i] = *k;
-			r->table_count--;
+	snprintf(k->source, sizeof(k->source), "%s", name);
+	for (size_t i = 0; i + 1 < r->on->table_count; i++)
+		if (strcmp(r->on->tables[i].name, k->name) == 0) {
+			r->on->tables[i] = *k;
+			r->on->table_count--;
 			break;
 		}
-	/* Only tables that the stream reads have records there. */
-	bool read = json_is_true(json_object_get(want, "sync_data")) || json_is_true(json_object_get(want, "sync_parameters"));
-	if ((!r->shared || read || *out.subkey_id) && strcmp(out.subkey_id, text_of(want, "id")) != 0)
+	if (strcmp(out.subkey_id, text_of(want, "id")) != 0)
 		return differ(r, "kept %s", out.subkey_id);
 	if (json_array_size(json_object_get(want, "drop")) != drop_count)
 		return differ(r, "%zu records to drop", drop_count);
@@ -166,9 +233,9 @@ static void collect_contributions(struct run *r, const struct bound_table *b, co
 {
 	struct evaluation e;
 	bound_evaluate(b, row, &r->arena, &e);
-	struct stored_plan *sp = storage_active_plan(r->s);
+	struct stored_plan *sp = r->shared ? stored_plan_ref(shared_stream(r)->stored) : storage_active_plan(r->on->s);
 	if (!sp)
-		sp = storage_pending_plan(r->s);
+		sp = storage_pending_plan(r->on->s);
 	struct put_entry *puts = arena_array(&r->arena, struct put_entry, e.entry_count);
 	struct lookup_entry *lookups = arena_array(&r->arena, struct lookup_entry, e.lookup_count);
 	for (size_t i = 0; i < e.entry_count; i++) {
@@ -194,7 +261,7 @@ static json_t *merged_row(struct run *r, struct run_table *t, json_t *after, con
 	struct stored_row stored;
 	json_t *row = json_copy(after), *v;
 	const char *name;
-	must(r, storage_read_row(r->s, t->number, old, &r->arena, &stored, &r->err));
+	must(r, storage_read_row(r->on->s, t->number, old, &r->arena, &stored, &r->err));
 	json_t *image = stored.found && stored.image.n ? json_loadb(stored.image.p, stored.image.n, 0, NULL) : NULL;
 	if (r->shared && stored.found && !image)
 		image = noted_row(&stored);
@@ -208,9 +275,17 @@ static json_t *merged_row(struct run *r, struct run_table *t, json_t *after, con
 	return row;
 }
 
+/* What is saved belongs to a transaction that ends with the last commit of the scenario: flushes are in the middle of it. */
+static void in_transaction(struct run *r)
+{
+	if (!r->on->dirty)
+		storage_in_transaction(r->on->s, (struct position){0, r->final_lsn});
+	r->on->dirty = true;
+}
+
 static void save_row(struct run *r, struct run_table *t, const char *tag, json_t *after, struct row_key key, struct row_key *old)
 {
-	bool images = r->images && !t->complete_rows, unknown = false;
+	bool images = r->on->images && !t->complete_rows, unknown = false;
 	json_t *row = images && strcmp(tag, "update") == 0 ? merged_row(r, t, after, old ? old : &key) : json_incref(after);
 	size_t count = json_object_size(row), at = 0, bytes = 0;
 	struct slice *names = arena_array(&r->arena, struct slice, count);
@@ -231,11 +306,13 @@ static void save_row(struct run *r, struct run_table *t, const char *tag, json_t
 	char *image = images && !too_large ? json_dumps(row, JSON_COMPACT) : NULL;
 	struct slice kept = image ? slice_cstr(image) : (struct slice){NULL, 0};
 	if (unknown) {
-		must(r, storage_write_incomplete_row(r->s, t->number, &key, old, kept, &r->err));
+		must(r, storage_write_incomplete_row(
+		                r->on->s, t->number, &key, old, kept,
+		                &(struct row_contributions){.names = names, .values = values, .value_count = count}, &r->err));
 	} else {
 		struct row_contributions c = {.puts = NULL, .put_count = 0, .lookups = NULL, .lookup_count = 0};
-		struct relation_columns columns = {SLICE("default"), SLICE("public"), slice_cstr(t->name), names, count};
-		struct bound_table *b = too_large ? NULL : plan_bind(r->plan, &columns);
+		struct relation_columns columns = {SLICE("default"), SLICE("public"), slice_cstr(t->source), names, count};
+		struct bound_table *b = too_large ? NULL : plan_bind(r->on->plan, &columns);
 		if (b)
 			collect_contributions(r, b, values, &c);
 		if (kept.n) {
@@ -243,14 +320,14 @@ static void save_row(struct run *r, struct run_table *t, const char *tag, json_t
 			c.values = values;
 			c.value_count = count;
 		}
-		must(r, storage_write_row(r->s, t->number, &key, old, &c, kept, ROW_STREAM, &r->err));
+		must(r, storage_write_row(r->on->s, t->number, &key, old, &c, kept, ROW_STREAM, &r->err));
 		bound_table_free(b);
 	}
 	free(image);
 	json_decref(row);
-	if (++r->queued == 2000) {
-		must(r, storage_flush(r->s, &r->err));
-		r->queued = 0;
+	if (++r->on->queued == 2000) {
+		must(r, storage_flush(r->on->s, &r->err));
+		r->on->queued = 0;
 	}
 }
 
@@ -259,12 +336,12 @@ static bool leaves_alone(struct run *r, json_t *step, uint32_t table)
 {
 	const char *writer = text_of(step, "writer");
 	struct stored_row stored;
-	if (!writer || !*r->skipping_writer || strcmp(writer, r->skipping_writer) != 0)
+	if (!writer || !*r->on->skipping_writer || strcmp(writer, r->on->skipping_writer) != 0)
 		return false;
-	r->refused |= strcmp(text_of(step, "tag"), "insert") != 0;
+	r->on->refused |= strcmp(text_of(step, "tag"), "insert") != 0;
 	struct row_key key = row_key_of(r, subkey_id(r, table), json_object_get(step, "after_id"));
-	must(r, storage_read_row(r->s, table, &key, &r->arena, &stored, &r->err));
-	return stored.found || r->refused;
+	must(r, storage_read_row(r->on->s, table, &key, &r->arena, &stored, &r->err));
+	return stored.found || r->on->refused;
 }
 
 static bool do_save(struct run *r, json_t *step)
@@ -274,14 +351,14 @@ static bool do_save(struct run *r, json_t *step)
 		return true;
 	const char *tag = text_of(step, "tag");
 	json_t *before_id = json_object_get(step, "before_id"), *after_id = json_object_get(step, "after_id");
-	if (!plan_uses_table(r->plan, SLICE("default"), SLICE("public"), slice_cstr(t->name)))
+	if (!plan_uses_table(r->on->plan, SLICE("default"), SLICE("public"), slice_cstr(t->source)))
 		return true;
 	struct row_key old = {.bytes = {NULL, 0}}, key = {.bytes = {NULL, 0}};
 	if (before_id)
 		old = row_key_of(r, subkey_id(r, t->number), before_id);
-	r->dirty = true;
+	in_transaction(r);
 	if (strcmp(tag, "delete") == 0) {
-		must(r, storage_delete_row(r->s, t->number, &old, &r->err));
+		must(r, storage_delete_row(r->on->s, t->number, &old, &r->err));
 		return true;
 	}
 	key = row_key_of(r, subkey_id(r, t->number), after_id);
@@ -293,6 +370,7 @@ static bool do_save_many(struct run *r, json_t *step)
 {
 	struct run_table *t = table_named(r, text_of(step, "table"));
 	json_int_t from = json_integer_value(json_object_get(step, "from")), to = json_integer_value(json_object_get(step, "to"));
+	in_transaction(r);
 	for (json_int_t i = from; i <= to; i++) {
 		json_t *row = json_object(), *v;
 		const char *name;
@@ -316,21 +394,18 @@ static bool do_save_many(struct run *r, json_t *step)
 		json_decref(key);
 		json_decref(row);
 	}
-	r->dirty = true;
 	return true;
 }
 
 static bool do_flush(struct run *r, json_t *step)
 {
 	json_t *want = json_object_get(step, "expect"), *op = json_object_get(want, "flushed_op");
-	bool was = r->dirty;
+	bool was = r->on->dirty;
 	if (json_object_get(want, "error"))
-		return r->refused || differ(r, "no error");
-	/* A flush is the middle of a transaction, which ends with the last commit of the scenario. */
-	storage_in_transaction(r->s, (struct position){0, r->final_lsn});
-	must(r, storage_flush(r->s, &r->err));
-	r->dirty = false;
-	r->queued = 0;
+		return r->on->refused || differ(r, "no error");
+	must(r, storage_flush(r->on->s, &r->err));
+	r->on->dirty = false;
+	r->on->queued = 0;
 	return json_is_null(op) == !was || differ(r, was ? "something was flushed" : "nothing was flushed");
 }
 
@@ -342,37 +417,48 @@ static void tables_done(struct run *r)
 		const struct pg_table_part *p = shared_table(r, i);
 		/* It was read once, and is not done: as the scenarios have it. */
 		if (p && !p->snapshot_done && !p->snapshot_epoch)
-			must(r, storage_table_done(r->s, i, storage_epoch(r->s), &r->err) &&
-			                storage_table_restart(r->s, i, &r->err));
+			must(r, storage_table_done(r->on->s, i, storage_epoch(r->on->s), &r->err) &&
+			                storage_table_restart(r->on->s, i, &r->err));
 	}
 }
 
-static bool do_commit(struct run *r, json_t *step)
+/* The storage decides what the commit makes; its record tells. */
+static bool shared_commit(struct run *r, uint64_t lsn, bool create_empty, json_t *want)
 {
-	uint64_t lsn = lsn_of(text_of(step, "lsn"));
-	json_t *want = json_object_get(step, "expect"), *empty = json_object_get(step, "create_empty");
-	bool can = r->snapshot_done && (!r->has_last || r->last_lsn <= lsn) && (!r->has_before || r->before_lsn <= lsn);
-	bool create_empty = !empty || json_is_true(empty), durable;
-	struct checkpoint c = served_checkpoint(r);
-	bool created = can && (create_empty || (!r->shared && r->s->state.op_seq != c.op_id));
-	if (created) /* a position alone is a checkpoint only if somebody waits for it */
-		storage_want_position(r->s, (struct position){0, lsn});
-	if (r->shared && can && r->all_done)
+	struct shared_record before = shared_record(r);
+	bool durable, blocked = json_is_true(json_object_get(want, "blocked")),
+	              created = json_is_true(json_object_get(want, "created"));
+	if (create_empty)
+		storage_want_position(r->on->s, (struct position){0, lsn});
+	if (r->on->all_done)
 		tables_done(r);
-	if (created || !can || r->dirty || r->shared)
-		must(r, storage_commit(r->s, (struct position){0, lsn}, can, &durable, &r->err));
-	r->dirty = false;
-	r->queued = 0;
-	if (r->shared) { /* the table says whether one was made */
-		struct checkpoint before = c;
-		c = served_checkpoint(r);
-		created = created ||
-		          (can && c.valid && (!before.valid || c.position.lsn != before.position.lsn || c.op_id != before.op_id));
-	}
+	must(r, storage_commit(r->on->s, (struct position){0, lsn}, true, &durable, &r->err));
+	shared_checkpoint(r);
+	struct shared_record after = shared_record(r);
+	bool same = before.checkpoint.valid == after.checkpoint.valid && before.checkpoint.op_id == after.checkpoint.op_id &&
+	            before.checkpoint.position.lsn == after.checkpoint.position.lsn;
+	bool can = after.snapshot_done && before.checkpoint.position.lsn <= lsn && after.no_checkpoint_before <= lsn;
+	if (can == blocked)
+		return differ(r, "blocked");
+	if (blocked || !created)
+		return (same && (!blocked || after.has_pending)) || differ(r, "a checkpoint was made");
+	return (after.checkpoint.position.lsn == lsn && !after.has_pending) || differ(r, "no checkpoint was made");
+}
+
+static bool embedded_commit(struct run *r, uint64_t lsn, bool create_empty, json_t *want)
+{
+	struct run_stream *on = r->on;
+	bool can = on->snapshot_done && (!on->has_last || on->last_lsn <= lsn) && (!on->has_before || on->before_lsn <= lsn);
+	struct checkpoint c = storage_checkpoint(on->s);
+	bool durable, created = can && (create_empty || on->s->state.op_seq != c.op_id);
+	if (created) /* a position alone is a checkpoint only if somebody waits for it */
+		storage_want_position(on->s, (struct position){0, lsn});
+	if (created || !can || on->dirty)
+		must(r, storage_commit(on->s, (struct position){0, lsn}, can, &durable, &r->err));
 	if (created) {
-		r->has_last = true;
-		r->last_lsn = lsn;
-		c = served_checkpoint(r);
+		on->has_last = true;
+		on->last_lsn = lsn;
+		c = storage_checkpoint(on->s);
 		if (!c.valid || c.position.lsn != lsn)
 			return differ(r, "no checkpoint was made");
 	}
@@ -381,48 +467,68 @@ static bool do_commit(struct run *r, json_t *step)
 	return created == json_is_true(json_object_get(want, "created")) || differ(r, "created");
 }
 
+static bool do_commit(struct run *r, json_t *step)
+{
+	json_t *want = json_object_get(step, "expect"), *empty = json_object_get(step, "create_empty");
+	bool create_empty = !empty || json_is_true(empty);
+	uint64_t lsn = lsn_of(text_of(step, "lsn"));
+	bool ok = r->shared ? shared_commit(r, lsn, create_empty, want) : embedded_commit(r, lsn, create_empty, want);
+	r->on->dirty = false;
+	r->on->queued = 0;
+	return ok;
+}
+
+static bool snapshot_done(struct run *r, const char *before)
+{
+	struct stored_plan *p = storage_pending_plan(r->on->s);
+	r->on->snapshot_done = true;
+	r->on->has_before = before != NULL;
+	r->on->before_lsn = lsn_of(before);
+	for (size_t i = 0; p && i < p->count; i++)
+		must(r, storage_definition_ready(r->on->s, p->definitions[i].number, &r->err));
+	stored_plan_unref(p);
+	if (!r->shared || shared_record(r).deploying)
+		must(r, storage_activate_pending(r->on->s, &r->err));
+	if (r->shared)
+		shared_mark(r, "snapshot_done = true, " RAISE_NO_CHECKPOINT_BEFORE, before);
+	return true;
+}
+
 static bool do_mark_all_snapshot_done(struct run *r, json_t *step)
 {
-	const char *before = text_of(step, "no_checkpoint_before");
-	struct stored_plan *p = storage_pending_plan(r->s);
-	r->snapshot_done = r->all_done = true;
-	r->has_before = before != NULL;
-	r->before_lsn = lsn_of(before);
-	for (size_t i = 0; p && i < p->count; i++)
-		must(r, storage_definition_ready(r->s, p->definitions[i].number, &r->err));
-	/* The reference leaves it to the caller whether the tables were read; here they must have been, once. */
-	for (uint32_t i = 1; p && r->shared && i <= shared_writer(r)->table_count; i++)
-		if (shared_table(r, i))
-			shared_table(r, i)->snapshot_epoch = storage_epoch(r->s);
-	bool pending = p != NULL;
-	stored_plan_unref(p);
-	if (pending || !r->shared)
-		must(r, storage_activate_pending(r->s, &r->err));
-	return true;
+	r->on->all_done = true;
+	if (r->shared)
+		tables_done(r);
+	return snapshot_done(r, text_of(step, "no_checkpoint_before"));
 }
 
 /* Definitions are filled when all of their tables are; the store refuses to activate before. */
 static bool do_mark_snapshot_done(struct run *r, json_t *step)
 {
 	json_t *want = json_object_get(step, "expect"), *quiet = json_object_get(step, "throw_on_conflict");
-	size_t count = r->shared ? shared_writer(r)->table_count : r->s->table_count;
+	size_t count = r->shared ? shared_writer(r)->table_count : r->on->s->table_count;
 	for (size_t i = 0; i < count; i++) {
 		const struct pg_table_part *p = r->shared ? shared_table(r, (uint32_t)i + 1) : NULL;
-		if (r->shared ? !p || p->snapshot_done : r->s->tables[i].dropped || r->s->tables[i].snapshot_done)
+		if (r->shared ? !p || p->snapshot_done : r->on->s->tables[i].dropped || r->on->s->tables[i].snapshot_done)
 			continue;
-		if (quiet && json_is_false(quiet))
-			return true;
-		if (storage_activate_pending(r->s, &r->err))
+		if (storage_activate_pending(r->on->s, &r->err))
 			return differ(r, "a plan is activated that is not filled");
-		return (want && strcmp(r->err.code, text_of(want, "error")) == 0) || differ(r, "%s", r->err.code);
+		return (quiet && json_is_false(quiet)) || (want && strcmp(r->err.code, text_of(want, "error")) == 0) ||
+		       differ(r, "%s", r->err.code);
 	}
-	return !json_object_get(want, "error") ? do_mark_all_snapshot_done(r, step) : differ(r, "no error");
+	return !json_object_get(want, "error") ? snapshot_done(r, text_of(step, "no_checkpoint_before")) : differ(r, "no error");
 }
 
+/* On the shared layout somebody else says so, in the record. */
 static bool do_table_required(struct run *r, json_t *step)
 {
-	must(r, storage_table_restart(r->s, table_named(r, text_of(step, "table"))->number, &r->err));
-	r->snapshot_done = false;
+	must(r, storage_table_restart(r->on->s, table_named(r, text_of(step, "table"))->number, &r->err));
+	r->on->snapshot_done = false;
+	if (r->shared) {
+		must(r, storage_flush(r->on->s, &r->err));
+		shared_mark(r, "snapshot_done = false", NULL);
+		shared_take(r);
+	}
 	return true;
 }
 
@@ -436,7 +542,7 @@ static bool do_table_progress(struct run *r, json_t *step)
 		sscanf(hex + 2 * i, "%2x", &byte);
 		bytes[i] = (char)byte;
 	}
-	must(r, storage_table_progress(r->s, table_named(r, text_of(step, "table"))->number, slice_make(bytes, n),
+	must(r, storage_table_progress(r->on->s, table_named(r, text_of(step, "table"))->number, slice_make(bytes, n),
 	                               number_of(json_object_get(step, "replicated_count")), &r->err));
 	return true;
 }
@@ -444,9 +550,11 @@ static bool do_table_progress(struct run *r, json_t *step)
 static bool do_table_done(struct run *r, json_t *step)
 {
 	json_t *tables = json_object_get(step, "tables");
+	if (r->shared)
+		shared_mark(r, RAISE_NO_CHECKPOINT_BEFORE, text_of(step, "no_checkpoint_before"));
 	for (size_t i = 0; i < json_array_size(tables); i++)
-		must(r, storage_table_done(r->s, table_named(r, json_string_value(json_array_get(tables, i)))->number,
-		                           r->shared ? storage_epoch(r->s) : 1, &r->err));
+		must(r, storage_table_done(r->on->s, table_named(r, json_string_value(json_array_get(tables, i)))->number,
+		                           r->shared ? storage_epoch(r->on->s) : 1, &r->err));
 	return true;
 }
 
@@ -462,9 +570,9 @@ static bool do_table_status(struct run *r, json_t *step)
 		        .snapshot_done = p->snapshot_done, .rows_read = p->rows_read, .last_key = buf_slice(&p->progress)};
 		t = &shared;
 	}
-	for (size_t i = 0; !r->shared && i < r->s->table_count; i++)
-		if (r->s->tables[i].number == number && !r->s->tables[i].dropped)
-			t = &r->s->tables[i];
+	for (size_t i = 0; !r->shared && i < r->on->s->table_count; i++)
+		if (r->on->s->tables[i].number == number && !r->on->s->tables[i].dropped)
+			t = &r->on->s->tables[i];
 	if (!t)
 		return !json_is_true(json_object_get(want, "found")) || differ(r, "not found");
 	if (!json_is_true(json_object_get(want, "found")))
@@ -481,6 +589,30 @@ static bool do_table_status(struct run *r, json_t *step)
 	return true;
 }
 
+/* The data of a stopped stream goes, and its record is reset. */
+static bool do_terminate(struct run *r, json_t *step)
+{
+	struct compact_report report;
+	int32_t id;
+	char slot[64];
+	(void)step;
+	must(r, storage_stopped_stream(r->on->s, &id, slot, &r->err));
+	if (id != r->on->id)
+		return differ(r, "the stream is not stopped");
+	storage_remove_stream(r->on->s, id);
+	must(r, storage_compact(r->on->s, &(struct compact_options){.dropped = true}, &report, &r->err));
+	return true;
+}
+
+/* Only stopped streams are cleared here: this one is stopped for the moment. */
+static bool do_clear(struct run *r, json_t *step)
+{
+	shared_mark(r, "state = 'STOP'", NULL);
+	bool ok = do_terminate(r, step);
+	shared_mark(r, "state = 'ACTIVE'", NULL);
+	return ok;
+}
+
 static bool do_truncate(struct run *r, json_t *step)
 {
 	json_t *tables = json_object_get(step, "tables"), *want = json_object_get(step, "expect");
@@ -488,12 +620,12 @@ static bool do_truncate(struct run *r, json_t *step)
 	bool drop = strcmp(text_of(step, "do"), "drop") == 0;
 	for (size_t i = 0; i < json_array_size(tables); i++) {
 		uint32_t number = table_named(r, json_string_value(json_array_get(tables, i)))->number;
-		must(r, storage_truncate_table(r->s, number, &removed, &r->err));
+		must(r, storage_truncate_table(r->on->s, number, &removed, &r->err));
 		all += removed;
 		if (drop)
-			must(r, storage_drop_table(r->s, number, &r->err));
+			must(r, storage_drop_table(r->on->s, number, &r->err));
 	}
-	r->dirty = true;
+	r->on->dirty = true;
 	return !want || (all > 0) == json_is_true(json_object_get(want, "flushed")) ||
 	       differ(r, "%llu rows went", (unsigned long long)all);
 }

@@ -134,6 +134,11 @@ void bson_source_key(struct buf *out, const uint8_t uuid[16])
 	document_end(out, at);
 }
 
+void bson_source_key_value(struct buf *out, const struct value *replica_id)
+{
+	bson_row(out, &SLICE("id"), replica_id, 1);
+}
+
 static struct slice index_name(char digits[20], size_t i)
 {
 	return slice_make(digits, format_u64(digits, i));

@@ -18,6 +18,7 @@ bool bson_row_read(struct slice doc, struct arena *arena, struct slice **names, 
 
 /* source_key: {id: <replica id>}. */
 void bson_source_key(struct buf *out, const uint8_t uuid[16]);
+void bson_source_key_value(struct buf *out, const struct value *replica_id);
 /* Is the replica id a UUID? Postgres sources have no others. */
 bool bson_source_key_uuid(struct slice source_key, uint8_t uuid[16]);
 

@@ -27,6 +27,8 @@ bool pg_commit(struct storage *s, struct position applied, bool visible, bool *d
 		return false;
 	if (position_cmp(applied, w->applied) > 0)
 		w->applied = applied;
+	/* What lies before the last checkpoint is shown with the next one. */
+	visible = visible && position_cmp(applied, w->targets[0].record.position) >= 0;
 	w->empty_wanted = visible && storage_position_acknowledges(s, w->applied);
 	if ((pg_writer_dirty(w) || w->empty_wanted || (visible && shows(w))) &&
 	    !pg_writer_transact(w, visible ? PG_COMMIT : PG_COMMIT_HIDDEN, err))
@@ -40,7 +42,8 @@ bool pg_commit(struct storage *s, struct position applied, bool visible, bool *d
 bool pg_sync_position(struct storage *s, struct error *err)
 {
 	struct pg_writer *w = pg_writer_of(s);
-	bool behind = w->ready && position_cmp(w->applied, w->targets[0].beside.applied) > 0;
+	bool behind = w->ready && (position_cmp(w->applied, w->targets[0].beside.applied) > 0 ||
+	                           (w->applied.lsn && !pg_record_has_position(&w->targets[0].record)));
 	return (!behind && !pg_writer_dirty(w)) || pg_writer_transact(w, PG_POSITION, err);
 }
 
@@ -63,7 +66,10 @@ size_t pg_batch_size(struct storage *s)
 
 void pg_in_transaction(struct storage *s, struct position end)
 {
-	pg_writer_of(s)->transaction_end = end;
+	struct pg_writer *w = pg_writer_of(s);
+	bool again = w->target_count && position_cmp(end, w->targets[0].beside.partial_until) == 0;
+	w->mixed = pg_rows_size(w->rows) > 0 || pg_custom_queued(w->store->custom) || (w->persisted && !again);
+	w->transaction_end = end;
 }
 
 bool pg_set_source(struct storage *s, const char *system_id, struct error *err)

@@ -56,6 +56,11 @@ static bool choose_targets(struct pg_writer *w, bool *held, char *who, size_t wh
 	*held = false;
 	w->target_count = 0;
 	w->has_active = false;
+	if (w->only_stream) {
+		struct pg_stream *only = pg_store_stream(w->store, w->only_stream);
+		w->has_active = only == active;
+		return add_target(w, only, held, who, who_size, err);
+	}
 	if (usable(active) && active->state == PG_STREAM_ACTIVE) {
 		if (!add_target(w, active, &got, who, who_size, err))
 			return false;
@@ -93,8 +98,10 @@ static bool prepare(struct pg_writer *w, bool *again, struct error *err)
 	if (w->target_count == 2)
 		w->targets[1].beside.applied = w->targets[0].beside.applied;
 	/* A table was to be read again, and nothing says which. */
-	if (w->has_active && !w->targets[0].record.snapshot_done && !pg_tables_unread(w, 0))
+	if (w->has_active && !w->targets[0].record.snapshot_done && !pg_tables_unread(w, 0)) {
 		pg_tables_read_again(w, 0);
+		w->targets[0].reread = true;
+	}
 	return true;
 }
 

@@ -79,6 +79,17 @@ static size_t target_of(const struct pg_writer *w, int32_t stream_id)
 	return i;
 }
 
+/* Whatever the tag is: there is one source. */
+static bool reads(const struct pg_stream *stream, const struct table_identity *t)
+{
+	for (uint32_t i = 0; i < plan_pattern_count(stream->plan); i++) {
+		const struct table_pattern *p = plan_pattern(stream->plan, i);
+		if (plan_uses_table(stream->plan, p->connection_tag, t->schema, t->name))
+			return true;
+	}
+	return false;
+}
+
 /* Of several records of one stream that are alike, the one that is done counts; another stands for itself, and is dropped when the table is
  * looked at (storage-semantics 5.1, 3). */
 static struct pg_table *place(struct pg_writer *w, const struct table_identity *t, size_t target)
@@ -109,6 +120,7 @@ static void load_table(struct pg_writer *w, const PGresult *r, int row, const PG
 	        .published_as = number(r, row, 10),
 	};
 	snprintf(p->id, sizeof(p->id), "%s", PQgetvalue(r, row, 0));
+	p->idle = !reads(w->targets[target].stream, &t);
 	if (!known)
 		p->snapshot_epoch = p->snapshot_done ? pg_stream_epoch(p->stream_id) : 0;
 	size_t n;
@@ -280,24 +292,44 @@ void pg_tables_keep_part(struct pg_writer *w, size_t target)
 	}
 }
 
-static bool unread(const struct pg_table_part *p)
+static bool waits(const struct pg_table_part *p)
 {
-	return p->stream_id && !p->gone && !p->snapshot_done && !p->snapshot_epoch;
+	return p->stream_id && !p->gone && !p->idle && !p->snapshot_done;
+}
+
+static bool is_unread(const struct pg_table_part *p)
+{
+	return waits(p) && !p->snapshot_epoch;
+}
+
+static bool any_part(const struct pg_writer *w, size_t target, bool (*is)(const struct pg_table_part *p))
+{
+	for (size_t i = 0; i < w->table_count; i++)
+		if (is(&w->tables[i].parts[target]))
+			return true;
+	return false;
 }
 
 bool pg_tables_unread(const struct pg_writer *w, size_t target)
 {
-	for (size_t i = 0; i < w->table_count; i++)
-		if (unread(&w->tables[i].parts[target]))
-			return true;
-	return false;
+	return any_part(w, target, is_unread);
+}
+
+bool pg_tables_waiting(const struct pg_writer *w, size_t target)
+{
+	return any_part(w, target, waits);
+}
+
+static bool is_there(const struct pg_table_part *p)
+{
+	return p->stream_id != 0;
 }
 
 bool pg_tables_are_read(const struct pg_writer *w, size_t target, struct error *err)
 {
 	struct buf names = {0};
 	for (size_t i = 0; i < w->table_count; i++)
-		if (unread(&w->tables[i].parts[target]))
+		if (is_unread(&w->tables[i].parts[target]))
 			buf_printf(&names, "%s%.*s.%.*s", names.n ? ", " : "", SLICE_ARG(w->tables[i].schema),
 			           SLICE_ARG(w->tables[i].name));
 	bool ok = !names.n || error_set(err, "PSYNC_S1101", "tables are not read yet: %.*s", SLICE_ARG(buf_slice(&names)));
@@ -307,10 +339,7 @@ bool pg_tables_are_read(const struct pg_writer *w, size_t target, struct error *
 
 bool pg_tables_any(const struct pg_writer *w, size_t target)
 {
-	for (size_t i = 0; i < w->table_count; i++)
-		if (w->tables[i].parts[target].stream_id)
-			return true;
-	return false;
+	return any_part(w, target, is_there);
 }
 
 void pg_tables_read_again(struct pg_writer *w, size_t target)
@@ -333,7 +362,7 @@ const char *pg_writer_table_id(const struct pg_writer *w, uint32_t table, int32_
 {
 	const struct pg_table *t = find(w, table, NULL);
 	for (size_t k = 0; t && k < w->target_count; k++)
-		if (t->parts[k].stream_id == stream_id)
+		if (t->parts[k].stream_id == stream_id && !t->parts[k].idle)
 			return t->parts[k].id;
 	return NULL;
 }
@@ -378,25 +407,18 @@ uint64_t pg_writer_table_generation(const struct pg_writer *w, uint32_t table)
 	return s.generation > s.snapshot_epoch ? s.generation : 0;
 }
 
-/* Whatever the tag is: there is one source. */
-static bool reads(const struct pg_stream *stream, const struct table_identity *t)
-{
-	for (uint32_t i = 0; i < plan_pattern_count(stream->plan); i++) {
-		const struct table_pattern *p = plan_pattern(stream->plan, i);
-		if (plan_uses_table(stream->plan, p->connection_tag, t->schema, t->name))
-			return true;
-	}
-	return false;
-}
-
-/* A stream that has no record yet gets one. What it shows must wait until the table is read (storage-semantics 6, "needs a snapshot again"). */
+/* A stream that has no record yet gets one. What it shows must wait until the table is read (storage-semantics 6, "needs a snapshot again"). A
+ * table that nobody reads has a record all the same (5.1); nothing waits for it. */
 static void complete(struct pg_writer *w, struct pg_table *t, const struct table_identity *identity)
 {
+	bool any = false;
+	for (size_t k = 0; k < w->target_count; k++)
+		any = any || reads(w->targets[k].stream, identity);
 	for (size_t k = 0; k < w->target_count; k++) {
 		struct pg_table_part *p = &t->parts[k];
-		if (p->stream_id || !reads(w->targets[k].stream, identity))
+		if (p->stream_id || (any && !reads(w->targets[k].stream, identity)))
 			continue;
-		*p = (struct pg_table_part){.stream_id = w->targets[k].stream->id, .made = true, .changed = true};
+		*p = (struct pg_table_part){.stream_id = w->targets[k].stream->id, .made = true, .changed = true, .idle = !any};
 		uuid_random_text(p->id);
 		w->dirty = true;
 	}

@@ -14,7 +14,10 @@
 static struct slice source_key(const struct row_key *key, struct arena *arena)
 {
 	struct buf b = {0};
-	bson_source_key(&b, key->uuid);
+	if (key->uuid_alone && key->replica_id)
+		bson_source_key_value(&b, key->replica_id);
+	else
+		bson_source_key(&b, key->uuid);
 	struct slice copy = arena_copy(arena, buf_slice(&b));
 	buf_free(&b);
 	return copy;
@@ -84,7 +87,7 @@ static bool add_lookups(const struct pg_writer *w, const struct row_contribution
 static struct slice image_of(const struct row_contributions *c, struct arena *arena)
 {
 	struct buf b = {0};
-	if (!c->value_count)
+	if (!c || !c->value_count)
 		return (struct slice){NULL, 0};
 	bson_row(&b, c->names, c->values, c->value_count);
 	struct slice image = arena_copy(arena, buf_slice(&b));
@@ -117,7 +120,7 @@ bool pg_write_row(struct storage *s, uint32_t table, const struct row_key *key, 
 }
 
 bool pg_write_incomplete_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
-                             struct slice partial, struct error *err)
+                             struct slice partial, const struct row_contributions *known, struct error *err)
 {
 	struct pg_writer *w = pg_writer_of(s);
 	struct arena arena = {0};
@@ -129,6 +132,7 @@ bool pg_write_incomplete_row(struct storage *s, uint32_t table, const struct row
 			continue;
 		if (old)
 			row.old = source_key(old, &arena);
+		row.image = image_of(known, &arena);
 		pg_rows_put_incomplete(w->rows, &t, &row, key->bytes, partial);
 	}
 	arena_free(&arena);
@@ -172,6 +176,21 @@ bool pg_read_row(struct storage *s, uint32_t table, const struct row_key *key, s
 	return conn != NULL;
 }
 
+static bool key_of(struct slice source_key, struct slice table_id, struct arena *arena, struct row_key *key, struct error *err)
+{
+	struct slice *names;
+	struct value *values;
+	size_t count;
+	*key = (struct row_key){.uuid_alone = !bson_source_key_uuid(source_key, key->uuid)};
+	if (!key->uuid_alone)
+		return bson_source_key_uuid(source_key, key->uuid);
+	if (!bson_row_read(source_key, arena, &names, &values, &count, err))
+		return false;
+	key->replica_id = values;
+	return (count == 1 && bson_subkey_uuid(table_id, source_key, key->uuid)) ||
+	       error_set(err, "PSYNC_S2404", "the source key of a row in the storage database cannot be read");
+}
+
 /* All streams have the same ones, but for one that began later. */
 bool pg_incomplete_rows(struct storage *s, uint32_t table, struct slice after, size_t max, struct arena *arena,
                         struct row_key **keys, size_t *count, struct error *err)
@@ -195,8 +214,10 @@ bool pg_incomplete_rows(struct storage *s, uint32_t table, struct slice after, s
 		*keys = arena_array(arena, struct row_key, n + 1);
 		for (size_t k = 0; k < n; k++) {
 			struct row_key *key = &(*keys)[*count];
-			*key = (struct row_key){.bytes = rows[k].row_key};
-			*count += bson_source_key_uuid(rows[k].key, key->uuid);
+			if (!key_of(rows[k].key, t.id, arena, key, err))
+				return false;
+			key->bytes = rows[k].row_key;
+			++*count;
 		}
 	}
 	return true;

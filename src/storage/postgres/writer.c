@@ -67,7 +67,7 @@ static void roll_back(struct pg_writer *w)
 	"r.id, r.state = 'ACTIVE', r.snapshot_done, r.last_checkpoint, r.keepalive_op, r.last_checkpoint_lsn,"                   \
 	" r.no_checkpoint_before, r.snapshot_lsn,"                                                                               \
 	" y.stream_id IS NOT NULL AND y.keepalive_ts IS NOT DISTINCT FROM r.last_keepalive_ts, y.applied, y.partial_until,"      \
-	" y.generation, y.system_id, y.timeline, y.flushed_op"
+	" y.generation, y.system_id, y.timeline, y.flushed_op, r.state = 'PROCESSING'"
 #define RECORD_TABLES "sync_rules AS r LEFT JOIN syncline_streams AS y ON y.stream_id = r.id AND y.slot_name = r.slot_name"
 
 static uint64_t number(const PGresult *r, int row, int column)
@@ -97,6 +97,7 @@ static void read_record(const PGresult *r, int row, struct pg_record *record, st
 {
 	*record = (struct pg_record){
 	        .active = is_true(r, row, 1),
+	        .deploying = is_true(r, row, 15),
 	        .snapshot_done = is_true(r, row, 2),
 	        .has_checkpoint = !PQgetisnull(r, row, 3),
 	        .checkpoint = number(r, row, 3),
@@ -177,32 +178,41 @@ struct outcome {
 	bool written, shown, activates;
 };
 
-/* storage-semantics 6. op: the greatest that was flushed by us. */
-static void commit_stream(const struct pg_writer *w, size_t i, bool visible, uint64_t op, struct outcome *out)
+/* Half of a transaction is in the store, from before a crash, and nothing else that no checkpoint has: boundaries before its end are shown as if
+ * it were not there. */
+static bool only_half_is_hidden(const struct pg_target *t, uint64_t op, bool ops)
+{
+	return !t->record.deploying && !t->record.has_pending && !ops && op == t->beside.flushed_op;
+}
+
+/* storage-semantics 6. op: the greatest that was flushed by us; ops: some were now. */
+static void commit_stream(const struct pg_writer *w, size_t i, bool visible, uint64_t op, bool ops, struct outcome *out)
 {
 	const struct pg_target *t = &w->targets[i];
 	struct pg_record *n = &out->next;
 	struct position p = w->applied;
-	bool deploying = !t->record.active, cut = position_cmp(p, t->beside.partial_until) < 0;
-	bool unread = pg_tables_unread(w, i);
-	out->activates = deploying && w->activating && visible && !cut && !unread;
+	bool deploying = t->record.deploying, cut = position_cmp(p, t->beside.partial_until) < 0;
+	out->beside.flushed_op = 0;
+	if (cut && visible && only_half_is_hidden(t, op, ops)) {
+		out->beside.flushed_op = op;
+		op = 0;
+	} else {
+		visible = visible && !cut;
+	}
+	bool unread = pg_tables_unread(w, i), held = t->reread && pg_tables_waiting(w, i);
+	bool activates = deploying && w->activating && visible && !unread;
 	out->beside.applied = later(p, t->beside.applied);
 	if (!cut)
 		out->beside.partial_until = (struct position){0, 0};
-	bool complete = out->activates || (!deploying && !unread);
+	bool complete = activates || (!deploying && !unread && !held);
 	if (complete && !n->snapshot_done)
 		n->no_checkpoint_before = later(p, n->no_checkpoint_before);
 	n->snapshot_done = (n->snapshot_done || complete) && !unread;
 	out->written = n->snapshot_done != t->record.snapshot_done;
-	/* A stream that never had a position begins here. */
-	if (!n->position.lsn && !n->resume.lsn) {
-		n->resume = p;
-		out->written = true;
-	}
 	bool can = n->snapshot_done && position_cmp(n->position, p) <= 0 && position_cmp(n->no_checkpoint_before, p) <= 0 &&
-	           !cut && (deploying ? out->activates : visible);
+	           (deploying ? activates : visible);
+	out->activates = activates && can;
 	uint64_t all = op > n->pending ? op : n->pending;
-	out->activates = out->activates && can;
 	if (!can) {
 		out->written = out->written || !n->has_pending || n->pending != all;
 		n->has_pending = true;
@@ -310,12 +320,26 @@ struct transaction {
 	struct outcome outcomes[PG_TARGETS_MAX];
 };
 
-static void flush_stream(const struct pg_writer *w, size_t i, enum pg_transaction kind, struct outcome *out)
+static void flush_stream(const struct pg_writer *w, size_t i, const struct transaction *x, struct outcome *out)
 {
-	if (position_cmp(w->transaction_end, w->targets[i].beside.applied) > 0)
+	enum pg_transaction kind = x->kind;
+	out->beside.flushed_op = x->op;
+	if (position_cmp(w->transaction_end, w->targets[i].beside.applied) > 0) {
 		out->beside.partial_until = later(w->transaction_end, out->beside.partial_until);
-	if (kind == PG_POSITION)
+		/* Its earlier transactions come again after a crash, and then may have nothing to write: as after a blocked commit. */
+		if (w->mixed && x->op > out->next.pending) {
+			out->next.has_pending = out->written = true;
+			out->next.pending = x->op;
+		}
+	}
+	if (kind == PG_POSITION) {
 		out->beside.applied = later(w->applied, out->beside.applied);
+		/* A stream that never had a position begins here. */
+		if (!pg_record_has_position(&out->next)) {
+			out->next.resume = w->applied;
+			out->written = true;
+		}
+	}
 	/* The reference, which knows of no hidden commits, must not show a table that is half read. */
 	if (out->next.active && out->next.snapshot_done && pg_tables_unread(w, i)) {
 		out->next.snapshot_done = false;
@@ -335,11 +359,10 @@ static bool write_out(struct pg_writer *w, struct pg_conn *conn, struct transact
 	for (size_t i = 0; i < w->target_count; i++) {
 		struct outcome *o = &x->outcomes[i];
 		*o = (struct outcome){.next = w->targets[i].record, .beside = w->targets[i].beside};
-		o->beside.flushed_op = x->kind < PG_COMMIT_HIDDEN ? x->op : 0;
 		if (x->kind < PG_COMMIT_HIDDEN)
-			flush_stream(w, i, x->kind, o);
+			flush_stream(w, i, x, o);
 		else
-			commit_stream(w, i, x->kind == PG_COMMIT, x->op, o);
+			commit_stream(w, i, x->kind == PG_COMMIT, x->op, x->ops, o);
 		ok = ok && (plain(o->beside.system_id) || error_set(err, "PSYNC_S1101", "the source's identifier has a quote"));
 		if (o->written || x->ops)
 			put_record(w, i, o, x->ops, &sql);
@@ -387,21 +410,23 @@ static void settle(struct pg_writer *w, const struct transaction *x)
 {
 	size_t active = PG_TARGETS_MAX;
 	bool shown = false;
+	w->persisted = 0;
 	for (size_t i = 0; i < w->target_count; i++) {
 		struct pg_target *t = &w->targets[i];
 		t->record = x->outcomes[i].next;
+		if (x->outcomes[i].beside.flushed_op > w->persisted)
+			w->persisted = x->outcomes[i].beside.flushed_op;
 		t->beside = x->outcomes[i].beside;
+		t->reread = t->reread && !t->record.snapshot_done;
 		shown |= x->outcomes[i].shown;
 		if (x->outcomes[i].activates) {
 			t->record.active = true;
+			t->record.deploying = false;
 			active = i;
 		}
 	}
-	/* What a blocked commit keeps stands in the record. */
-	bool flush = x->kind < PG_COMMIT_HIDDEN;
-	w->persisted = flush ? x->op : 0;
 	w->dirty = w->empty_wanted = false;
-	if (!flush)
+	if (x->kind >= PG_COMMIT_HIDDEN) /* what a blocked one keeps stands in the record */
 		w->transaction_end = (struct position){0, 0};
 	pg_rows_clear(w->rows);
 	pg_custom_clear(w->store->custom);

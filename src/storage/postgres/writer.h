@@ -25,12 +25,17 @@ struct pg_holder;
 
 /* The columns of sync_rules that commits work with. Zero positions: none. */
 struct pg_record {
-	bool active; /* state ACTIVE */
+	bool active, deploying; /* state ACTIVE, PROCESSING; else it was stopped or errored by another process */
 	bool snapshot_done;
 	bool has_checkpoint, has_pending;
 	uint64_t checkpoint, pending; /* last_checkpoint, keepalive_op */
 	struct position position, no_checkpoint_before, resume;
 };
+
+static inline bool pg_record_has_position(const struct pg_record *k)
+{
+	return k->position.lsn || k->resume.lsn;
+}
 
 /* What syncline_streams has beside it. */
 struct pg_beside {
@@ -47,6 +52,7 @@ struct pg_target {
 	char lock_id[37];
 	struct pg_record record; /* as of the last transaction */
 	struct pg_beside beside; /* what the next one brings */
+	bool reread; /* somebody else wants tables read again, it is not known which: nothing is shown before all are */
 };
 
 /* A table of the source, and its record in each stream (tables.c). */
@@ -56,6 +62,7 @@ struct pg_table_part {
 	bool snapshot_done;
 	bool made, gone, changed; /* what the next transaction does with the record */
 	bool foreign;             /* read by the reference: nothing is known beside it */
+	bool idle;                /* feeds nothing: there is a record, but never a row */
 	uint64_t snapshot_epoch, generation;
 	uint64_t columns, published_as, rows_read;
 	struct buf progress;
@@ -76,8 +83,9 @@ struct pg_writer {
 	struct pg_conn *conn; /* NULL: not open */
 	struct pg_holder *holder;
 	struct pg_rows *rows;
-	bool ready;  /* the role was taken and the streams loaded */
-	bool fenced; /* a lock was found to be another's: what the holder has of them means nothing */
+	int32_t only_stream; /* 0; tests: the one stream that is written, whatever its state, as if each had a writer of its own */
+	bool ready;          /* the role was taken and the streams loaded */
+	bool fenced;         /* a lock was found to be another's: what the holder has of them means nothing */
 	struct pg_target targets[PG_TARGETS_MAX]; /* the active one first */
 	size_t target_count;
 	bool has_active;
@@ -90,6 +98,7 @@ struct pg_writer {
 	bool reported;                   /* an error was reported that the next writing transaction takes back */
 	struct position applied;         /* the boundary that was told last */
 	struct position transaction_end; /* of the transaction that is being written; zero: not told */
+	bool mixed;                      /* what a flush in it takes has earlier transactions as well, which no commit has */
 
 	struct pg_table *tables;
 	size_t table_count, table_cap;
@@ -144,6 +153,8 @@ void pg_tables_free(struct pg_writer *w);
 bool pg_tables_unread(const struct pg_writer *w, size_t target);
 /* False: the error names those tables. */
 bool pg_tables_are_read(const struct pg_writer *w, size_t target, struct error *err);
+/* The same, or one that is to be read again. */
+bool pg_tables_waiting(const struct pg_writer *w, size_t target);
 /* Is there any record? */
 bool pg_tables_any(const struct pg_writer *w, size_t target);
 /* All tables of the target are compared with the source. */
@@ -186,7 +197,7 @@ bool pg_read_row(struct storage *s, uint32_t table, const struct row_key *key, s
 bool pg_write_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
                   const struct row_contributions *c, struct slice image, enum row_write_mode mode, struct error *err);
 bool pg_write_incomplete_row(struct storage *s, uint32_t table, const struct row_key *key, const struct row_key *old,
-                             struct slice partial, struct error *err);
+                             struct slice partial, const struct row_contributions *known, struct error *err);
 bool pg_delete_row(struct storage *s, uint32_t table, const struct row_key *key, struct error *err);
 bool pg_incomplete_rows(struct storage *s, uint32_t table, struct slice after, size_t max, struct arena *arena,
                         struct row_key **keys, size_t *count, struct error *err);

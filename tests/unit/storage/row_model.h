@@ -150,7 +150,8 @@ UNUSED static void model_step(struct fixture *f, const uint32_t *tables, struct 
 	} else if (what < 75) {
 		if (f) {
 			struct row_key k = model_key(scratch, key), o = model_key(scratch_old, old < 0 ? key : old);
-			OK(storage_write_incomplete_row(f->s, tables[t], &k, old < 0 ? NULL : &o, SLICE("partial"), &f->err));
+			OK(storage_write_incomplete_row(f->s, tables[t], &k, old < 0 ? NULL : &o, SLICE("partial"), NULL,
+			                                &f->err));
 		}
 		row->found = row->incomplete = true;
 		if (old >= 0 && old != key)

@@ -141,6 +141,38 @@ static void half_a_transaction_is_shown_only_with_the_other_half(void **state)
 	assert_int_equal(storage_checkpoint(f->s).op_id, 6);
 }
 
+/* The flush took an earlier transaction along, which comes again and may have nothing to write then: a request at a position behind it must not be
+ * acknowledged without it. */
+static void before_the_end_of_a_half_nothing_is_shown_if_it_is_not_alone(void **state)
+{
+	struct fixture *f = *state;
+	activate(f, PLAN);
+	uint32_t t = table(f, "todos", 1);
+	put(f, t, "a", "{}");
+	commit_as(f, 20, true);
+	struct row_key key = row_key("a");
+	storage_in_transaction(f->s, (struct position){0, 30});
+	OK(storage_delete_row(f->s, t, &key, &f->err));
+	storage_in_transaction(f->s, (struct position){0, 50});
+	put(f, t, "b", "{}");
+	OK(storage_flush(f->s, &f->err));
+	reopen(f); /* killed in the middle */
+	storage_in_transaction(f->s, (struct position){0, 30});
+	OK(storage_delete_row(f->s, t, &key, &f->err));
+	storage_want_position(f->s, (struct position){0, 40});
+	commit_as(f, 40, true);
+	assert_int_equal(storage_checkpoint(f->s).position.lsn, 20);
+	reopen(f);
+	storage_want_position(f->s, (struct position){0, 40});
+	commit_as(f, 40, true);
+	assert_int_equal(storage_checkpoint(f->s).position.lsn, 20);
+	storage_in_transaction(f->s, (struct position){0, 50});
+	put(f, t, "b", "{}");
+	commit_as(f, 50, true);
+	assert_int_equal(storage_checkpoint(f->s).position.lsn, 50);
+	assert_string_equal(bucket(f, ALL, "[]"), "PUT 1 t/a {}|REMOVE 2 t/a|PUT 3 t/b {}|PUT 4 t/b {}|");
+}
+
 static void a_lower_position_makes_no_checkpoint(void **state)
 {
 	struct fixture *f = *state;
@@ -567,6 +599,7 @@ int main(void)
 	        T(a_commit_that_is_not_visible_shows_nothing_until_the_next_one),
 	        T(flushed_work_is_durable_but_not_shown),
 	        T(half_a_transaction_is_shown_only_with_the_other_half),
+	        T(before_the_end_of_a_half_nothing_is_shown_if_it_is_not_alone),
 	        T(a_lower_position_makes_no_checkpoint),
 	        T(rollback_forgets_the_batch_and_op_ids_go_on),
 	        T(a_rollback_keeps_positions_that_were_announced),

@@ -142,6 +142,144 @@ static void whoever_lost_the_lock_removes_nothing_more(void **state)
 	assert_string_equal(look(w, "SELECT state FROM sync_rules ORDER BY id"), "STOP");
 }
 
+/* ---- commits ---- */
+
+static void write_row(struct world *w, struct node *n, uint8_t id, bool gone)
+{
+	struct row_key key = {.bytes = slice_make(&id, 1), .uuid = {id}};
+	uint32_t table = resolve(w, n);
+	OK(gone ? storage_delete_row(n->s, table, &key, &w->err)
+	        : storage_write_row(
+	                  n->s, table, &key, NULL,
+	                  &(struct row_contributions){
+	                          .puts = &(struct put_entry){.definition =
+	                                                              pg_store_active(pg_store_of(n->s))->definitions[0]->number,
+	                                                      .keys = SLICE("[]"),
+	                                                      .object_type = SLICE("notes"),
+	                                                      .object_id = SLICE("n"),
+	                                                      .data = SLICE("{}")},
+	                          .put_count = 1},
+	                  (struct slice){NULL, 0}, ROW_STREAM, &w->err));
+}
+
+static void begin(struct node *n, uint64_t end)
+{
+	storage_in_transaction(n->s, (struct position){0, end});
+}
+
+static void commit_wanted(struct world *w, struct node *n, uint64_t lsn)
+{
+	storage_want_position(n->s, (struct position){0, lsn});
+	commit(w, n, lsn);
+}
+
+static const char *shown(struct world *w)
+{
+	return look(w, "SELECT last_checkpoint || '@' || last_checkpoint_lsn FROM sync_rules ORDER BY id LIMIT 1");
+}
+
+static void start_with_a_row(struct world *w, struct node *n)
+{
+	deploy(w, n, CONFIG("title"));
+	activate(w, n, 0x10);
+	look(w, "ALTER SEQUENCE op_id_sequence RESTART");
+	write_row(w, n, 1, false);
+	commit(w, n, 0x20);
+	assert_string_equal(shown(w), "1@00000000/00000020");
+}
+
+static void before_the_end_of_a_half_positions_are_shown_without_it(void **state)
+{
+	NEEDS_POSTGRES;
+	start_with_a_row(w, &w->a);
+	begin(&w->a, 0x50);
+	write_row(w, &w->a, 2, false);
+	OK(storage_flush(w->a.s, &w->err));
+	take_role(w, &w->a); /* as after a crash */
+	commit_wanted(w, &w->a, 0x30);
+	assert_string_equal(shown(w), "1@00000000/00000030");
+	begin(&w->a, 0x50);
+	write_row(w, &w->a, 2, false);
+	commit(w, &w->a, 0x50);
+	assert_string_equal(shown(w), "3@00000000/00000050");
+}
+
+/* The flush took an earlier transaction along, which comes again and may have nothing to write then: a request at a position behind it must not be
+ * acknowledged without it. */
+static void before_the_end_of_a_half_nothing_is_shown_if_it_is_not_alone(void **state)
+{
+	NEEDS_POSTGRES;
+	start_with_a_row(w, &w->a);
+	begin(&w->a, 0x30);
+	write_row(w, &w->a, 1, true);
+	begin(&w->a, 0x50);
+	write_row(w, &w->a, 2, false);
+	OK(storage_flush(w->a.s, &w->err));
+	take_role(w, &w->a);
+	begin(&w->a, 0x30);
+	write_row(w, &w->a, 1, true);
+	commit_wanted(w, &w->a, 0x40);
+	assert_string_equal(shown(w), "1@00000000/00000020");
+	take_role(w, &w->a);
+	commit_wanted(w, &w->a, 0x48);
+	assert_string_equal(shown(w), "1@00000000/00000020");
+	begin(&w->a, 0x50);
+	write_row(w, &w->a, 2, false);
+	commit(w, &w->a, 0x50);
+	assert_string_equal(shown(w), "4@00000000/00000050");
+}
+
+static void a_boundary_below_the_last_checkpoint_shows_nothing(void **state)
+{
+	NEEDS_POSTGRES;
+	start_with_a_row(w, &w->a);
+	write_row(w, &w->a, 2, false);
+	commit(w, &w->a, 0x18);
+	assert_string_equal(shown(w), "1@00000000/00000020");
+	commit(w, &w->a, 0x28);
+	assert_string_equal(shown(w), "2@00000000/00000028");
+}
+
+static void a_blocked_commit_activates_nothing(void **state)
+{
+	NEEDS_POSTGRES;
+	deploy(w, &w->a, CONFIG("title"));
+	OK(storage_table_done(w->a.s, resolve(w, &w->a), storage_epoch(w->a.s), &w->err));
+	look(w, "UPDATE sync_rules SET no_checkpoint_before = '00000000/00000040' WHERE state = 'PROCESSING'");
+	OK(storage_activate_pending(w->a.s, &w->err));
+	commit(w, &w->a, 0x30);
+	assert_string_equal(look(w, "SELECT state FROM sync_rules"), "PROCESSING");
+	commit(w, &w->a, 0x40);
+	assert_string_equal(look(w, "SELECT state || last_checkpoint_lsn FROM sync_rules"), "ACTIVE00000000/00000040");
+}
+
+/* The reference cleared the flag: it knows of a table whose rows are not right. */
+static void tables_that_somebody_else_wants_read_again_hold_checkpoints_back(void **state)
+{
+	NEEDS_POSTGRES;
+	start_with_a_row(w, &w->a);
+	look(w, "UPDATE sync_rules SET snapshot_done = false");
+	take_role(w, &w->a);
+	write_row(w, &w->a, 2, false);
+	commit(w, &w->a, 0x30);
+	assert_string_equal(shown(w), "1@00000000/00000020");
+	OK(storage_table_done(w->a.s, resolve(w, &w->a), storage_epoch(w->a.s), &w->err));
+	commit(w, &w->a, 0x40);
+	assert_string_equal(shown(w), "2@00000000/00000040");
+}
+
+/* Another process deployed and activated, before this one heard of it. */
+static void a_stream_that_another_process_stopped_stays_stopped(void **state)
+{
+	NEEDS_POSTGRES;
+	start_with_a_row(w, &w->a);
+	look(w, "UPDATE sync_rules SET state = 'STOP'");
+	write_row(w, &w->a, 2, false);
+	commit(w, &w->a, 0x30);
+	assert_string_equal(shown(w), "2@00000000/00000030");
+	assert_string_equal(look(w, "SELECT state FROM sync_rules"), "STOP");
+}
+
 static int end_streams(void **state)
 {
 	struct world *w = *state;
@@ -161,6 +299,12 @@ int main(void)
 	        STREAMS(a_stream_with_an_unread_table_is_not_activated),
 	        STREAMS(a_replaced_stream_is_removed_beside_the_writer),
 	        STREAMS(whoever_lost_the_lock_removes_nothing_more),
+	        STREAMS(before_the_end_of_a_half_positions_are_shown_without_it),
+	        STREAMS(before_the_end_of_a_half_nothing_is_shown_if_it_is_not_alone),
+	        STREAMS(a_boundary_below_the_last_checkpoint_shows_nothing),
+	        STREAMS(a_blocked_commit_activates_nothing),
+	        STREAMS(tables_that_somebody_else_wants_read_again_hold_checkpoints_back),
+	        STREAMS(a_stream_that_another_process_stopped_stays_stopped),
 	};
 	return cmocka_run_group_tests(tests, make_world, end_world);
 }

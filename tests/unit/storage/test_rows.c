@@ -348,10 +348,10 @@ static void an_incomplete_row_keeps_its_contributions_and_can_be_found(void **st
 	activate(f, PLAN);
 	uint32_t t = table(f, "todos", 1), other = table(f, "other", 2);
 	write_puts_of(f, t, "k", NULL, PUTS(entry(ALL, "[]", "t", "k", "{}")));
-	OK(storage_write_incomplete_row(f->s, t, &key, NULL, SLICE("partial"), &f->err));
+	OK(storage_write_incomplete_row(f->s, t, &key, NULL, SLICE("partial"), NULL, &f->err));
 	struct row_key fresh = row_key("fresh");
-	OK(storage_write_incomplete_row(f->s, t, &fresh, NULL, SLICE("p2"), &f->err));
-	OK(storage_write_incomplete_row(f->s, other, &fresh, NULL, SLICE("p3"), &f->err));
+	OK(storage_write_incomplete_row(f->s, t, &fresh, NULL, SLICE("p2"), NULL, &f->err));
+	OK(storage_write_incomplete_row(f->s, other, &fresh, NULL, SLICE("p3"), NULL, &f->err));
 	commit(f);
 	assert_string_equal(bucket(f, ALL, "[]"), "PUT 1 t/k {}|");
 	OK(storage_read_row(f->s, t, &key, &f->arena, &row, &f->err));
@@ -381,7 +381,7 @@ static void an_incomplete_row_under_a_new_key_is_removed_under_the_old_one(void 
 	activate(f, PLAN);
 	uint32_t t = table(f, "todos", 1);
 	write_row_mode(f, t, "a", NULL, ROW_STREAM, PUTS(entry(ALL, "[]", "t", "x", "{}")), LOOKUPS(l), NO_IMAGE);
-	OK(storage_write_incomplete_row(f->s, t, &b, &a, SLICE("partial"), &f->err));
+	OK(storage_write_incomplete_row(f->s, t, &b, &a, SLICE("partial"), NULL, &f->err));
 	write_puts_of(f, t, "a", NULL, PUTS(entry(ALL, "[]", "t", "x", "{\"v\":2}")));
 	commit(f);
 	assert_string_equal(bucket(f, ALL, "[]"), "PUT 1 t/x {}|REMOVE 3 t/x|PUT 5 t/x {\"v\":2}|");
