@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/shared_store.h"
 #include "cli/storage_folder.h"
 #include "cli/wiring.h"
 
@@ -317,6 +318,40 @@ static bool explain(const struct config *config, struct storage *storage, const 
 	return ok;
 }
 
+/* Only looked at, so also beside the service that uses it. */
+static bool look_into_store(const struct config *config, const struct request *q, const struct log *log, struct error *err)
+{
+	struct storage_options options = wiring_storage_options(config, log);
+	long pid;
+	uint64_t space;
+	enum folder_state folder = storage_folder_state(config, &pid, &space, err);
+	if (folder == FOLDER_ABSENT)
+		error_set(err, "", "there is no store in %s", config->storage.path);
+	if (folder == FOLDER_ABSENT || folder == FOLDER_BAD)
+		return false;
+	struct storage *storage = storage_open_lmdb_readonly(&options, err);
+	bool ok = storage && explain(config, storage, q, err);
+	storage_close(storage);
+	return ok;
+}
+
+static bool look_into_shared_store(const struct config *config, const struct request *q, const struct log *log, struct error *err)
+{
+	struct shared_store store;
+	bool ok = shared_store_open(&store, config, log, err) && explain(config, store.storage, q, err);
+	shared_store_close(&store);
+	return ok;
+}
+
+static int run(const struct config *config, const struct request *q)
+{
+	struct error err = {.code = ""};
+	struct log log = {.level = LOG_ERROR, .fd = STDERR_FILENO};
+	bool ok =
+	        is_shared_store(config) ? look_into_shared_store(config, q, &log, &err) : look_into_store(config, q, &log, &err);
+	return ok ? 0 : cli_fail("explain", q->json, 1, &err);
+}
+
 int cli_explain(int argc, char **argv)
 {
 	struct config_arguments arguments = {0};
@@ -341,20 +376,7 @@ int cli_explain(int argc, char **argv)
 	struct config *config = cli_load("explain", &arguments, q.json, &code);
 	if (!config)
 		return code;
-	struct error err = {.code = ""};
-	struct log log = {.level = LOG_ERROR, .fd = STDERR_FILENO};
-	long pid;
-	uint64_t space;
-	struct storage_options storage_options = wiring_storage_options(config, &log);
-	enum folder_state folder = storage_folder_state(config, &pid, &space, &err);
-	if (folder == FOLDER_ABSENT)
-		error_set(&err, "", "there is no store in %s", config->storage.path);
-	/* Only looked at, so also beside the service that uses it. */
-	bool usable = folder == FOLDER_FREE || folder == FOLDER_IN_USE;
-	struct storage *storage = usable ? storage_open_lmdb_readonly(&storage_options, &err) : NULL;
-	code = storage && explain(config, storage, &q, &err) ? 0 : cli_fail("explain", q.json, 1, &err);
-	if (storage)
-		storage_close(storage);
+	code = run(config, &q);
 	config_free(config);
 	return code;
 }

@@ -56,8 +56,8 @@ struct storage_options {
 /* Opens (and makes) the embedded store. A second process on the same folder is refused. */
 struct storage *storage_open_lmdb(const struct storage_options *options, struct error *err);
 /* Opens an existing store for looking only, also beside the process that uses it: storage_checkpoint, the texts of the plans,
- * storage_source_state and everything of request_list.h; nothing else may be called but storage_close. What it answers of the data side
- * is as of the opening; the checkpoint that clients are served is always on disk. PSYNC_S1003: that process is stopped at a place where
+ * storage_source_state, everything of request_list.h, attaching the active plan and one reader at a time; nothing else may be called but
+ * storage_close. What it answers of the data side without a reader is as of the opening; the checkpoint that clients are served is always on disk. PSYNC_S1003: that process is stopped at a place where
  * nobody else gets in; found out in a few seconds. */
 struct storage *storage_open_lmdb_readonly(const struct storage_options *options, struct error *err);
 /*

@@ -1,4 +1,4 @@
-// Commands on a storage database that the reference wrote: looking at checkpoint requests, compaction.
+// Commands on a storage database that the reference wrote: looking at checkpoint requests and at what a user gets, compaction.
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -43,8 +43,8 @@ describe('commands on a storage database of the reference', async () => {
 
   test('before it was migrated they refuse it, and touch nothing', async () => {
     const before = await db.q("select tablename from pg_tables where schemaname = 'powersync' order by 1");
-    for (const command of ['requests', 'compact']) {
-      const r = await syncline([command, '--json'], { config: s.configPath });
+    for (const command of [['requests'], ['compact'], ['explain', '--user', 'u1']]) {
+      const r = await syncline([...command, '--json'], { config: s.configPath });
       assert.equal(r.code, 1);
       assert.match(r.out + r.err, /migrate up/);
     }
@@ -59,6 +59,15 @@ describe('commands on a storage database of the reference', async () => {
     assert.equal(ids.legacy, '1');
     assert.equal((await run('requests', '--client', 'c9', '--json')).clients.length, 1);
     assert.deepEqual((await run('requests', '--json')).clients, []);
+  });
+
+  test('explain: the buckets of a user, as the operations are stored', async () => {
+    const { user } = await run('explain', '--user', 'u1', '--json');
+    const counts = await db.q('select bucket_name as name, count(*)::int as n from powersync.bucket_data group by 1');
+    const stored = new Map(counts.map((r) => [r.name, r.n]));
+    const held = user.buckets.filter((b) => b.operations);
+    assert.ok(held.length > 0, JSON.stringify(user));
+    for (const b of held) assert.equal(b.operations, stored.get(b.bucket), b.bucket);
   });
 
   test('compact: fewer operations, the same for clients, and again nothing', async () => {

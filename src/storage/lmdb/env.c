@@ -182,7 +182,8 @@ static struct storage_reader *read_begin(struct backend *base, struct error *err
 {
 	struct lmdb_reader *r = xmalloc(sizeof(*r));
 	r->base.backend = base;
-	int rc = mdb_txn_begin(lmdb_of(base)->data, NULL, MDB_RDONLY, &r->txn);
+	r->txn = lmdb_of(base)->look_data;
+	int rc = r->txn ? mdb_txn_renew(r->txn) : mdb_txn_begin(lmdb_of(base)->data, NULL, MDB_RDONLY, &r->txn);
 	if (rc) {
 		free(r);
 		lmdb_fail(err, rc, "beginning a read");
@@ -194,7 +195,10 @@ static struct storage_reader *read_begin(struct backend *base, struct error *err
 static void read_end(struct storage_reader *base)
 {
 	struct lmdb_reader *r = (struct lmdb_reader *)base;
-	mdb_txn_abort(r->txn);
+	if (r->txn == lmdb_of(base->backend)->look_data)
+		mdb_txn_reset(r->txn);
+	else
+		mdb_txn_abort(r->txn);
 	free(r);
 }
 
@@ -276,6 +280,16 @@ static bool open_env(MDB_env **env, const struct env_request *r, struct error *e
 	return true;
 }
 
+int lmdb_keep_place(MDB_env *env, MDB_txn **look)
+{
+	int rc = mdb_txn_begin(env, NULL, MDB_RDONLY, look);
+	if (rc)
+		*look = NULL;
+	else
+		mdb_txn_reset(*look);
+	return rc;
+}
+
 static bool open_databases(struct lmdb_backend *b, bool read_only, struct error *err)
 {
 	struct {
@@ -301,6 +315,8 @@ static bool open_databases(struct lmdb_backend *b, bool read_only, struct error 
 		return lmdb_fail(err, rc, "opening the databases");
 	}
 	rc = mdb_txn_commit(txn);
+	if (!rc && read_only)
+		rc = lmdb_keep_place(b->data, &b->look_data);
 	return !rc || lmdb_fail(err, rc, "opening the databases");
 }
 
@@ -314,10 +330,12 @@ static void lmdb_close(struct backend *base)
 	buf_free(&b->value);
 	buf_free(&b->unpacked);
 	ZSTD_freeCCtx(b->zstd);
+	if (b->look_data)
+		mdb_txn_abort(b->look_data);
+	if (b->look_requests)
+		mdb_txn_abort(b->look_requests);
 	if (b->data)
 		mdb_env_close(b->data);
-	if (b->look)
-		mdb_txn_abort(b->look);
 	if (b->requests)
 		mdb_env_close(b->requests);
 	if (b->lock_fd >= 0)

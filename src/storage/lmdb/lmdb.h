@@ -32,7 +32,7 @@ struct lmdb_backend {
 	MDB_env *data, *requests;
 	MDB_dbi small[SMALL_KINDS], ops, bucket_names, buckets, rows, incomplete, images, lookups, custom;
 	MDB_dbi users, heads, unknown, floors;
-	MDB_txn *look; /* of a store opened for looking: the one place among the readers of requests, kept (requests.c) */
+	MDB_txn *look_data, *look_requests; /* of a store opened for looking: its place among the readers (lmdb_keep_place) */
 	/* -- writer */
 	MDB_txn *txn;
 	MDB_cursor *row_cursor; /* of this transaction; NULL until it is needed (rows.c) */
@@ -71,6 +71,10 @@ bool lmdb_damaged(struct error *err, const char *what);
 void lmdb_pack(struct lmdb_backend *b, struct buf *out, struct slice raw);
 /* Answers the text: within the value, or in scratch. */
 bool lmdb_unpack(struct slice packed, struct buf *scratch, struct slice *out);
+
+/* Who looks beside another process takes a place among the readers once, by a transaction that is renewed for each read, so one at a time:
+ * taking it might wait for that process (../look.c). */
+int lmdb_keep_place(MDB_env *env, MDB_txn **look);
 
 /* ---- buckets.c */
 bool lmdb_buckets_open(struct lmdb_backend *b, struct error *err);

@@ -21,17 +21,6 @@ struct requests_txn {
 	struct buf value;
 };
 
-/* Who looks beside another process takes a place among the readers once: each time might wait for that process (../look.c). */
-static int keep_place(struct lmdb_backend *b)
-{
-	int rc = mdb_txn_begin(b->requests, NULL, MDB_RDONLY, &b->look);
-	if (rc)
-		b->look = NULL;
-	else
-		mdb_txn_reset(b->look);
-	return rc;
-}
-
 bool lmdb_requests_open(struct lmdb_backend *b, bool read_only, struct error *err)
 {
 	MDB_txn *txn;
@@ -46,7 +35,7 @@ bool lmdb_requests_open(struct lmdb_backend *b, bool read_only, struct error *er
 	}
 	rc = mdb_txn_commit(txn);
 	if (!rc && read_only)
-		rc = keep_place(b);
+		rc = lmdb_keep_place(b->requests, &b->look_requests);
 	return !rc || lmdb_fail(err, rc, "opening the requests");
 }
 
@@ -54,7 +43,7 @@ static bool begin(struct backend *base, bool write, struct requests_txn **out, s
 {
 	struct requests_txn *t = xcalloc(1, sizeof(*t));
 	t->b = lmdb_of(base);
-	t->txn = t->b->look;
+	t->txn = t->b->look_requests;
 	int rc = t->txn ? mdb_txn_renew(t->txn) : mdb_txn_begin(t->b->requests, NULL, write ? 0 : MDB_RDONLY, &t->txn);
 	if (rc) {
 		free(t);
@@ -79,7 +68,7 @@ static bool commit(struct requests_txn *t, struct error *err)
 
 static void abort_txn(struct requests_txn *t)
 {
-	if (t->txn == t->b->look)
+	if (t->txn == t->b->look_requests)
 		mdb_txn_reset(t->txn);
 	else
 		mdb_txn_abort(t->txn);

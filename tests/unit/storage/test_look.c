@@ -107,11 +107,20 @@ static bool counts_requests(struct storage *s)
 	return storage_count_requests(s, &counts, &err) && counts.pending == 1;
 }
 
+static bool reads(struct storage *s)
+{
+	struct error err;
+	struct storage_reader *r = storage_read_begin(s, &err);
+	bool ok = r && reader_bucket(r, 1, SLICE("[]")) == 0;
+	storage_read_end(r);
+	return ok;
+}
+
 static bool is_served(const struct fixture *f)
 {
 	struct error err;
 	struct storage *s = look(f, &err);
-	bool ok = s && counts_requests(s) && counts_requests(s);
+	bool ok = s && counts_requests(s) && counts_requests(s) && reads(s) && reads(s);
 	if (s)
 		storage_close(s);
 	return ok;
@@ -179,12 +188,13 @@ static bool counts_while_no_reader_begins(const struct fixture *f)
 	struct storage *s = look(f, &err);
 	if (!s || !counts_requests(s))
 		return false;
-	struct process holder = start(f, hold_request_readers);
-	bool held = said(&holder) == '+';
+	struct process holder = start(f, hold_request_readers), other = start(f, hold_data_readers);
+	bool held = said(&holder) == '+' && said(&other) == '+';
 	alarm(20); /* rather than never */
-	bool ok = counts_requests(s) && counts_requests(s);
+	bool ok = counts_requests(s) && counts_requests(s) && reads(s) && reads(s);
 	alarm(0);
 	end(&holder);
+	end(&other);
 	storage_close(s);
 	return held && ok;
 }
