@@ -12,15 +12,15 @@
 #include "cli/shutdown_guard.h"
 
 static const char help[] =
-        "Usage: syncline start [-r unified] [OPTIONS]\n\n"
+        "Usage: syncline start [-r ROLE] [OPTIONS]\n\n"
         "Runs the service in the foreground. SIGTERM, SIGINT or SIGUSR2 stops it: streams end cleanly, everything is durable,\n"
         "exit code 0. A second SIGINT ends it at once, as 30 s do: exit code 1. SIGHUP reads the sync config again and deploys\n"
         "what has changed; streams go on. A command that holds the store is waited for; another service on it is refused.\n"
         "Exit code 150: the configuration is bad, or something that it names cannot be used (store, port).\n"
         "Exit code 1: the sync config is not usable (sync_config.exit_on_error), 1 s after the line about it.\n\n"
-        "  -r, --runner-type ROLE     unified (default; PS_RUNNER_TYPE): replicates and serves. With a shared storage also api: "
-        "serves\n"
-        "                             only\n";
+        "  -r, --runner-type ROLE     unified (default; PS_RUNNER_TYPE): replicates and serves. With a storage database also "
+        "sync,\n"
+        "                             which does the same, and api, which only serves\n";
 
 static bool read_role(const char *text, enum config_role *role)
 {
