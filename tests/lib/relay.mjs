@@ -23,7 +23,7 @@ export class SourceRelay {
     const upstream = net.connect(this.target);
     const pair = { client, upstream, kind: undefined };
     this.pairs.add(pair);
-    for (const s of [client, upstream]) s.setNoDelay(true).on('error', () => this.drop(pair)).on('close', () => this.drop(pair));
+    for (const s of [client, upstream]) s.setNoDelay(true).on('error', () => pair.unanswered || this.drop(pair)).on('close', () => pair.unanswered || this.drop(pair));
     client.on('data', (d) => {
       if (!pair.kind && d.length >= 8 && d.readInt32BE(4) === PROTOCOL_3) {
         pair.kind = d.includes('replication\0') ? 'replication' : 'ordinary';
@@ -34,11 +34,13 @@ export class SourceRelay {
         return this.drop(pair);
       }
       if (this.spy?.(pair, false, d)) return this.cut(pair);
+      if (this.unanswered?.matches(d)) return this.leaveUnanswered(pair, d);
       if (this.mute && pair.kind === 'replication' && d[0] === COPY_DATA && d[5] === POSITION) return;
       for (const [text, n] of this.statements) if (d.includes(text)) this.statements.set(text, n + 1);
       upstream.write(d);
     });
     upstream.on('data', (d) => {
+      if (pair.unanswered) return;
       if (this.spy?.(pair, true, d)) return this.cut(pair);
       if (this.delay && pair.kind === 'replication') setTimeout(() => client.writable && client.write(d), this.delay);
       else client.write(d);
@@ -51,6 +53,26 @@ export class SourceRelay {
     this.cuts = 0;
     this.spy = spy;
     return () => this.cuts > 0;
+  }
+
+  /** The next bytes for which `matches(bytes)` is true reach the database `late` ms after their sender was cut off, so that he gets no answer.
+   * Answers a promise: the database has carried them out. */
+  cutBeforeAnswer(matches, late = 0) {
+    return new Promise((done) => (this.unanswered = { matches, late, done }));
+  }
+
+  leaveUnanswered(pair, bytes) {
+    const { late, done } = this.unanswered;
+    this.unanswered = undefined;
+    pair.unanswered = true;
+    pair.client.destroy();
+    setTimeout(() => {
+      pair.upstream.once('data', () => {
+        pair.upstream.destroy();
+        done();
+      });
+      pair.upstream.write(bytes);
+    }, late);
   }
 
   cut(pair) {

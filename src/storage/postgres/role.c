@@ -20,8 +20,6 @@ static bool add_target(struct pg_writer *w, struct pg_stream *stream, bool *got,
 		snprintf(who, who_size, "%s", holder);
 		return true;
 	}
-	if (!pg_target_load(w, t, err))
-		return false;
 	w->target_count++;
 	return true;
 }
@@ -76,6 +74,27 @@ static bool choose_targets(struct pg_writer *w, bool *held, char *who, size_t wh
 	return true;
 }
 
+/* A transaction whose COMMIT got no answer, of this process or of the one that held the role, may be under way still: it has the records of its
+ * streams, so whoever wants them waits for it. What was read before is read again; *again: a stream is not any more what it was chosen for. */
+static bool settle(struct pg_writer *w, bool *again, struct error *err)
+{
+	char sql[128];
+	struct pg_conn *conn = pg_writer_conn(w, err);
+	snprintf(sql, sizeof(sql), "SELECT 1 FROM sync_rules WHERE id IN (%d, %d) ORDER BY id FOR NO KEY UPDATE",
+	         w->targets[0].stream->id, w->targets[w->target_count - 1].stream->id);
+	if (!conn || !pg_command(conn, sql, err) || !pg_store_load(w->store, conn, err))
+		return false;
+	const struct pg_stream *active = pg_store_active(w->store), *pending = pg_store_pending(w->store);
+	for (size_t i = 0; i < w->target_count && !*again; i++) {
+		struct pg_target *t = &w->targets[i];
+		if (!pg_target_load(w, t, err))
+			return false;
+		bool chosen_as_active = i == 0 && w->has_active;
+		*again = t->stream != (chosen_as_active ? active : pending) || t->record.active != chosen_as_active;
+	}
+	return true;
+}
+
 /* A deploying stream beside the active one goes on from where both are. If it was filled by somebody else, from a slot of its own, that place is
  * another one: it begins anew. */
 static bool fits(const struct pg_writer *w)
@@ -87,6 +106,10 @@ static bool fits(const struct pg_writer *w)
 static bool prepare(struct pg_writer *w, bool *again, struct error *err)
 {
 	*again = false;
+	if (!settle(w, again, err))
+		return false;
+	if (*again)
+		return true;
 	if (!pg_tables_load(w, err))
 		return false;
 	if (!fits(w)) {
@@ -118,7 +141,7 @@ static bool take(struct pg_writer *w, bool *held, char *who, size_t who_size, st
 		if (*held && !prepare(w, &again, err))
 			return false;
 	}
-	return !again || error_set(err, "PSYNC_S1101", "The deploying stream cannot be deployed anew");
+	return !again || error_set(err, "PSYNC_S1101", "The streams change while the role of the writer is taken");
 }
 
 bool pg_take_writer(struct storage *s, bool *held, char *who, size_t who_size, struct error *err)

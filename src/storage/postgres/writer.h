@@ -124,7 +124,7 @@ uint64_t pg_writer_table_generation(const struct pg_writer *w, uint32_t table);
 
 /* ---- transactions */
 
-/* What a stream's rows say, into *t; with the record's lock id unchanged. */
+/* What a stream's rows say, into *t; with the record's lock id unchanged. Nobody else may be writing to it any more. */
 bool pg_target_load(struct pg_writer *w, struct pg_target *t, struct error *err);
 /* Everything that was gathered, in one fenced transaction; commit: with the rules of storage-semantics 6 for each stream. */
 enum pg_transaction {
