@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Fixed workloads beside the limits of the machine, as ratios: what the service adds to what Postgres and the wire cost anyway.
 #
-#   bench/run.sh [bulk] [fleet] [snapshot] [backlog] [transaction]
+#   bench/run.sh [bulk] [fleet] [snapshot] [backlog] [transaction] [buckets]
 #
 #     bulk         a large first sync, downloads, streaming          fleet    idle clients, fan-out, acknowledgements
 #     snapshot     the first snapshot alone, beside COPY, RUNS=3 times, and its peak of memory
 #     backlog      what was written while the service was down       transaction   the same rows in one transaction
+#     buckets      first syncs of 500 small buckets behind a join, with a storage database: its statements, and their time
 #
 # ROWS=200000 STREAM_ROWS=100000 CLIENTS=1000 ROUNDS=50; bulk and fleet if none is named. With BENCH_SUITE=folder an external suite
 # (run.sh there, told how to start the service by BENCH_START, BENCH_PG and BENCH_STORAGE) runs instead.
@@ -37,7 +38,9 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-postgres_start "shared_buffers = 512MB" "max_wal_size = 8GB"
+preload=''
+[[ " $* " != *" buckets "* ]] || preload=pg_stat_statements
+postgres_start "shared_buffers = 512MB" "max_wal_size = 8GB" "shared_preload_libraries = '$preload'"
 
 if [ -n "${BENCH_SUITE:-}" ]; then
 	BENCH_START="$(realpath "$build")/syncline start -c {config}" BENCH_PG=$pg_uri BENCH_STORAGE="storage: {type: lmdb, path: $work/{name}}" \
@@ -81,7 +84,7 @@ start_service() { # sync config on standard input
 	port=$(free_port)
 	cat >"$work/powersync.yaml" <<-Y
 		replication: { connections: [{ type: postgresql, uri: "$pg_uri/$database", sslmode: disable }] }
-		storage: { type: lmdb, path: "$work/data-$database" }
+		storage: ${storage:-"{ type: lmdb, path: $work/data-$database }"}
 		port: $port
 		sync_config: { path: sync-config.yaml }
 		client_auth: { audience: [bench], jwks: { keys: [{ kty: oct, alg: HS256, kid: k, k: $key }] } }
@@ -261,6 +264,48 @@ missed() { # rows a transaction
 }
 backlog() { missed 100; }
 transaction() { missed "$stream_rows"; }
+
+# 20 users, each in 500 teams with a list of 10 todos: 500 keys to look up at the second step of the join, and 500 buckets.
+buckets() {
+	local storage users=20 lists=500 todos=10 syncs=40 result calls limit cpu
+	new_database buckets_storage
+	sql 'create extension pg_stat_statements'
+	storage="{ type: postgresql, uri: \"$pg_uri/buckets_storage\", sslmode: disable }"
+	new_database buckets
+	sql "create table members(id serial primary key, user_id text, team_id text); create table lists(id text primary key, team_id text);
+		create table todos(id serial primary key, list_id text, title text);
+		insert into members(user_id, team_id) select 'user' || u, 't' || u || '_' || t from generate_series(0, $users - 1) u, generate_series(1, $lists) t;
+		insert into lists select 'l' || team_id, team_id from members;
+		insert into todos(list_id, title) select id, 'Todo ' || i || repeat(md5(id), 4) from lists, generate_series(1, $todos) i;
+		create publication powersync for all tables"
+	start_service <<-'Y'
+		config: { edition: 3 }
+		streams:
+		  todos:
+		    auto_subscribe: true
+		    query: SELECT t.* FROM todos AS t, lists AS l, members AS m WHERE t.list_id = l.id AND l.team_id = m.team_id AND m.user_id = auth.user_id()
+	Y
+	database=buckets_storage
+	limit=$(sql "set search_path = powersync; analyze; create temp table t(ms float8);
+		do \$\$ declare s timestamptz; names text[]; begin
+			select array_agg(distinct bucket_name) into names from bucket_data where bucket_name like '%[\"lt0\_%';
+			for i in 1..20 loop s := clock_timestamp(); perform op_id, data from bucket_data where group_id = 1 and bucket_name = any (names);
+			insert into t values (1000 * extract(epoch from clock_timestamp() - s)); end loop; end \$\$;
+		select round(percentile_cont(0.5) within group (order by ms)::numeric, 1) from t" | tail -1)
+	line "the $((lists * todos)) operations of one client in SQL" "$limit" ms "the limit"
+	cpu=$(cpu_ms)
+	for n in 1 8; do
+		sql 'select pg_stat_statements_reset()' >/dev/null
+		result=$("$load" "$port" "$work/tokens" download $n $((syncs / n)))
+		calls=$(sql "select sum(calls) || ' ' || round(sum(total_exec_time)) from pg_stat_statements where query ~ 'bucket_data|bucket_parameters|write_checkpoints'
+			and query !~ 'pg_stat_statements' and dbid = (select oid from pg_database where datname = 'buckets_storage')")
+		line "first syncs of $lists buckets, $n at a time" "$(awk -v s="$(field "$result" seconds)" -v n=$syncs 'BEGIN {printf "%.1f", 1000 * s / n}')" "ms/client" \
+			"$(awk -v c="${calls% *}" -v t="${calls#* }" -v n=$syncs 'BEGIN {printf "%.1f statements and %.1f ms in the database each", c / n, t / n}')"
+	done
+	line "processor time of the service" "$(awk -v c="$(($(cpu_ms) - cpu))" -v n=$((syncs * 2)) 'BEGIN {printf "%.1f", c / n}')" ms/client ""
+	stop_service
+	storage=''
+}
 
 [ $# -gt 0 ] || set -- bulk fleet
 for phase in "$@"; do

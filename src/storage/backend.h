@@ -144,6 +144,10 @@ struct backend_ops {
 	uint32_t (*bucket_compactions)(struct backend *b, uint32_t bucket);
 	struct op_cursor *(*read_ops)(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to,
 	                              struct error *err);
+	/* reader_ops_ahead, reader_ops_at_hand; NULL: everything is at hand. */
+	bool (*read_ops_ahead)(struct storage_reader *r, const struct op_range *ranges, size_t count, uint64_t up_to,
+	                       size_t max_bytes, struct error *err);
+	bool (*read_ops_at_hand)(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to);
 	/* Calls once for each row that has results under one of the keys at c (never for an empty "[]"), key by key; no more once max_rows was
 	 * passed. A store on another machine answers them all in one go. */
 	bool (*read_lookups)(struct storage_reader *r, const struct lookup_read *keys, size_t count, uint64_t c, size_t max_rows,

@@ -303,6 +303,17 @@ struct op_cursor *reader_ops(struct storage_reader *r, uint32_t bucket, uint64_t
 	return r->backend->ops->read_ops(r, bucket, after, up_to, err);
 }
 
+bool reader_ops_ahead(struct storage_reader *r, const struct op_range *ranges, size_t count, uint64_t up_to, size_t max_bytes,
+                      struct error *err)
+{
+	return !r->backend->ops->read_ops_ahead || r->backend->ops->read_ops_ahead(r, ranges, count, up_to, max_bytes, err);
+}
+
+bool reader_ops_at_hand(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to)
+{
+	return !r->backend->ops->read_ops_at_hand || r->backend->ops->read_ops_at_hand(r, bucket, after, up_to);
+}
+
 int op_cursor_next(struct op_cursor *c, struct op_view *out, struct error *err)
 {
 	return c->next(c, out, err);

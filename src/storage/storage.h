@@ -437,6 +437,19 @@ struct op_cursor *reader_ops(struct storage_reader *r, uint32_t bucket, uint64_t
 int op_cursor_next(struct op_cursor *c, struct op_view *out, struct error *err);
 void op_cursor_close(struct op_cursor *c);
 
+/* Where reader_ops is going to begin; about so many operations are expected. */
+struct op_range {
+	uint32_t bucket;
+	uint64_t after;
+	size_t expected;
+};
+/* Operations that will be asked for next, in this order, up to up_to: a store on another machine reads them in one go, as far as max_bytes of
+ * them reach. There is no need to. */
+bool reader_ops_ahead(struct storage_reader *r, const struct op_range *ranges, size_t count, uint64_t up_to, size_t max_bytes,
+                      struct error *err);
+/* Is it of no use to read this ahead, because reader_ops does not wait for another machine? */
+bool reader_ops_at_hand(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to);
+
 /* Fills in the result objects (JSON texts) that all rows have stored under each of the keys as of op id c; the definitions are numbers of the
  * store. No more rows are read once max_rows was passed. */
 bool reader_lookups(struct storage_reader *r, struct lookup_read *keys, size_t count, uint64_t c, size_t max_rows,

@@ -97,12 +97,24 @@ static struct entry *find(struct line_cache *c, const struct line_key *key, uint
 	return e;
 }
 
+static struct entry *find_either(struct line_cache *c, const struct line_key *key)
+{
+	struct entry *e = find(c, key, 0);
+	return e && e->list.last_op <= key->up_to ? e : find(c, key, key->up_to);
+}
+
+bool line_cache_has(struct line_cache *c, const struct line_key *key)
+{
+	pthread_mutex_lock(&c->lock);
+	bool has = find_either(c, key) != NULL;
+	pthread_mutex_unlock(&c->lock);
+	return has;
+}
+
 bool line_cache_find(struct line_cache *c, const struct line_key *key, struct operations *out)
 {
 	pthread_mutex_lock(&c->lock);
-	struct entry *e = find(c, key, 0);
-	if (!e || e->list.last_op > key->up_to)
-		e = find(c, key, key->up_to);
+	struct entry *e = find_either(c, key);
 	if (e) {
 		c->hits++;
 		unlist(c, e);

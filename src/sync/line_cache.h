@@ -40,6 +40,8 @@ void line_cache_free(struct line_cache *c);
 
 /* On a hit *out holds a reference to its block. */
 bool line_cache_find(struct line_cache *c, const struct line_key *key, struct operations *out);
+/* The same without using it. */
+bool line_cache_has(struct line_cache *c, const struct line_key *key);
 /* out->block is set. exact: `after` is just before the first operation, so that other readers may cut their lines there. */
 void line_cache_put(struct line_cache *c, const struct line_key *key, bool exact, const struct operations *list);
 /* Where the next shared list of the bucket begins (its `after`); UINT64_MAX: nowhere. A line that ends there is followed by shared

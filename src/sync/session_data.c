@@ -12,6 +12,54 @@
 /* Lists of fewer bytes are copied into the line instead of being handed on by reference. */
 #define SPLIT_BYTES 4096
 
+/* Buckets with no more operations are read together, up to so many operations; where the position is not known to be the beginning, it is
+ * taken for news that are few. */
+#define SMALL_BUCKET 200
+#define FEW_NEWS 32
+#define OPERATIONS_AHEAD 2000
+#define RANGES_AHEAD 500
+
+static struct line_key key_of(const struct session *s, const struct session_bucket *b)
+{
+	return (struct line_key){b->number, s->form, b->after, s->op_id,
+	                         storage_bucket_compactions(hub_storage(s->hub), b->number)};
+}
+
+static bool has_data(const struct session *s, const struct session_bucket *b)
+{
+	return b->to_fetch && !b->done && b->priority == s->group_priority && b->number && b->count && b->after < s->op_id;
+}
+
+static size_t expected_operations(const struct session_bucket *b)
+{
+	return b->after && b->count > FEW_NEWS ? FEW_NEWS : b->count;
+}
+
+/* The bucket at hand is about to be read. With a store on another machine the small ones behind it come along. */
+static bool read_ahead(struct step *t, const struct session_bucket *b)
+{
+	struct session *s = t->s;
+	if (reader_ops_at_hand(t->reader, b->number, b->after, s->op_id) || expected_operations(b) > SMALL_BUCKET)
+		return true;
+	size_t lines = t->max_lines - t->lines, count = 0, operations = 0;
+	struct op_range *ranges = arena_array(&t->scratch->arena, struct op_range, RANGES_AHEAD);
+	for (size_t i = s->group_at; i < s->bucket_count && count < RANGES_AHEAD && count < lines; i++) {
+		const struct session_bucket *next = s->buckets[i];
+		size_t expected = expected_operations(next);
+		if (!has_data(s, next))
+			continue;
+		if (expected > SMALL_BUCKET || operations + expected > OPERATIONS_AHEAD)
+			break;
+		struct line_key key = key_of(s, next);
+		if (next != b && hub_bucket_is_shared(s->hub, &next->link) && line_cache_has(hub_cache(s->hub), &key))
+			continue;
+		ranges[count++] = (struct op_range){next->number, next->after, expected};
+		operations += expected + 1;
+	}
+	size_t bytes = t->max_bytes > t->bytes ? t->max_bytes - t->bytes : 0;
+	return count < 2 || reader_ops_ahead(t->reader, ranges, count, s->op_id, bytes, t->err);
+}
+
 /* Reads and encodes what lies in (after, up_to], as far as one line may go, and no further than the operation `cut`. op: the first one,
  * which was read already. */
 static bool encode_list(struct step *t, struct op_cursor *cursor, struct op_view *op, uint64_t cut, struct operations *out)
@@ -58,9 +106,9 @@ static void share_list(struct step *t, struct line_key key, uint64_t first_op, s
 }
 
 /* The list for the key, from storage. What other sessions read as well is looked for, and kept, in the cache. */
-static bool read_list(struct step *t, struct line_key key, bool shared, struct operations *out)
+static bool read_list(struct step *t, const struct session_bucket *b, struct line_key key, bool shared, struct operations *out)
 {
-	if (!step_reader(t))
+	if (!step_reader(t) || !read_ahead(t, b))
 		return false;
 	struct op_cursor *cursor = reader_ops(t->reader, key.bucket, key.after, key.up_to, t->err);
 	if (!cursor)
@@ -90,16 +138,15 @@ static bool read_list(struct step *t, struct line_key key, bool shared, struct o
 static bool next_list(struct step *t, const struct session_bucket *b, struct operations *out)
 {
 	struct session *s = t->s;
-	struct line_key key = {b->number, s->form, b->after, s->op_id,
-	                       storage_bucket_compactions(hub_storage(s->hub), b->number)};
+	struct line_key key = key_of(s, b);
 	*out = (struct operations){0};
-	if (!b->number || b->after >= s->op_id)
+	if (!b->number || !b->count || b->after >= s->op_id)
 		return true;
 	bool shared = hub_bucket_is_shared(s->hub, &b->link);
 	if (shared && line_cache_find(hub_cache(s->hub), &key, out))
 		return true;
 	int64_t began_us = clock_mono_us();
-	bool ok = read_list(t, key, shared, out);
+	bool ok = read_list(t, b, key, shared, out);
 	histogram_observe(hub_phases(s->hub)->encode, (double)(clock_mono_us() - began_us) / 1e6);
 	return ok;
 }

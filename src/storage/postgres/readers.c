@@ -38,6 +38,7 @@ struct storage_reader *pg_read_begin(struct backend *b, struct error *err)
 void pg_read_end(struct storage_reader *base)
 {
 	struct pg_reader *r = (struct pg_reader *)base;
+	PQclear(r->ahead.rows);
 	arena_free(&r->arena);
 	free(r);
 }
@@ -66,17 +67,13 @@ static const char ops_sql[] = "SELECT " PG_CLEAR_OF(
         "$1", "$2") "::bigint, ''::text, NULL::text, NULL::bytea, NULL::text, NULL::text,"
                     " CASE WHEN " PG_STREAM_IS_WHOLE(
                             "$1") " THEN 1::bigint ELSE 0 END, NULL::text, NULL::bigint"
-                                  " UNION ALL SELECT op_id, op, source_table, source_key, table_name, row_id, checksum, data, "
-                                  "target_op FROM"
+                                  " UNION ALL SELECT " PG_OPS_COLUMNS " FROM"
                                   " (SELECT o.*, sum(octet_length(data)) OVER (ORDER BY op_id ROWS BETWEEN UNBOUNDED PRECEDING "
                                   "AND 1 PRECEDING) AS bytes FROM"
-                                  " (SELECT op_id, op, source_table, source_key, table_name, row_id, checksum, data, target_op "
-                                  "FROM bucket_data"
+                                  " (SELECT " PG_OPS_COLUMNS " FROM bucket_data"
                                   " WHERE group_id = $1 AND bucket_name = $2 AND op_id > $3 AND op_id <= $4 ORDER BY op_id "
                                   "LIMIT " NUMBER_TEXT(BATCH_ROWS) ") o) p"
                                                                    " WHERE bytes IS NULL OR bytes < " NUMBER_TEXT(BATCH_BYTES);
-
-enum { OP_ID, OP, SOURCE_TABLE, SOURCE_KEY, TABLE_NAME, ROW_ID, CHECKSUM, DATA, TARGET_OP };
 
 struct cursor {
 	struct op_cursor base; /* first */
@@ -86,13 +83,14 @@ struct cursor {
 	struct slice name;
 	uint64_t after, up_to;
 	PGresult *rows;
+	bool borrowed; /* they are the reader's, read ahead */
 	int row, count;
 	bool more; /* behind the rows at hand */
 	uint8_t subkey[16];
 	struct arena arena; /* the name */
 };
 
-static uint64_t number_at(const PGresult *r, int row, int column)
+uint64_t pg_number_at(const PGresult *r, int row, int column)
 {
 	return PQgetisnull(r, row, column) || PQgetlength(r, row, column) != 8 ? 0 : be64_get(PQgetvalue(r, row, column));
 }
@@ -100,6 +98,14 @@ static uint64_t number_at(const PGresult *r, int row, int column)
 static struct slice text_at(const PGresult *r, int row, int column)
 {
 	return slice_make(PQgetvalue(r, row, column), (size_t)PQgetlength(r, row, column));
+}
+
+static void drop_rows(struct cursor *c)
+{
+	if (!c->borrowed)
+		PQclear(c->rows);
+	c->borrowed = false;
+	c->rows = NULL;
 }
 
 static bool fetch(struct cursor *c, struct error *err)
@@ -111,21 +117,21 @@ static bool fetch(struct cursor *c, struct error *err)
 	const char *values[] = {(const char *)group, c->name.p, (const char *)after, (const char *)up_to};
 	const int lengths[] = {4, (int)c->name.n, 8, 8}, formats[] = {1, 1, 1, 1};
 	const struct pg_values v = {.count = 4, .values = values, .lengths = lengths, .formats = formats, .binary_result = true};
-	PQclear(c->rows);
+	drop_rows(c);
 	c->rows = pg_pool_query(c->store->pool, ops_sql, &v, err);
 	c->row = 1;
 	c->count = c->rows ? PQntuples(c->rows) : 0;
 	if (!c->rows)
 		return false;
-	if (c->count == 0 || !number_at(c->rows, 0, CHECKSUM))
+	if (c->count == 0 || !pg_number_at(c->rows, 0, PG_OP_CHECKSUM))
 		return pg_stream_is_gone(err);
-	pg_names_note_clear(c->store->names, c->bucket, number_at(c->rows, 0, OP_ID));
+	pg_names_note_clear(c->store->names, c->bucket, pg_number_at(c->rows, 0, PG_OP_ID));
 	size_t bytes = 0;
 	for (int i = 1; i < c->count; i++)
-		bytes += (size_t)PQgetlength(c->rows, i, DATA);
+		bytes += (size_t)PQgetlength(c->rows, i, PG_OP_DATA);
 	c->more = c->count > BATCH_ROWS || bytes >= BATCH_BYTES;
 	if (c->count > 1)
-		c->after = number_at(c->rows, c->count - 1, OP_ID);
+		c->after = pg_number_at(c->rows, c->count - 1, PG_OP_ID);
 	return true;
 }
 
@@ -149,7 +155,7 @@ static bool kind_of(struct slice op, enum op_kind *out)
 /* The two forms of storage-semantics 3. */
 static bool set_subkey(struct cursor *c, struct op_view *out)
 {
-	struct slice key = text_at(c->rows, c->row, SOURCE_KEY), table = text_at(c->rows, c->row, SOURCE_TABLE);
+	struct slice key = text_at(c->rows, c->row, PG_OP_SOURCE_KEY), table = text_at(c->rows, c->row, PG_OP_SOURCE_TABLE);
 	out->subkey_uuid = c->subkey;
 	out->subkey_table = table.p;
 	if (bson_source_key_uuid(key, c->subkey))
@@ -166,15 +172,15 @@ static int cursor_next(struct op_cursor *base, struct op_view *out, struct error
 	if (c->row == c->count)
 		return 0;
 	*out = (struct op_view){
-	        .op_id = number_at(c->rows, c->row, OP_ID),
-	        .checksum = (uint32_t)number_at(c->rows, c->row, CHECKSUM),
-	        .target_op = number_at(c->rows, c->row, TARGET_OP),
+	        .op_id = pg_number_at(c->rows, c->row, PG_OP_ID),
+	        .checksum = (uint32_t)pg_number_at(c->rows, c->row, PG_OP_CHECKSUM),
+	        .target_op = pg_number_at(c->rows, c->row, PG_OP_TARGET),
 	};
-	bool ok = kind_of(text_at(c->rows, c->row, OP), &out->kind);
+	bool ok = kind_of(text_at(c->rows, c->row, PG_OP), &out->kind);
 	if (ok && (out->kind == OP_PUT || out->kind == OP_REMOVE)) {
-		out->object_type = text_at(c->rows, c->row, TABLE_NAME);
-		out->object_id = text_at(c->rows, c->row, ROW_ID);
-		out->data = out->kind == OP_PUT ? text_at(c->rows, c->row, DATA) : (struct slice){NULL, 0};
+		out->object_type = text_at(c->rows, c->row, PG_OP_TABLE_NAME);
+		out->object_id = text_at(c->rows, c->row, PG_OP_ROW_ID);
+		out->data = out->kind == OP_PUT ? text_at(c->rows, c->row, PG_OP_DATA) : (struct slice){NULL, 0};
 		ok = set_subkey(c, out);
 	}
 	c->row++;
@@ -189,15 +195,27 @@ static int cursor_next(struct op_cursor *base, struct op_view *out, struct error
 static void cursor_close(struct op_cursor *base)
 {
 	struct cursor *c = (struct cursor *)base;
-	PQclear(c->rows);
+	drop_rows(c);
 	arena_free(&c->arena);
 	free(c);
+}
+
+static void take_ahead(struct cursor *c, const struct pg_reader *r, const struct pg_ahead_range *range)
+{
+	c->rows = r->ahead.rows;
+	c->borrowed = true;
+	c->row = range->row;
+	c->count = range->end;
+	c->more = range->more;
+	if (c->row < c->count)
+		c->after = pg_number_at(c->rows, c->count - 1, PG_OP_ID);
 }
 
 struct op_cursor *pg_read_ops(struct storage_reader *base, uint32_t bucket, uint64_t after, uint64_t up_to, struct error *err)
 {
 	struct pg_reader *r = (struct pg_reader *)base;
 	const struct pg_definition *d;
+	const struct pg_ahead_range *ahead = pg_ahead_find(r, bucket, after, up_to);
 	struct cursor *c = xcalloc(1, sizeof(*c));
 	c->base = (struct op_cursor){base->backend, cursor_next, cursor_close};
 	c->store = r->store;
@@ -208,7 +226,9 @@ struct op_cursor *pg_read_ops(struct storage_reader *base, uint32_t bucket, uint
 	          error_set(err, "PSYNC_S1101", "the bucket %u has no name any more", bucket);
 	if (ok)
 		c->stream_id = d->stream_id;
-	if (ok && fetch(c, err))
+	if (ok && ahead)
+		take_ahead(c, r, ahead);
+	if (ok && (ahead || fetch(c, err)))
 		return &c->base;
 	cursor_close(&c->base);
 	return NULL;

@@ -25,6 +25,9 @@ bool pg_read_checksum(struct storage_reader *r, uint32_t bucket, uint64_t c, str
 bool pg_read_checksums(struct storage_reader *r, const uint32_t *buckets, size_t count, uint64_t c, bool fresh,
                        struct bucket_checksum *out, struct error *err);
 struct op_cursor *pg_read_ops(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to, struct error *err);
+bool pg_read_ops_ahead(struct storage_reader *r, const struct op_range *ranges, size_t count, uint64_t up_to, size_t max_bytes,
+                       struct error *err);
+bool pg_read_ops_at_hand(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to);
 bool pg_read_lookups(struct storage_reader *r, const struct lookup_read *keys, size_t count, uint64_t c, size_t max_rows,
                      lookup_result_fn each, void *ctx, struct error *err);
 

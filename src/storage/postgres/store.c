@@ -298,6 +298,8 @@ static const struct backend_ops backend = {
         .bucket_hold = bucket_hold,
         .bucket_compactions = bucket_compactions,
         .read_ops = pg_read_ops,
+        .read_ops_ahead = pg_read_ops_ahead,
+        .read_ops_at_hand = pg_read_ops_at_hand,
         .read_lookups = pg_read_lookups,
 };
 

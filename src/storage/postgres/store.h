@@ -51,7 +51,8 @@ struct pg_store {
 	struct storage_postgres connection;
 	struct pg_pool *pool;
 	struct pg_names *names;
-	struct pg_sums *sums; /* readers.h */
+	struct pg_sums *sums;             /* readers.h */
+	_Atomic unsigned operation_bytes; /* of an operation of late, on average; 0: not known (ops_ahead.c) */
 	pthread_mutex_t lock;
 	pthread_mutex_t load_lock;  /* one pg_store_load at a time; taken first */
 	struct pg_stream **streams; /* all that were loaded */

@@ -230,10 +230,49 @@ static int close_nodes(void **state)
 	close_node(&w->b);
 	look(w, "TRUNCATE syncline_requests, syncline_request_heads, syncline_request_floors, write_checkpoints, sync_rules, "
 	        "bucket_data,"
-	        " bucket_parameters, syncline_compacted, syncline_checkpoints");
+	        " bucket_parameters, syncline_compacted, syncline_checkpoints, custom_write_checkpoints, syncline_custom");
 	return 0;
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_nodes, close_nodes)
+
+/* Nodes that listen, to a store without a stream. */
+UNUSED static int open_plain(void **state)
+{
+	struct world *w = *state;
+	if (!w->admin)
+		return 0;
+	open_node(w, &w->a);
+	open_node(w, &w->b);
+	wait_for_everybody(&w->a, 1);
+	wait_for_everybody(&w->b, 1);
+	return 0;
+}
+
+#define PLAIN(name) cmocka_unit_test_setup_teardown(name, open_plain, close_nodes)
+
+#define NOTES_CONFIG "bucket_definitions:\\n  global:\\n    data:\\n      - SELECT id FROM notes"
+
+/* The stream takes the place of the others: at op id 1, position 100. config: for E''. */
+UNUSED static void activate_stream(struct world *w, int stream, const char *config)
+{
+	char sql[1200];
+	snprintf(sql, sizeof(sql),
+	         "UPDATE sync_rules SET state = 'STOP'; INSERT INTO sync_rules (id, state, snapshot_done, last_checkpoint,"
+	         " last_checkpoint_lsn, slot_name, content, storage_version) VALUES (%d, 'ACTIVE', true, 1, '00000000/00000064', "
+	         "'s', E'%s\\n', 2)",
+	         stream, config);
+	look(w, sql);
+}
+
+UNUSED static void wait_for_stream(struct node *n, int stream)
+{
+	for (int i = 0; i < 2000; i++) {
+		if (storage_checkpoint(n->s).plan_id == (uint64_t)stream)
+			return;
+		usleep(10000);
+	}
+	fail_msg("stream %d is not seen", stream);
+}
 
 #endif

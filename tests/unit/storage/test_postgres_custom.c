@@ -5,39 +5,13 @@
 
 #define CONFIG(more)                                                                                                             \
 	"event_definitions:\\n  write_checkpoints:\\n    payloads:\\n      - SELECT user_id, checkpoint, client_id FROM "        \
-	"checkpoints\\n"                                                                                                         \
-	"bucket_definitions:\\n  global:\\n    data:\\n      - SELECT id FROM notes" more "\\n"
+	"checkpoints\\n" NOTES_CONFIG more
 
 static void activate(struct world *w, int stream, const char *config)
 {
-	char sql[900];
-	snprintf(sql, sizeof(sql),
-	         "UPDATE sync_rules SET state = 'STOP'; INSERT INTO sync_rules (id, state, snapshot_done, last_checkpoint,"
-	         " last_checkpoint_lsn, slot_name, content, storage_version) VALUES (%d, 'ACTIVE', true, 1, '00000000/00000064', "
-	         "'s',"
-	         " E'%s', 2)",
-	         stream, config);
-	look(w, sql);
-	for (int i = 0; i < 2000; i++) {
-		if (storage_checkpoint(w->a.s).plan_id == (uint64_t)stream &&
-		    storage_checkpoint(w->b.s).plan_id == (uint64_t)stream)
-			return;
-		usleep(10000);
-	}
-	fail_msg("stream %d is not seen", stream);
-}
-
-static int open_plain(void **state)
-{
-	struct world *w = *state;
-	if (!w->admin)
-		return 0;
-	open_node(w, &w->a);
-	open_node(w, &w->b);
-	wait_for_everybody(&w->a, 1);
-	wait_for_everybody(&w->b, 1);
-	look(w, "TRUNCATE custom_write_checkpoints, syncline_custom");
-	return 0;
+	activate_stream(w, stream, config);
+	wait_for_stream(&w->a, stream);
+	wait_for_stream(&w->b, stream);
 }
 
 static struct custom_checkpoint made(struct world *w, struct user_key u, uint64_t id, uint64_t lsn)
@@ -112,7 +86,7 @@ static void equal_events_go_on_in_the_next_stream(void **state)
 	put(w, &c);
 	write_all(w, 100);
 	assert_int_equal(acked_at(&w->b, u, 100), 50);
-	activate(w, 3, "bucket_definitions:\\n  global:\\n    data:\\n      - SELECT id FROM notes\\n");
+	activate(w, 3, NOTES_CONFIG);
 	assert_false(storage_custom_mode(w->b.s));
 	assert_int_equal(acked_at(&w->b, u, 100), 0);
 }
@@ -137,8 +111,6 @@ static void old_temporary_ids_go_unless_their_user_lives(void **state)
 	assert_int_equal(acked_at(&w->b, p, 100), 3);
 	assert_string_equal(look(w, "SELECT string_agg(user_id, ' ' ORDER BY user_id) FROM custom_write_checkpoints"), "p v/c");
 }
-
-#define PLAIN(name) cmocka_unit_test_setup_teardown(name, open_plain, close_nodes)
 
 int main(void)
 {

@@ -12,18 +12,6 @@ static void commit(struct world *w, int stream, uint64_t op_id, uint64_t lsn, bo
 	look(w, sql);
 }
 
-static void activate(struct world *w, int stream)
-{
-	char sql[400];
-	snprintf(sql, sizeof(sql),
-	         "UPDATE sync_rules SET state = 'STOP'; INSERT INTO sync_rules (id, state, snapshot_done, last_checkpoint,"
-	         " last_checkpoint_lsn, slot_name, content, storage_version) VALUES (%d, 'ACTIVE', true, 1, '00000000/00000064', "
-	         "'s',"
-	         " E'bucket_definitions:\\n  global:\\n    data:\\n      - SELECT id FROM notes\\n', 2)",
-	         stream);
-	look(w, sql);
-}
-
 /* Waits until the node is at the op id; what it shows on the way never goes back. */
 static void follows(struct world *w, struct node *n, uint64_t plan, uint64_t op_id, uint64_t lsn)
 {
@@ -41,23 +29,11 @@ static void follows(struct world *w, struct node *n, uint64_t plan, uint64_t op_
 	fail_msg("the node is at %llu of plan %llu", (unsigned long long)c.op_id, (unsigned long long)c.plan_id);
 }
 
-static int open_plain(void **state)
-{
-	struct world *w = *state;
-	if (!w->admin)
-		return 0;
-	open_node(w, &w->a);
-	open_node(w, &w->b);
-	wait_for_everybody(&w->a, 1);
-	wait_for_everybody(&w->b, 1);
-	return 0;
-}
-
 static void checkpoints_are_followed(void **state)
 {
 	NEEDS_POSTGRES;
 	assert_false(storage_checkpoint(w->a.s).valid);
-	activate(w, 1);
+	activate_stream(w, 1, NOTES_CONFIG);
 	follows(w, &w->a, 1, 1, 100);
 	follows(w, &w->b, 1, 1, 100);
 	struct stored_plan *plan = storage_active_plan(w->a.s);
@@ -70,14 +46,14 @@ static void checkpoints_are_followed(void **state)
 	commit(w, 1, 40, 140, false); /* the notification got lost */
 	follows(w, &w->a, 1, 40, 140);
 	/* Another stream becomes active, at a smaller position. */
-	activate(w, 2);
+	activate_stream(w, 2, NOTES_CONFIG);
 	follows(w, &w->a, 2, 1, 100);
 }
 
 static void requests_are_told_with_the_checkpoint_that_passes_them(void **state)
 {
 	NEEDS_POSTGRES;
-	activate(w, 1);
+	activate_stream(w, 1, NOTES_CONFIG);
 	follows(w, &w->a, 1, 1, 100);
 	follows(w, &w->b, 1, 1, 100);
 	assert_true(ask(w, &w->a, user("u", "c"), 1, 150).pending);
@@ -91,7 +67,7 @@ static void requests_are_told_with_the_checkpoint_that_passes_them(void **state)
 static void cut_connections_cost_a_moment(void **state)
 {
 	NEEDS_POSTGRES;
-	activate(w, 1);
+	activate_stream(w, 1, NOTES_CONFIG);
 	for (uint64_t i = 2; i < 8; i++) {
 		look(w, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database()"
 		        " AND pid <> pg_backend_pid()");
@@ -102,8 +78,6 @@ static void cut_connections_cost_a_moment(void **state)
 		assert_int_equal(acked_at(&w->a, user("u", "c"), 100 + i), i);
 	}
 }
-
-#define PLAIN(name) cmocka_unit_test_setup_teardown(name, open_plain, close_nodes)
 
 int main(void)
 {

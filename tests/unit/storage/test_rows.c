@@ -417,6 +417,35 @@ static void lookups_are_read_as_of_a_checkpoint(void **state)
 	assert_string_equal(lookup(f, LISTS, "[\"u2\"]"), "");
 }
 
+static void many_lookups_are_read_in_one_call(void **state)
+{
+	struct fixture *f = *state;
+	activate(f, PLAN);
+	uint32_t t = table(f, "lists", 1);
+	struct lookup_entry one = {LISTS, SLICE("[\"u1\"]"), SLICE("[{\"0\":\"a\"},{\"0\":\"b\"}]")};
+	struct lookup_entry two = {LISTS, SLICE("[\"u1\"]"), SLICE("[{\"0\":\"c\"}]")};
+	struct lookup_entry three = {LISTS, SLICE("[\"u3\"]"), SLICE("[{\"0\":\"d\"}]")};
+	write_row_mode(f, t, "r1", NULL, ROW_STREAM, NO_PUTS, LOOKUPS(one), NO_IMAGE);
+	write_row_mode(f, t, "r2", NULL, ROW_STREAM, NO_PUTS, LOOKUPS(two), NO_IMAGE);
+	write_row_mode(f, t, "r3", NULL, ROW_STREAM, NO_PUTS, LOOKUPS(three), NO_IMAGE);
+	commit(f);
+	uint64_t c = storage_checkpoint(f->s).op_id;
+	struct lookup_read keys[] = {{.definition = LISTS, .key = SLICE("[\"u1\"]")},
+	                             {.definition = LISTS, .key = SLICE("[\"u2\"]")},
+	                             {.definition = LISTS, .key = SLICE("[\"u3\"]")}};
+	struct storage_reader *r = storage_read_begin(f->s, &f->err);
+	OK(reader_lookups(r, keys, 3, c, SIZE_MAX, &f->arena, &f->err));
+	assert_int_equal(keys[0].count, 3);
+	assert_int_equal(keys[1].count, 0);
+	assert_int_equal(keys[2].count, 1);
+	assert_true(slice_eq(keys[2].results[0], SLICE("{\"0\":\"d\"}")));
+	/* Beyond the limit of rows no further key is looked at. */
+	OK(reader_lookups(r, keys, 3, c, 1, &f->arena, &f->err));
+	assert_int_equal(keys[0].count, 3);
+	assert_int_equal(keys[2].count, 0);
+	storage_read_end(r);
+}
+
 static void many_versions_of_a_lookup_do_not_pile_up(void **state)
 {
 	struct fixture *f = *state;
@@ -508,6 +537,7 @@ int main(void)
 	        T(an_incomplete_row_keeps_its_contributions_and_can_be_found),
 	        T(an_incomplete_row_under_a_new_key_is_removed_under_the_old_one),
 	        T(lookups_are_read_as_of_a_checkpoint),
+	        T(many_lookups_are_read_in_one_call),
 	        T(many_versions_of_a_lookup_do_not_pile_up),
 	        T(only_changed_lookups_are_news),
 	        T(truncate_removes_all_rows_of_the_table_only),

@@ -167,6 +167,10 @@ struct storage {
 	_Atomic int readers;
 	_Atomic uint64_t reads; /* checksums and cursors asked for */
 	bool fail;              /* readers fail */
+	bool remote;            /* operations are at hand only if they were read ahead */
+	struct op_range ahead[4096];
+	size_t ahead_count;
+	_Atomic uint64_t ahead_calls, alone; /* alone: cursors that were not read ahead */
 	/* Called when a reader is opened: news in the middle of a step. */
 	void (*on_read)(struct storage *s);
 };
@@ -319,6 +323,14 @@ void storage_bucket_release(struct storage *s, uint32_t bucket)
 	(void)bucket;
 }
 
+static bool fake_was_read_ahead(struct storage *s, uint32_t bucket, uint64_t after)
+{
+	for (size_t i = 0; i < s->ahead_count; i++)
+		if (s->ahead[i].bucket == bucket && s->ahead[i].after == after)
+			return true;
+	return false;
+}
+
 struct op_cursor *reader_ops(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to, struct error *err)
 {
 	(void)err;
@@ -326,9 +338,26 @@ struct op_cursor *reader_ops(struct storage_reader *r, uint32_t bucket, uint64_t
 	c->b = &r->s->buckets[bucket - 1];
 	c->up_to = up_to;
 	r->s->reads++;
+	r->s->alone += r->s->remote && !fake_was_read_ahead(r->s, bucket, after);
 	while (c->at < c->b->count && c->b->ops[c->at].op_id <= after)
 		c->at++;
 	return c;
+}
+
+bool reader_ops_ahead(struct storage_reader *r, const struct op_range *ranges, size_t count, uint64_t up_to, size_t max_bytes,
+                      struct error *err)
+{
+	(void)up_to, (void)max_bytes, (void)err;
+	memcpy(r->s->ahead, ranges, sizeof(*ranges) * count);
+	r->s->ahead_count = count;
+	r->s->ahead_calls++;
+	return true;
+}
+
+bool reader_ops_at_hand(struct storage_reader *r, uint32_t bucket, uint64_t after, uint64_t up_to)
+{
+	(void)up_to;
+	return !r->s->remote || fake_was_read_ahead(r->s, bucket, after);
 }
 
 static const uint8_t fake_uuid[16] = {0x3b, 0xbb, 0x51, 0x12, 0xc4, 0x96, 0x51, 0xfb,
