@@ -338,7 +338,7 @@ static bool idle(struct attempt *a, struct error *err)
 {
 	bool applied = false;
 	if (!a->in_xact) {
-		if (!chunks_work(a, &applied, err))
+		if (!generation_drop_absent(a, err) || !chunks_work(a, &applied, err))
 			return false;
 		if (clock_mono_us() >= commit_due_us(a) && !attempt_commit(a, err))
 			return false;
@@ -362,6 +362,8 @@ static bool busy_boundary(struct attempt *a, struct error *err)
 {
 	bool applied;
 	reader_pool_stream_at(a->readers, a->at, true);
+	if (!generation_drop_absent(a, err))
+		return false;
 	if ((a->results || reader_pool_has_results(a->readers)) && !chunks_work(a, &applied, err))
 		return false;
 	int64_t now = clock_mono_us();

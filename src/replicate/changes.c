@@ -59,8 +59,8 @@ static void skip(struct attempt *a, uint32_t oid)
 {
 	bool known;
 	struct table_state *t = tables_find(a, oid, &known);
-	if (t && table_logs(t))
-		admission_add(&t->admission, a->xid);
+	if (t)
+		table_leaves_out(a, t);
 }
 
 static void written(struct attempt *a)
@@ -182,9 +182,9 @@ static bool truncate_table(struct attempt *a, uint32_t oid, struct error *err)
 {
 	bool known;
 	uint64_t removed;
-	if (!relations_take_effect(a, oid, err))
+	struct table_state *t;
+	if (!relations_change(a, oid, &t, &known, err))
 		return false;
-	struct table_state *t = tables_find(a, oid, &known);
 	if (!t)
 		return true;
 	if (table_logs(t))
@@ -210,15 +210,15 @@ static bool truncate_tables(struct attempt *a, const struct stream_event *e, str
 static bool row_change(struct attempt *a, const struct stream_event *e, struct error *err)
 {
 	bool known;
+	struct table_state *t;
 	a->xact_touched = true;
 	a->change_number++;
 	if (a->skipping) {
 		skip(a, e->oid);
 		return true;
 	}
-	if (!relations_take_effect(a, e->oid, err))
+	if (!relations_change(a, e->oid, &t, &known, err))
 		return false;
-	struct table_state *t = tables_find(a, e->oid, &known);
 	if (!known)
 		return error_set(err, "PSYNC_S1101", "Missing relation cache for %u", e->oid);
 	if (!t || (t->keyless && e->kind != STREAM_INSERT))

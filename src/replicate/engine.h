@@ -122,10 +122,10 @@ struct known_relation {
 	uint32_t oid;
 	struct table_state *table; /* NULL: nothing reads it */
 	struct known_relation *next;
-	/* The last Relation message, if it came in a transaction that was applied before: see relations_set_aside. */
-	bool set_aside;
-	struct source_relation message;
-	struct arena arena; /* of the message */
+	bool set_aside;                 /* see relations_set_aside */
+	uint64_t outdated_until;        /* see relations_outdated; 0: it is not */
+	struct source_relation message; /* the last one, if it is either */
+	struct arena arena;             /* of the message */
 };
 
 #define RELATION_BUCKETS 256
@@ -154,8 +154,9 @@ struct attempt {
 	uint64_t newest_xid; /* xmax of the newest snapshot, for extending xids */
 	struct unsettled unsettled;
 
-	bool restart_wanted; /* the catalogue shows other tables than this attempt knows: begin anew at the next boundary */
-	bool slot_is_new;    /* made by this attempt */
+	uint64_t absent_until; /* see generation_absent; 0: no table is absent */
+	bool restart_wanted;   /* the catalogue shows other tables than this attempt knows: begin anew at the next boundary */
+	bool slot_is_new;      /* made by this attempt */
 	const struct xid_snapshot *head; /* of the beginning of the attempt, taken after the discovery */
 	uint64_t head_lsn;               /* newest known end of the source's WAL */
 	int64_t discovery_due_ms;
@@ -210,13 +211,18 @@ void relations_free(struct attempt *a);
 void relations_set_aside(struct attempt *a, const struct source_relation *relation);
 /* A Relation message of a transaction that is applied. */
 bool relations_message(struct attempt *a, const struct source_relation *relation, struct error *err);
-/* Before a change of the relation is applied. */
-bool relations_take_effect(struct attempt *a, uint32_t oid, struct error *err);
+/* The relation is as the message says only for transactions that come before what is known of it now, at `until`: its changes are not
+ * applied until another message comes. */
+void relations_outdated(struct attempt *a, const struct source_relation *relation, uint64_t until);
+/* For a change that is to be applied; *t NULL: it is not wanted. */
+bool relations_change(struct attempt *a, uint32_t oid, struct table_state **t, bool *known, struct error *err);
 
 /* table.c */
 uint64_t columns_hash(const struct source_relation *r);
 bool table_logs(const struct table_state *t);
 struct slice table_display(struct attempt *a, const struct source_relation *r);
+/* A change of the table in the open transaction is not applied: no snapshot that lacks it may be used for a reading. */
+void table_leaves_out(struct attempt *a, struct table_state *t);
 /* Is it being read, so that checkpoints of it may have to wait? */
 bool table_is_read(const struct table_state *t);
 /* Begins (or goes on with) reading the table: switches the touch log on. */
@@ -282,8 +288,11 @@ bool removal_step(struct attempt *a, struct error *err);
 bool generation_begin(struct attempt *a, struct error *err);
 /* A step of the sweep; *done: nothing old is left. */
 bool generation_sweep(struct attempt *a, struct table_state *t, bool *done, struct error *err);
-/* Tables of the store that were not found in the source any more. */
+/* Tables of the store that were not found in the source any more. The stream may be behind: rows that moved from one of them to another
+ * table before it went must not be missing, so they are dropped, and checkpoints shown, when it has come to where that was found. */
 bool generation_absent(struct attempt *a, struct error *err);
+/* At a boundary: has it? */
+bool generation_drop_absent(struct attempt *a, struct error *err);
 
 /* schedule.c */
 /* At a boundary: hands work to the readers, as much as they can begin soon. */

@@ -57,33 +57,61 @@ static bool left_publication(struct attempt *a, const struct table_name *n, stru
 	return storage_new_generation(a->storage, err) && storage_table_lost(a->storage, n->number, err);
 }
 
+enum absence { IS_READ, UNUSED, GONE, UNPUBLISHED };
+
+static bool absence_of(struct attempt *a, const struct table_name *n, enum absence *out, struct error *err)
+{
+	struct source_relation name = {.schema = n->schema, .name = n->name};
+	bool exists;
+	*out = is_read(a, n->number) ? IS_READ : UNUSED;
+	if (*out == IS_READ || !tables_plans_use(a, &name))
+		return true;
+	if (!source_table_exists(a->connection, n->oid, n->schema, n->name, &exists, err))
+		return false;
+	*out = exists ? UNPUBLISHED : GONE;
+	return true;
+}
+
+static bool drop(struct attempt *a, const struct table_name *n, const char *why, struct error *err)
+{
+	log_warn(a->log, "Table \"%.*s\".\"%.*s\" is %s: its rows are removed", SLICE_ARG(n->schema), SLICE_ARG(n->name), why);
+	a->dirty = a->commit_wanted = true;
+	return storage_drop_table(a->storage, n->number, err);
+}
+
 bool generation_absent(struct attempt *a, struct error *err)
 {
 	struct table_name *tables;
 	size_t count;
+	enum absence absence;
+	bool gone = false;
 	if (!storage_tables(a->storage, &a->arena, &tables, &count, err))
 		return false;
 	for (size_t i = 0; i < count; i++) {
-		const struct table_name *n = &tables[i];
-		struct source_relation name = {.schema = n->schema, .name = n->name};
-		bool exists = false;
-		if (is_read(a, n->number))
-			continue;
-		bool used = tables_plans_use(a, &name);
-		if (used && !source_table_exists(a->connection, n->oid, n->schema, n->name, &exists, err))
+		if (!absence_of(a, &tables[i], &absence, err) ||
+		    (absence == UNPUBLISHED && !left_publication(a, &tables[i], err)) ||
+		    (absence == UNUSED && !drop(a, &tables[i], "not used by the sync config any more", err)))
 			return false;
-		if (exists) {
-			if (!left_publication(a, n, err))
-				return false;
-			continue;
-		}
-		log_warn(a->log,
-		         used ? "Table \"%.*s\".\"%.*s\" is gone: its rows are removed"
-		              : "Table \"%.*s\".\"%.*s\" is not used by the sync config any more: its rows are removed",
-		         SLICE_ARG(n->schema), SLICE_ARG(n->name));
-		if (!storage_drop_table(a->storage, n->number, err))
-			return false;
-		a->dirty = a->commit_wanted = true;
+		gone |= absence == GONE;
 	}
-	return true;
+	if (!gone)
+		return true;
+	log_info(a->log, "Tables are gone: what the stream brings is shown when it has come to where they went");
+	return source_head(a->connection, &a->absent_until, NULL, &a->arena, err) && source_marker(a->connection, err);
+}
+
+bool generation_drop_absent(struct attempt *a, struct error *err)
+{
+	struct table_name *tables;
+	size_t count;
+	enum absence absence;
+	if (!a->absent_until || a->at < a->absent_until)
+		return true;
+	a->absent_until = 0;
+	if (!storage_tables(a->storage, &a->arena, &tables, &count, err))
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (!absence_of(a, &tables[i], &absence, err) || (absence == GONE && !drop(a, &tables[i], "gone", err)))
+			return false;
+	return definitions_check(a, err);
 }

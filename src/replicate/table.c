@@ -14,6 +14,12 @@ bool table_logs(const struct table_state *t)
 	return t->phase == TABLE_READING || t->phase == TABLE_REREADING;
 }
 
+void table_leaves_out(struct attempt *a, struct table_state *t)
+{
+	if (table_logs(t))
+		admission_add(&t->admission, a->xid);
+}
+
 bool table_is_read(const struct table_state *t)
 {
 	return table_logs(t) || t->phase == TABLE_SCANNING || t->phase == TABLE_SWEEPING;

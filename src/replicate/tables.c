@@ -154,7 +154,8 @@ static bool add_table(struct attempt *a, const struct source_table *described, s
 	t->next = a->tables;
 	a->tables = t;
 	*out = t;
-	t->never_complete = record.snapshot_epoch == 0 && !record.snapshot_done;
+	/* What is stored of a table without identity goes when its reading begins. */
+	t->never_complete = !record.snapshot_done && (record.snapshot_epoch == 0 || t->keyless);
 	if (!needs_reading(a, r, &record))
 		return true;
 	if (record.snapshot_done && !storage_table_restart(a->storage, record.number, err))
@@ -300,21 +301,73 @@ static bool change_columns(struct attempt *a, struct table_state *t, const struc
 
 /* The catalogue knows the key to read by and, being at least as new as any message, the names. What is decoded from here on has the
  * columns of the message, which may be older. */
-static bool describe_as(struct attempt *a, const struct source_relation *relation, struct source_table *out, bool *found,
-                        uint64_t *catalogue_columns, struct error *err)
+static void take_columns(struct source_table *described, const struct source_relation *message)
 {
-	if (!source_describe(a->connection, relation->oid, &a->arena, out, found, err))
+	if (relation_same_columns(&described->relation, message))
+		return;
+	struct slice schema = described->relation.schema, name = described->relation.name;
+	described->relation = *message;
+	described->relation.schema = schema;
+	described->relation.name = name;
+}
+
+static bool is_table(const struct table_state *t, const struct source_relation *r)
+{
+	const struct source_relation *own = &t->binding->table.relation;
+	return relation_same_key(own, r) && slice_eq(own->schema, r->schema) && slice_eq(own->name, r->name);
+}
+
+/* A table that is not known by this identity, oid or name yet. */
+static bool add_found(struct attempt *a, const struct source_table *described, struct table_state **t, struct error *err)
+{
+	struct xid_snapshot head;
+	uint64_t lsn;
+	if (!source_head(a->connection, &lsn, &head, &a->arena, err))
 		return false;
-	if (!*found)
-		*out = (struct source_table){.relation = *relation, .estimated_rows = -1};
-	*catalogue_columns = columns_hash(&out->relation);
-	if (!relation_same_columns(&out->relation, relation)) {
-		struct slice schema = out->relation.schema, name = out->relation.name;
-		out->relation = *relation;
-		out->relation.schema = schema;
-		out->relation.name = name;
+	a->head = &head;
+	bool ok = add_table(a, described, t, err);
+	a->head = NULL;
+	if (ok)
+		relations_set(a, described->relation.oid, *t);
+	return ok;
+}
+
+/* The stream leaves changes of the table out that it should have applied. */
+static bool lose_table(struct attempt *a, struct table_state *t, struct error *err)
+{
+	uint32_t number = t->binding->number;
+	relations_forget_table(a, t);
+	for (struct table_state **link = &a->tables; *link; link = &(*link)->next)
+		if (*link == t) {
+			*link = t->next;
+			break;
+		}
+	table_free(t);
+	a->dirty = true;
+	return storage_new_generation(a->storage, err) && storage_table_lost(a->storage, number, err);
+}
+
+/*
+ * The message tells of an identity that the table does not have any more. Records by that key would be of no use: the catalogue's is
+ * read anyway. So changes are left out until the stream comes to where the identity is that of the catalogue; they are all visible to
+ * whoever sees the catalogue as it is, because the source waits for them before it changes the table.
+ */
+static bool identity_has_changed(struct attempt *a, struct table_state *t, const struct source_table *described,
+                                 const struct source_relation *message, struct error *err)
+{
+	uint64_t lsn;
+	if (!source_head(a->connection, &lsn, NULL, &a->arena, err))
+		return false;
+	relations_outdated(a, message, lsn);
+	if (t && is_table(t, &described->relation)) {
+		if (table_is_read(t) && !t->scan && !ranges_begun(&t->ranges) && (t->never_complete || t->lost))
+			return true;
+		if (!lose_table(a, t, err))
+			return false;
 	}
-	return true;
+	log_info(a->log, "The identity of %.*s has changed since: it is read with the new one",
+	         SLICE_ARG(table_display(a, &described->relation)));
+	return add_found(a, described, &t, err);
 }
 
 bool tables_relation(struct attempt *a, const struct source_relation *message, struct error *err)
@@ -330,20 +383,28 @@ bool tables_relation(struct attempt *a, const struct source_relation *message, s
 	}
 	if (t && binding_fits(t->binding, message))
 		return true;
-	if (!describe_as(a, message, &described, &found, &columns, err))
+	if (!source_describe(a->connection, message->oid, &a->arena, &described, &found, err))
 		return false;
+	if (!found)
+		described = (struct source_table){.relation = *message, .estimated_rows = -1};
+	else if (!relation_same_key(relation, message) && tables_plans_use(a, relation))
+		return identity_has_changed(a, t, &described, message, err);
+	columns = columns_hash(relation);
+	take_columns(&described, message);
 	if (!tables_plans_use(a, relation)) {
-		if (t && !tables_drop(a, t, err))
+		if (t && tables_plans_use(a, message)) { /* the stream has not come to where it gets that name */
+			a->absent_until = UINT64_MAX;
+			a->restart_wanted = true;
+		} else if (t && !tables_drop(a, t, err)) {
 			return false;
+		}
 		relations_set(a, relation->oid, NULL);
 		return true;
 	}
 	/* From before a rename that the catalogue has told already. */
 	if (t && binding_fits(t->binding, relation))
 		return true;
-	if (t && relation_same_key(&t->binding->table.relation, relation) &&
-	    slice_eq(t->binding->table.relation.schema, relation->schema) &&
-	    slice_eq(t->binding->table.relation.name, relation->name))
+	if (t && is_table(t, relation))
 		return change_columns(a, t, &described, columns, err);
 	if (!found) {
 		/* It has left since. Reading it could only fail; the next discovery round sees that, or that it has returned. */
@@ -351,17 +412,9 @@ bool tables_relation(struct attempt *a, const struct source_relation *message, s
 		return true;
 	}
 	/* Another identity, another oid under the name, or a name that the plans read now: a new record, read from the start. */
-	struct xid_snapshot head;
-	uint64_t lsn;
-	if (!source_head(a->connection, &lsn, &head, &a->arena, err))
+	if (!add_found(a, &described, &t, err))
 		return false;
-	a->head = &head;
-	bool ok = add_table(a, &described, &t, err);
-	a->head = NULL;
-	if (!ok)
-		return false;
-	t->describe_again = columns != columns_hash(&described.relation);
-	relations_set(a, relation->oid, t);
+	t->describe_again = columns != columns_hash(relation);
 	return true;
 }
 
@@ -388,6 +441,8 @@ bool tables_withhold_checkpoints(const struct attempt *a)
 {
 	if (!a->has_active)
 		return false;
+	if (a->absent_until)
+		return true;
 	for (const struct table_state *t = a->tables; t; t = t->next) {
 		const struct source_relation *r = &t->binding->table.relation;
 		if ((t->never_complete || (t->lost && !t->no_gap)) && table_is_read(t) &&

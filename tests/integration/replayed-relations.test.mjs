@@ -160,4 +160,17 @@ describe('what is sent again tells of relations as they were', () => {
     await replayed('first');
     assert.equal(c.fold.rows('late').size, 0);
   });
+
+  test('the primary key changes while the service is cut off, after a row that it has not seen', async () => {
+    await insert('plain', 'unchanged');
+    await equal('plain');
+    w.relay.away();
+    await insert('plain', 'unseen', 7);
+    await w.q(`update plain set n = n + 1 where id = 'plain3'; delete from plain where id = 'plain4'`);
+    await w.q('alter table plain drop constraint plain_pkey, add primary key (id, n)');
+    w.relay.back();
+    await replayed('plain');
+    await w.q(`update plain set n = n + 100 where n < 5`);
+    await equal('plain');
+  });
 });
