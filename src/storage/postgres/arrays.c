@@ -48,19 +48,43 @@ void pg_array_free(struct pg_array *a)
 	buf_free(&a->bytes);
 }
 
-PGresult *pg_arrays_query(struct pg_store *store, const char *sql, struct pg_array *const *arrays, int count, struct error *err)
+void pg_array_numbers(struct pg_array *a, const int64_t *v, size_t count)
 {
+	pg_array_begin(a, PG_ARRAY_INT8);
+	for (size_t i = 0; i < count; i++)
+		pg_array_i64(a, v[i]);
+}
+
+struct array_values {
 	const char *values[PG_ARRAYS_MAX];
 	int lengths[PG_ARRAYS_MAX], formats[PG_ARRAYS_MAX];
+};
+
+static struct pg_values values_of(struct array_values *to, struct pg_array *const *arrays, int count)
+{
 	for (int i = 0; i < count; i++) {
 		struct pg_param p = pg_array_param(arrays[i]);
-		values[i] = p.p;
-		lengths[i] = (int)p.n;
-		formats[i] = 1;
+		to->values[i] = p.p;
+		to->lengths[i] = (int)p.n;
+		to->formats[i] = 1;
 	}
-	const struct pg_values v = {
-	        .count = count, .values = values, .lengths = lengths, .formats = formats, .binary_result = true};
+	return (struct pg_values){
+	        .count = count, .values = to->values, .lengths = to->lengths, .formats = to->formats, .binary_result = true};
+}
+
+PGresult *pg_arrays_query(struct pg_store *store, const char *sql, struct pg_array *const *arrays, int count, struct error *err)
+{
+	struct array_values room;
+	const struct pg_values v = values_of(&room, arrays, count);
 	return pg_pool_query(store->pool, sql, &v, err);
+}
+
+PGresult *pg_arrays_on(struct pg_conn *c, const char *sql, struct pg_array *const *arrays, int count, int timeout_ms,
+                       struct error *err)
+{
+	struct array_values room;
+	const struct pg_values v = values_of(&room, arrays, count);
+	return pg_prepared(c, sql, &v, timeout_ms, err);
 }
 
 static bool take(struct slice *rest, size_t n, struct slice *out)

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "storage/postgres/arrays.h"
 #include "storage/postgres/readers_internal.h"
 
 #define SUMS_MAX 100000
@@ -104,12 +105,13 @@ static void keep_sum(struct pg_sums *s, const struct sum *sum)
 
 /* ---- statements ---------------------------------------------------------------------------------------------------------------------- */
 
+/* $1: streams, $2: names, $3: op ids up to which the sums are known; $4: the checkpoint. */
 static const char sums_sql[] =
-        "SELECT t.i, s.sum::text, s.count, s.cleared, " PG_CLEAR_OF("t.g", "t.name") ", " PG_STREAM_IS_WHOLE(
-                "t.g") " FROM unnest($1::int[], $2::text[], $3::bigint[]) WITH ORDINALITY AS t(g, name, after, i) CROSS JOIN "
-                       "LATERAL"
+        "SELECT t.i, s.sum::text, s.count, coalesce(s.cleared, false), " PG_CLEAR_OF("t.g", "t.name") ", " PG_STREAM_IS_WHOLE(
+                "t.g") " FROM unnest($1::bigint[], $2::text[], $3::bigint[]) WITH ORDINALITY AS t(g, name, after, i)"
+                       " CROSS JOIN LATERAL"
                        " (SELECT sum(checksum) AS sum, count(*) AS count, bool_or(op = 'CLEAR') AS cleared FROM bucket_data"
-                       " WHERE group_id = t.g AND bucket_name = t.name AND op_id > t.after AND op_id <= $4::bigint) s";
+                       " WHERE group_id = t.g AND bucket_name = t.name AND op_id > t.after AND op_id <= ($4::bigint[])[1]) s";
 
 enum { INDEX, SUM, COUNT, CLEARED, CLEAR, WHOLE };
 
@@ -132,32 +134,34 @@ struct asked {
 static bool take_row(struct pg_reader *r, const PGresult *rows, int row, struct asked *asked, size_t count, uint64_t c,
                      struct error *err)
 {
-	size_t index = strtoul(PQgetvalue(rows, row, INDEX), NULL, 10) - 1;
+	size_t index = pg_number_at(rows, row, INDEX) - 1;
 	if (index >= count)
 		return error_set(err, "PSYNC_S2404", "The storage database answered what was not asked");
-	if (*PQgetvalue(rows, row, WHOLE) != 't')
+	if (!*PQgetvalue(rows, row, WHOLE))
 		return pg_stream_is_gone(err);
 	struct asked *a = &asked[index];
-	struct bucket_checksum value = {low_bits(PQgetvalue(rows, row, SUM)), strtoull(PQgetvalue(rows, row, COUNT), NULL, 10)};
-	if (*PQgetvalue(rows, row, CLEARED) != 't') {
+	struct bucket_checksum value = {low_bits(PQgetvalue(rows, row, SUM)), pg_number_at(rows, row, COUNT)};
+	if (!*PQgetvalue(rows, row, CLEARED)) {
 		value.checksum += a->base.value.checksum;
 		value.count += a->base.value.count;
 	}
 	*a->out = value;
 	a->base.value = value;
 	a->base.c = c;
-	pg_names_note_clear(r->store->names, a->base.bucket, strtoull(PQgetvalue(rows, row, CLEAR), NULL, 10));
+	pg_names_note_clear(r->store->names, a->base.bucket, pg_number_at(rows, row, CLEAR));
 	keep_sum(r->store->sums, &a->base);
 	return true;
 }
 
 static bool ask(struct pg_reader *r, struct asked *asked, size_t count, uint64_t c, struct error *err)
 {
-	struct buf groups = {0}, names = {0}, after = {0}, up_to = {0};
+	struct pg_array groups = {0}, names = {0}, after = {0}, up_to = {0};
+	struct pg_array *const all[] = {&groups, &names, &after, &up_to};
 	bool ok = true;
-	pg_text_array_begin(&groups);
-	pg_text_array_begin(&names);
-	pg_text_array_begin(&after);
+	pg_array_begin(&groups, PG_ARRAY_INT8);
+	pg_array_begin(&names, PG_ARRAY_TEXT);
+	pg_array_begin(&after, PG_ARRAY_INT8);
+	pg_array_numbers(&up_to, (const int64_t[]){pg_bigint(c)}, 1);
 	for (size_t i = 0; ok && i < count; i++) {
 		const struct pg_definition *d;
 		struct slice name;
@@ -165,22 +169,17 @@ static bool ask(struct pg_reader *r, struct asked *asked, size_t count, uint64_t
 		     error_set(err, "PSYNC_S1101", "the bucket %u has no name any more", asked[i].base.bucket);
 		if (!ok)
 			break;
-		pg_text_array_number(&groups, d->stream_id);
-		pg_text_array_text(&names, name);
-		pg_text_array_number(&after, (int64_t)asked[i].base.c);
+		pg_array_i64(&groups, d->stream_id);
+		pg_array_bytes(&names, name);
+		pg_array_i64(&after, pg_bigint(asked[i].base.c));
 	}
-	buf_i64(&up_to, pg_bigint(c));
-	buf_putc(&up_to, 0);
-	const char *values[] = {pg_text_array_end(&groups), pg_text_array_end(&names), pg_text_array_end(&after), up_to.p};
-	PGresult *rows = ok ? pg_pool_texts(r->store->pool, sums_sql, 4, values, err) : NULL;
+	PGresult *rows = ok ? pg_arrays_query(r->store, sums_sql, all, 4, err) : NULL;
 	ok = rows != NULL;
 	for (int i = 0; ok && i < PQntuples(rows); i++)
 		ok = take_row(r, rows, i, asked, count, c, err);
 	PQclear(rows);
-	buf_free(&groups);
-	buf_free(&names);
-	buf_free(&after);
-	buf_free(&up_to);
+	for (size_t i = 0; i < 4; i++)
+		pg_array_free(all[i]);
 	return ok;
 }
 

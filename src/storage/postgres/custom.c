@@ -6,7 +6,6 @@
 #include "base/alloc.h"
 #include "base/codec.h"
 #include "storage/custom.h"
-#include "storage/postgres/readers.h"
 #include "storage/postgres/requests.h"
 #include "storage/postgres/request_users.h"
 
@@ -280,58 +279,24 @@ bool pg_custom_write(struct pg_custom *c, struct pg_conn *conn, struct position 
 
 /* ---- retention ---------------------------------------------------------------------------------------------------------------------- */
 
-static bool with_age(struct pg_store *store, const char *sql, int64_t age_ms, const char *list, struct error *err)
-{
-	char age[24];
-	const char *values[] = {age, list};
-	snprintf(age, sizeof(age), "%lld", (long long)age_ms);
-	PGresult *r = pg_pool_texts(store->pool, sql, list ? 2 : 1, values, err);
-	PQclear(r);
-	return r != NULL;
-}
-
-#define OLD(column) column " < now() - $1::bigint * interval '1 millisecond'"
+#define OLD(column) column " < now() - ($1::bigint[])[1] * interval '1 millisecond'"
 
 bool pg_custom_touch(struct storage *s, const struct user_key *users, size_t count, struct error *err)
 {
 	static const char sql[] =
-	        "WITH own AS (UPDATE syncline_custom SET stamped_at = now() WHERE user_key = ANY ($2::bytea[]) AND " OLD(
-	                "stamped_at") " RETURNING user_key) SELECT count(*) FROM own";
-	static const char mirrored[] =
-	        "UPDATE custom_write_checkpoints SET checkpoint_requested_at = now() WHERE user_id = ANY ($2::text[]) AND " OLD(
-	                "checkpoint_requested_at");
-	bool ok = true;
-	if (!pg_custom_mode(s))
-		return true;
-	for (size_t at = 0; ok && at < count; at += PG_USERS_STEP) {
-		struct arena arena = {0};
-		struct buf keys = {0}, texts = {0}, key = {0};
-		pg_text_array_begin(&keys);
-		pg_text_array_begin(&texts);
-		for (size_t i = at; i < count && i < at + PG_USERS_STEP; i++) {
-			struct pg_user *u = arena_calloc(&arena, sizeof(*u));
-			buf_clear(&key);
-			user_key_encode(&key, &users[i]);
-			u->key = arena_copy(&arena, buf_slice(&key));
-			pg_user_name(u, &arena);
-			pg_text_array_bytes(&keys, u->row_key);
-			if (u->text.p)
-				pg_text_array_text(&texts, u->text);
-		}
-		ok = with_age(pg_store_of(s), sql, s->retention_ms / 2, pg_text_array_end(&keys), err) &&
-		     with_age(pg_store_of(s), mirrored, s->retention_ms / 2, pg_text_array_end(&texts), err);
-		buf_free(&keys);
-		buf_free(&texts);
-		buf_free(&key);
-		arena_free(&arena);
-	}
-	return ok;
+	        "WITH mirrored AS (UPDATE custom_write_checkpoints SET checkpoint_requested_at = now() WHERE user_id = ANY "
+	        "($2::text[]) AND " OLD(
+	                "checkpoint_requested_at") ") UPDATE syncline_custom SET stamped_at = now() WHERE user_key = ANY "
+	                                           "($3::bytea[]) AND " OLD("stamped_at");
+	return !pg_custom_mode(s) || pg_users_by_steps(pg_store_of(s), sql, s->retention_ms / 2, users, count, err);
 }
 
 /* An id that came with the data is passed as soon as that is. What is not served yet is younger than any retention. */
 bool pg_custom_expire(struct storage *s, struct error *err)
 {
-	return with_age(pg_store_of(s), "DELETE FROM syncline_custom WHERE " OLD("stamped_at"), s->retention_ms, NULL, err) &&
-	       with_age(pg_store_of(s), "DELETE FROM custom_write_checkpoints WHERE " OLD("checkpoint_requested_at"),
-	                s->retention_ms, NULL, err);
+	static const char own[] = "DELETE FROM syncline_custom WHERE " OLD("stamped_at"),
+	                  mirrored[] = "DELETE FROM custom_write_checkpoints WHERE " OLD("checkpoint_requested_at");
+	struct pg_store *store = pg_store_of(s);
+	return pg_done(pg_ms_query(store, own, s->retention_ms, NULL, 0, err)) &&
+	       pg_done(pg_ms_query(store, mirrored, s->retention_ms, NULL, 0, err));
 }

@@ -1,5 +1,4 @@
 /* lookups.c: what rows have stored under keys (storage-semantics 8.3): those of many keys in one statement. */
-#include "base/codec.h"
 #include "storage/postgres/arrays.h"
 #include "storage/postgres/bson.h"
 #include "storage/postgres/readers_internal.h"
@@ -28,10 +27,10 @@ struct asking {
 /* first: index of the first key of the statement. */
 static bool take(struct asking *a, const PGresult *rows, size_t first, size_t count, struct error *err)
 {
-	if (!PQntuples(rows) || be64_get(PQgetvalue(rows, 0, 0)) != 0)
+	if (!PQntuples(rows) || pg_number_at(rows, 0, 0) != 0)
 		return pg_stream_is_gone(err);
 	for (int i = 1; i < PQntuples(rows); i++) {
-		uint64_t index = be64_get(PQgetvalue(rows, i, 0)) - 1;
+		uint64_t index = pg_number_at(rows, i, 0) - 1;
 		if (index >= count)
 			return error_set(err, "PSYNC_S2404", "The storage database answered what was not asked");
 		a->each(a->ctx, first + index, slice_make(PQgetvalue(rows, i, 1), (size_t)PQgetlength(rows, i, 1)));
@@ -48,17 +47,15 @@ static bool ask(struct asking *a, int32_t stream_id, const struct lookup_read *k
 	struct buf bson = {0};
 	bool ok = true;
 	pg_array_begin(&lookups, PG_ARRAY_BYTEA);
-	pg_array_begin(&numbers, PG_ARRAY_INT8);
 	for (size_t i = 0; ok && i < count; i++) {
 		const struct pg_definition *d = pg_names_definition(a->r->store->names, keys[first + i].definition);
 		buf_clear(&bson);
 		ok = bson_lookup(&bson, d->unique, d->query_id, keys[first + i].key, &a->r->arena, err);
 		pg_array_bytes(&lookups, buf_slice(&bson));
 	}
-	pg_array_i64(&numbers, stream_id);
-	pg_array_i64(&numbers, pg_bigint(a->c));
 	/* One more than allowed says that there are too many. */
-	pg_array_i64(&numbers, pg_bigint(a->max_rows - a->rows + (a->max_rows < SIZE_MAX)));
+	size_t most = a->max_rows - a->rows + (a->max_rows < SIZE_MAX);
+	pg_array_numbers(&numbers, (const int64_t[]){stream_id, pg_bigint(a->c), pg_bigint(most)}, 3);
 	PGresult *rows =
 	        ok ? pg_arrays_query(a->r->store, lookups_sql, (struct pg_array *const[]){&lookups, &numbers}, 2, err) : NULL;
 	ok = rows && take(a, rows, first, count, err);

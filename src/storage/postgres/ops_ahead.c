@@ -5,7 +5,6 @@
  * rows and one of bytes. What the answer did not come to is read by itself when its turn comes. The rows of a bucket and what is said of its CLEAR are of one
  * snapshot, as with single statements.
  */
-#include "base/codec.h"
 #include "storage/postgres/arrays.h"
 #include "storage/postgres/readers_internal.h"
 
@@ -112,15 +111,12 @@ static bool ask(struct pg_reader *r, int32_t stream_id, struct pg_array *names, 
 	size_t max_rows = rows_for(r->store, max_bytes);
 	pg_array_begin(&after, PG_ARRAY_INT8);
 	pg_array_begin(&limits, PG_ARRAY_INT8);
-	pg_array_begin(&numbers, PG_ARRAY_INT8);
 	for (size_t i = 0; i < a->count; i++) {
 		pg_array_i64(&after, pg_bigint(a->ranges[i].after));
 		pg_array_i64(&limits, pg_bigint(most[i]));
 	}
-	pg_array_i64(&numbers, stream_id);
-	pg_array_i64(&numbers, pg_bigint(a->up_to));
-	pg_array_i64(&numbers, pg_bigint(max_bytes));
-	pg_array_i64(&numbers, pg_bigint(max_rows));
+	pg_array_numbers(&numbers, (const int64_t[]){stream_id, pg_bigint(a->up_to), pg_bigint(max_bytes), pg_bigint(max_rows)},
+	                 4);
 	a->rows = pg_arrays_query(r->store, ahead_sql, (struct pg_array *const[]){names, &after, &limits, &numbers}, 4, err);
 	pg_array_free(&after);
 	pg_array_free(&limits);

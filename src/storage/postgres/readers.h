@@ -31,11 +31,4 @@ bool pg_read_ops_at_hand(struct storage_reader *r, uint32_t bucket, uint64_t aft
 bool pg_read_lookups(struct storage_reader *r, const struct lookup_read *keys, size_t count, uint64_t c, size_t max_rows,
                      lookup_result_fn each, void *ctx, struct error *err);
 
-/* Texts of arrays as statements take them. */
-void pg_text_array_begin(struct buf *b);
-void pg_text_array_text(struct buf *b, struct slice text);
-void pg_text_array_number(struct buf *b, int64_t v);
-void pg_text_array_bytes(struct buf *b, struct slice bytes);
-const char *pg_text_array_end(struct buf *b); /* NUL-terminated */
-
 #endif

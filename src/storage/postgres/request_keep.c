@@ -17,20 +17,6 @@
 /* A row of heads is of no use once it was passed for so long: nodes that are further behind were cut, and look at everybody. */
 #define HEADS_KEPT "10 minutes"
 
-static PGresult *query_ms(struct pg_store *store, const char *sql, int64_t ms, struct pg_array *const *arrays, int count,
-                          struct error *err)
-{
-	struct pg_array age = {0};
-	struct pg_array *all[4] = {&age};
-	pg_array_begin(&age, PG_ARRAY_INT8);
-	pg_array_i64(&age, ms);
-	for (int i = 0; i < count; i++)
-		all[i + 1] = arrays[i];
-	PGresult *r = pg_arrays_query(store, sql, all, count + 1, err);
-	pg_array_free(&age);
-	return r;
-}
-
 /* ---- heads -------------------------------------------------------------------------------------------------------------------------- */
 
 /* Any process may. */
@@ -41,9 +27,7 @@ static bool trim_heads(struct pg_requests *r, struct error *err)
 	struct served p = storage_served(r->s);
 	if (!p.valid)
 		return true;
-	PGresult *done = query_ms(r->store, sql, (int64_t)p.position.lsn, NULL, 0, err);
-	PQclear(done);
-	return done != NULL;
+	return pg_done(pg_ms_query(r->store, sql, (int64_t)p.position.lsn, NULL, 0, err));
 }
 
 /* ---- proof of life ------------------------------------------------------------------------------------------------------------------ */
@@ -55,32 +39,8 @@ bool pg_touch_requests(struct storage *s, const struct user_key *users, size_t c
 	        " AND checkpoint_requested_at < now() - ($1::bigint[])[1] * interval '1 millisecond')"
 	        " UPDATE syncline_requests SET stamped_at = now() WHERE user_key = ANY ($3::bytea[])"
 	        " AND stamped_at < now() - ($1::bigint[])[1] * interval '1 millisecond'";
-	bool ok = true;
-	for (size_t at = 0; ok && at < count; at += PG_USERS_STEP) {
-		struct arena arena = {0};
-		struct pg_array texts = {0}, keys = {0};
-		struct buf key = {0};
-		pg_array_begin(&texts, PG_ARRAY_TEXT);
-		pg_array_begin(&keys, PG_ARRAY_BYTEA);
-		for (size_t i = at; i < count && i < at + PG_USERS_STEP; i++) {
-			struct pg_user *u = arena_calloc(&arena, sizeof(*u));
-			buf_clear(&key);
-			user_key_encode(&key, &users[i]);
-			u->key = arena_copy(&arena, buf_slice(&key));
-			pg_user_name(u, &arena);
-			pg_array_bytes(&texts, u->text);
-			pg_array_bytes(&keys, u->row_key);
-		}
-		PGresult *r =
-		        query_ms(pg_store_of(s), sql, s->retention_ms / 2, (struct pg_array *const[]){&texts, &keys}, 2, err);
-		ok = r != NULL;
-		PQclear(r);
-		pg_array_free(&texts);
-		pg_array_free(&keys);
-		buf_free(&key);
-		arena_free(&arena);
-	}
-	return ok && pg_custom_touch(s, users, count, err) && trim_heads(pg_requests_of(s), err);
+	return pg_users_by_steps(pg_store_of(s), sql, s->retention_ms / 2, users, count, err) &&
+	       pg_custom_touch(s, users, count, err) && trim_heads(pg_requests_of(s), err);
 }
 
 /* ---- removal ------------------------------------------------------------------------------------------------------------------------ */
@@ -172,8 +132,8 @@ static bool read_step(struct pg_requests *r, struct expiry_scan *scan, struct ar
 	pg_array_begin(&last, scan->texts ? PG_ARRAY_TEXT : PG_ARRAY_BYTEA);
 	pg_array_bytes(&stamp, slice_cstr(scan->stamp));
 	pg_array_bytes(&last, scan->last.p ? buf_slice(&scan->last) : SLICE(""));
-	PGresult *rows = query_ms(r->store, first ? scan->first_sql : scan->next_sql, r->s->retention_ms,
-	                          (struct pg_array *const[]){&stamp, &last}, first ? 0 : 2, err);
+	PGresult *rows = pg_ms_query(r->store, first ? scan->first_sql : scan->next_sql, r->s->retention_ms,
+	                             (struct pg_array *const[]){&stamp, &last}, first ? 0 : 2, err);
 	pg_array_free(&stamp);
 	pg_array_free(&last);
 	*count = rows ? (size_t)PQntuples(rows) : 0;

@@ -138,6 +138,53 @@ static bool read_user(struct pg_user *u, const PGresult *r, int row, const struc
 	return true;
 }
 
+PGresult *pg_ms_query(struct pg_store *store, const char *sql, int64_t ms, struct pg_array *const *arrays, int count,
+                      struct error *err)
+{
+	struct pg_array age = {0};
+	struct pg_array *all[4] = {&age};
+	pg_array_numbers(&age, &ms, 1);
+	for (int i = 0; i < count; i++)
+		all[i + 1] = arrays[i];
+	PGresult *r = pg_arrays_query(store, sql, all, count + 1, err);
+	pg_array_free(&age);
+	return r;
+}
+
+static bool one_step(struct pg_store *store, const char *sql, int64_t ms, const struct user_key *users, size_t count,
+                     struct error *err)
+{
+	struct arena arena = {0};
+	struct pg_array texts = {0}, keys = {0};
+	struct buf key = {0};
+	pg_array_begin(&texts, PG_ARRAY_TEXT);
+	pg_array_begin(&keys, PG_ARRAY_BYTEA);
+	for (size_t i = 0; i < count; i++) {
+		struct pg_user *u = arena_calloc(&arena, sizeof(*u));
+		buf_clear(&key);
+		user_key_encode(&key, &users[i]);
+		u->key = arena_copy(&arena, buf_slice(&key));
+		pg_user_name(u, &arena);
+		pg_array_bytes(&texts, u->text);
+		pg_array_bytes(&keys, u->row_key);
+	}
+	bool ok = pg_done(pg_ms_query(store, sql, ms, (struct pg_array *const[]){&texts, &keys}, 2, err));
+	pg_array_free(&texts);
+	pg_array_free(&keys);
+	buf_free(&key);
+	arena_free(&arena);
+	return ok;
+}
+
+bool pg_users_by_steps(struct pg_store *store, const char *sql, int64_t ms, const struct user_key *users, size_t count,
+                       struct error *err)
+{
+	bool ok = true;
+	for (size_t at = 0; ok && at < count; at += PG_USERS_STEP)
+		ok = one_step(store, sql, ms, users + at, count - at < PG_USERS_STEP ? count - at : PG_USERS_STEP, err);
+	return ok;
+}
+
 bool pg_users_load(struct pg_store *store, struct pg_user *users, size_t count, struct error *err)
 {
 	struct pg_array keys = {0}, texts = {0}, hashes = {0};

@@ -63,6 +63,14 @@ void pg_heads_free(struct pg_heads *h);
 bool pg_users_store(struct pg_store *store, struct pg_user **users, size_t count, struct pg_heads *heads, bool waiting,
                     struct error *err);
 
+/* A statement with a time in ms as $1[1]; binary. */
+struct pg_array;
+PGresult *pg_ms_query(struct pg_store *store, const char *sql, int64_t ms, struct pg_array *const *arrays, int count,
+                      struct error *err);
+/* A statement for users, PG_USERS_STEP at a time: $1[1] is a time in ms, $2 their texts in write_checkpoints (NULL: none), $3 their row_keys. */
+bool pg_users_by_steps(struct pg_store *store, const char *sql, int64_t ms, const struct user_key *users, size_t count,
+                       struct error *err);
+
 /* Sorts for pg_users_store. */
 int pg_user_compare(const void *a, const void *b); /* of struct pg_user *const * */
 

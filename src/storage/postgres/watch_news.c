@@ -4,51 +4,53 @@
 #include <stdlib.h>
 
 #include "storage/postgres/bson.h"
-#include "storage/postgres/readers.h"
+#include "storage/postgres/arrays.h"
+#include "storage/postgres/readers_internal.h"
 
 /* More is not listed. */
 #define BUCKETS_MAX 5000
 #define LOOKUPS_MAX 1000
 #define LOOKUPS_TEXT "1001"
 
+/* names: NULL, or what is $2; $1 are the stream and both op ids. */
 static PGresult *between(struct pg_conn *conn, const char *sql, int timeout_ms, const struct checkpoint *before,
-                         const struct checkpoint *next, const char *list, bool binary, struct error *err)
+                         const struct checkpoint *next, struct pg_array *names, struct error *err)
 {
-	char stream[24], from[24], to[24];
-	const char *values[] = {stream, from, to, list};
-	snprintf(stream, sizeof(stream), "%llu", (unsigned long long)next->plan_id);
-	snprintf(from, sizeof(from), "%llu", (unsigned long long)before->op_id);
-	snprintf(to, sizeof(to), "%llu", (unsigned long long)next->op_id);
-	const struct pg_values v = {.count = list ? 4 : 3, .values = values, .binary_result = binary};
-	return pg_prepared(conn, sql, &v, timeout_ms, err);
+	struct pg_array numbers = {0};
+	pg_array_numbers(&numbers, (const int64_t[]){(int64_t)next->plan_id, pg_bigint(before->op_id), pg_bigint(next->op_id)},
+	                 3);
+	PGresult *r = pg_arrays_on(conn, sql, (struct pg_array *const[]){&numbers, names}, names ? 2 : 1, timeout_ms, err);
+	pg_array_free(&numbers);
+	return r;
 }
 
 static bool changed_buckets(struct pg_store *store, struct pg_conn *conn, int timeout_ms, const struct checkpoint *before,
                             const struct checkpoint *next, struct arena *arena, struct storage_news *news, struct error *err)
 {
 	static const char sql[] =
-	        "SELECT t.i FROM unnest($4::text[]) WITH ORDINALITY AS t (name, i) WHERE EXISTS (SELECT 1 FROM bucket_data"
-	        " WHERE group_id = $1::integer AND bucket_name = t.name AND op_id > $2::bigint AND op_id <= $3::bigint)";
+	        "SELECT t.i FROM unnest($2::text[]) WITH ORDINALITY AS t (name, i) WHERE EXISTS (SELECT 1 FROM bucket_data"
+	        " WHERE group_id = ($1::bigint[])[1] AND bucket_name = t.name AND op_id > ($1::bigint[])[2] AND op_id <= "
+	        "($1::bigint[])[3])";
 	struct pg_held_bucket *held;
 	size_t count;
-	struct buf names = {0};
+	struct pg_array names = {0};
 	pg_names_held(store->names, arena, &held, &count);
 	news->everything |= count > BUCKETS_MAX;
 	if (!count || news->everything)
 		return true;
-	pg_text_array_begin(&names);
+	pg_array_begin(&names, PG_ARRAY_TEXT);
 	for (size_t i = 0; i < count; i++)
-		pg_text_array_text(&names, held[i].name);
-	PGresult *r = between(conn, sql, timeout_ms, before, next, pg_text_array_end(&names), false, err);
+		pg_array_bytes(&names, held[i].name);
+	PGresult *r = between(conn, sql, timeout_ms, before, next, &names, err);
 	uint32_t *buckets = arena_array(arena, uint32_t, count + 1);
 	for (int i = 0; r && i < PQntuples(r); i++) {
-		size_t at = strtoul(PQgetvalue(r, i, 0), NULL, 10);
+		size_t at = pg_number_at(r, i, 0);
 		if (at && at <= count && news->bucket_count < count)
 			buckets[news->bucket_count++] = held[at - 1].number;
 	}
 	news->buckets = buckets;
 	PQclear(r);
-	buf_free(&names);
+	pg_array_free(&names);
 	return r != NULL;
 }
 
@@ -66,10 +68,10 @@ static void add_lookup(const struct pg_stream *stream, struct slice name, struct
 static bool changed_lookups(struct pg_store *store, struct pg_conn *conn, int timeout_ms, const struct checkpoint *before,
                             const struct checkpoint *next, struct arena *arena, struct storage_news *news, struct error *err)
 {
-	static const char sql[] = "SELECT lookup FROM bucket_parameters WHERE id > $2::bigint AND id <= $3::bigint"
-	                          " AND group_id = $1::integer LIMIT " LOOKUPS_TEXT;
+	static const char sql[] = "SELECT lookup FROM bucket_parameters WHERE id > ($1::bigint[])[2] AND id <= "
+	                          "($1::bigint[])[3] AND group_id = ($1::bigint[])[1] LIMIT " LOOKUPS_TEXT;
 	const struct pg_stream *stream = pg_store_stream(store, (int32_t)next->plan_id);
-	PGresult *r = between(conn, sql, timeout_ms, before, next, NULL, true, err);
+	PGresult *r = between(conn, sql, timeout_ms, before, next, NULL, err);
 	bool ok = r != NULL;
 	if (ok && (PQntuples(r) > LOOKUPS_MAX || !stream || !stream->stored))
 		news->everything = true;
