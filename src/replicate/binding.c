@@ -195,18 +195,26 @@ bool row_too_large(const struct source_relation *r, const struct raw_value *row)
 	for (size_t i = 0; i < r->column_count; i++)
 		if (row[i].kind == RAW_TEXT)
 			total += row[i].text.n;
+		else if (row[i].kind == RAW_VALUE)
+			total += raw_mapped(&row[i]).s.n;
 	return total > ROW_LIMIT;
+}
+
+const struct value_mapper *binding_mapper(const struct binding *b)
+{
+	for (size_t p = 0; p < b->part_count; p++)
+		if (b->parts[p].mapper)
+			return b->parts[p].mapper;
+	return NULL;
 }
 
 /* The key columns alone are mapped. */
 static bool replica_id(const struct binding *b, const struct raw_value *row, struct arena *arena, uint8_t uuid[16])
 {
 	const struct source_relation *r = &b->table.relation;
-	struct value_mapper *mapper = NULL;
+	const struct value_mapper *mapper = binding_mapper(b);
 	struct error err;
 	size_t count = 0;
-	for (size_t p = 0; p < b->part_count && !mapper; p++)
-		mapper = b->parts[p].mapper;
 	if (!mapper)
 		return false;
 	struct raw_value *key = arena_array(arena, struct raw_value, r->column_count);

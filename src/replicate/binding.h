@@ -88,6 +88,9 @@ struct row_event_checkpoint {
 size_t binding_checkpoints(struct binding *b, const struct raw_value *row, struct arena *arena,
                            struct row_event_checkpoint out[MAX_EVENT_CHECKPOINTS]);
 
+/* Of a plan that reads the table; NULL: none does. */
+const struct value_mapper *binding_mapper(const struct binding *b);
+
 /* True when the row is beyond the limit of 15 MiB (storage-semantics 5.3, 9.1): it contributes nothing. */
 bool row_too_large(const struct source_relation *r, const struct raw_value *row);
 

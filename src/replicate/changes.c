@@ -139,9 +139,8 @@ static bool fill_unchanged(struct attempt *a, struct table_state *t, const struc
 	if (!storage_read_row(a->storage, t->binding->number, stored_under, &a->arena, &stored, err))
 		return false;
 	/* What was stored before a gap in the stream may have changed in it. */
-	*complete =
-	        stored.found && (t->no_gap || stored.epoch >= t->generation) &&
-	        (image_fill(r, row, stored.image) || image_fill_values(r, row, stored.names, stored.values, stored.value_count));
+	*complete = stored.found && (t->no_gap || stored.epoch >= t->generation) &&
+	            (image_fill(r, row, stored.image) || image_fill_values(r, binding_mapper(t->binding), row, &stored));
 	return true;
 }
 

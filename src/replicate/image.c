@@ -7,7 +7,7 @@ struct slice image_encode(const struct source_relation *r, const struct raw_valu
 {
 	struct buf b = {0};
 	for (size_t i = 0; i < r->column_count; i++) {
-		if (row[i].kind == RAW_UNCHANGED)
+		if (row[i].kind == RAW_UNCHANGED || row[i].kind == RAW_VALUE)
 			continue;
 		buf_text(&b, r->columns[i].name);
 		buf_putc(&b, row[i].kind == RAW_TEXT);
@@ -27,19 +27,14 @@ static bool all_known(const struct source_relation *r, const struct raw_value *r
 	return true;
 }
 
-/* text, varchar, json, jsonb */
-static bool is_text(uint32_t type_oid)
+bool image_fill_values(const struct source_relation *r, const struct value_mapper *mapper, struct raw_value *row,
+                       const struct stored_row *stored)
 {
-	return type_oid == 25 || type_oid == 1043 || type_oid == 114 || type_oid == 3802;
-}
-
-bool image_fill_values(const struct source_relation *r, struct raw_value *row, const struct slice *names,
-                       const struct value *values, size_t count)
-{
-	for (size_t i = 0; i < r->column_count; i++)
-		for (size_t k = 0; row[i].kind == RAW_UNCHANGED && is_text(r->columns[i].type_oid) && k < count; k++)
-			if (slice_eq(r->columns[i].name, names[k]) && values[k].kind == VALUE_TEXT)
-				row[i] = (struct raw_value){RAW_TEXT, values[k].s};
+	for (size_t i = 0; mapper && i < r->column_count; i++)
+		for (size_t k = 0; row[i].kind == RAW_UNCHANGED && k < stored->value_count; k++)
+			if (slice_eq(r->columns[i].name, stored->names[k]) &&
+			    !value_mapper_stored(mapper, i, &stored->values[k], &row[i]))
+				break;
 	return all_known(r, row);
 }
 

@@ -10,16 +10,18 @@
 #include "base/arena.h"
 #include "base/slice.h"
 #include "source/source.h"
+#include "storage/storage.h"
 
-/* RAW_UNCHANGED columns are left out. In the arena. */
+/* RAW_UNCHANGED columns are left out, and those that are no text of the source any more (RAW_VALUE). In the arena. */
 struct slice image_encode(const struct source_relation *r, const struct raw_value *row, struct arena *arena);
 
 /* Gives each RAW_UNCHANGED column of row the value that the image has for its name. Answers true if none is left unknown. The values
  * point into the image. */
 bool image_fill(const struct source_relation *r, struct raw_value *row, struct slice image);
 
-/* The same from a row as the rules saw it: of types whose value is the source's text. */
-bool image_fill_values(const struct source_relation *r, struct raw_value *row, const struct slice *names,
-                       const struct value *values, size_t count);
+/* The same from a row as the rules saw it, where its values last (value_mapper_stored). They point into *stored. mapper: of the relation;
+ * NULL: nothing is filled in. */
+bool image_fill_values(const struct source_relation *r, const struct value_mapper *mapper, struct raw_value *row,
+                       const struct stored_row *stored);
 
 #endif

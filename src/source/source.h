@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/arena.h"
 #include "base/error.h"
@@ -167,13 +168,20 @@ bool source_table_exists(struct source_connection *c, uint32_t oid, struct slice
 
 /* ---- rows and values --------------------------------------------------------------------------------------------------------- */
 
-enum raw_kind { RAW_NULL, RAW_UNCHANGED, RAW_TEXT };
+enum raw_kind { RAW_NULL, RAW_UNCHANGED, RAW_TEXT, RAW_VALUE };
 
-/* A column as it came over the wire, in the server's text form. */
+/* A column as it came over the wire, in the server's text form. RAW_VALUE: as the rules see it, from a store that keeps rows like that; text is
+ * the struct value. */
 struct raw_value {
 	enum raw_kind kind;
 	struct slice text;
 };
+static inline struct value raw_mapped(const struct raw_value *v)
+{
+	struct value out;
+	memcpy(&out, v->text.p, sizeof(out));
+	return out;
+}
 
 /* Options of the sync config that change values (source-postgres 14). */
 struct mapping_options {
@@ -192,6 +200,11 @@ void value_mapper_free(struct value_mapper *m);
  * all (nesting too deep); the row fails, replication goes on. */
 bool value_mapper_row(const struct value_mapper *m, const struct raw_value *raw, struct arena *arena, struct value *out,
                       struct error *err);
+
+/* What a store has of a column that the source left out, as the rules saw it once: true, if it is what the source would give, under whatever
+ * options. *out then refers to *stored. Texts, bytea, and arrays of such and of integers and booleans are; values that depend on options, that
+ * are made of others (composites, ranges), or in which the reference and we differ (reals within arrays), are not. */
+bool value_mapper_stored(const struct value_mapper *m, size_t column, const struct value *stored, struct raw_value *out);
 
 /* Order-preserving bytes of the key columns' raw values (int2/4/8 as 8 big-endian bytes with flipped sign, uuid as 16 bytes, others as
  * text with 0x00 escaped; a tag byte for NULL), for record keys; and the UUID v5 of the same for subkeys. key_columns: in_key. */

@@ -145,6 +145,7 @@ bool map_value(const struct pg_type *type, struct slice text, const struct mappi
 struct mapped_column {
 	enum type_kind kind;              /* of the base type */
 	const struct pg_type *structured; /* NULL for scalars */
+	bool lasting;                     /* value_mapper_stored */
 	struct slice name;
 };
 
@@ -156,6 +157,18 @@ struct value_mapper {
 	struct arena arena;
 };
 
+/* A domain of an array is a text to the reference's stream. */
+static bool is_lasting(const struct pg_type *declared, const struct pg_type *type)
+{
+	if (!type)
+		return false;
+	if (type->kind != TYPE_ARRAY)
+		return type->kind == TYPE_TEXT || type->kind == TYPE_JSON || type->kind == TYPE_BYTEA;
+	enum type_kind element = type->of ? type->of->kind : TYPE_DOMAIN;
+	return declared == type && type->always &&
+	       (element == TYPE_TEXT || element == TYPE_INTEGER || element == TYPE_BOOL || element == TYPE_JSON);
+}
+
 struct value_mapper *value_mapper_from_types(struct type_catalog *types, const struct source_relation *r,
                                              const struct mapping_options *options)
 {
@@ -165,9 +178,10 @@ struct value_mapper *value_mapper_from_types(struct type_catalog *types, const s
 	m->count = r->column_count;
 	m->columns = arena_array(&m->arena, struct mapped_column, m->count);
 	for (size_t i = 0; i < m->count; i++) {
-		const struct pg_type *type = type_base(type_find(types, r->columns[i].type_oid));
+		const struct pg_type *declared = type_find(types, r->columns[i].type_oid), *type = type_base(declared);
 		m->columns[i] = (struct mapped_column){.kind = type ? type->kind : TYPE_TEXT,
 		                                       .structured = type && type_is_structured(type, options) ? type : NULL,
+		                                       .lasting = is_lasting(declared, type),
 		                                       .name = arena_copy(&m->arena, r->columns[i].name)};
 	}
 	return m;
@@ -203,6 +217,8 @@ bool value_mapper_row(const struct value_mapper *m, const struct raw_value *raw,
 			out[i] = (struct value){.kind = VALUE_UNKNOWN};
 		else if (raw[i].kind == RAW_NULL)
 			out[i] = value_null();
+		else if (raw[i].kind == RAW_VALUE)
+			out[i] = raw_mapped(&raw[i]);
 		else if (c->structured)
 			ok = map_structured(c->structured, raw[i].text, &m->options, arena, &out[i], err);
 		else
@@ -210,5 +226,19 @@ bool value_mapper_row(const struct value_mapper *m, const struct raw_value *raw,
 		if (!ok)
 			return error_prefix(err, "column \"%.*s\": ", SLICE_ARG(c->name));
 	}
+	return true;
+}
+
+bool value_mapper_stored(const struct value_mapper *m, size_t column, const struct value *stored, struct raw_value *out)
+{
+	const struct mapped_column *c = &m->columns[column];
+	if (stored->kind == VALUE_NULL)
+		*out = (struct raw_value){.kind = RAW_NULL};
+	else if (!c->lasting || (stored->kind != VALUE_TEXT && stored->kind != VALUE_BLOB))
+		return false;
+	else if (c->structured || stored->kind == VALUE_BLOB)
+		*out = (struct raw_value){RAW_VALUE, slice_make((const char *)stored, sizeof(*stored))};
+	else
+		*out = (struct raw_value){RAW_TEXT, stored->s};
 	return true;
 }

@@ -165,7 +165,7 @@ size_t source_row_size_bound(const struct source_relation *r, const struct raw_v
 	for (size_t i = 0; i < r->column_count; i++)
 		if (raw[i].kind == RAW_TEXT)
 			n += column_bound(r->columns[i].type_oid, raw[i].text.n);
-		else if (raw[i].kind == RAW_UNCHANGED)
+		else if (raw[i].kind == RAW_UNCHANGED || raw[i].kind == RAW_VALUE)
 			n += 4096; /* a value that lies out of line */
 	return n;
 }

@@ -111,7 +111,7 @@ static void grow_slots(struct pg_rows *r)
 	}
 }
 
-static struct kept_row *find_entry(const struct pg_rows *r, const struct row_table *t, struct slice key)
+struct kept_row *rows_find(const struct pg_rows *r, const struct row_table *t, struct slice key)
 {
 	return r->slot_cap ? r->slots[slot_of(r, t, key, key_hash(t, key))] : NULL;
 }
@@ -319,7 +319,7 @@ bool pg_rows_read(struct pg_rows *r, struct pg_conn *conn, const struct pg_row_t
                   struct arena *arena, struct pg_stored_row *out, struct error *err)
 {
 	struct row_table *t = rows_table(r, table);
-	struct kept_row *e = find_entry(r, t, key);
+	struct kept_row *e = rows_find(r, t, key);
 	*out = (struct pg_stored_row){.found = false};
 	if (!e || !e->last)
 		return rows_load_one(r, conn, rows_entry(r, t, key), out, arena, err);

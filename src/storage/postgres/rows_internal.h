@@ -4,6 +4,7 @@
  *   rows.c        the queue, and reading through it
  *   rows_rules.c  records and what was stored -> operations, lookup entries, images (storage-semantics 5.3)
  *   rows_load.c   what is stored is read
+ *   rows_sums.c   what rows without an image gave is read
  *   rows_store.c  ids are drawn, everything is written
  *   rows_statements.c  statements by storage version, and running single ones
  *
@@ -34,6 +35,12 @@ struct row_gift {
 	struct slice bucket, type, id;
 };
 
+/* Checksum of the newest operation of a gift. */
+struct row_sum {
+	bool known;
+	uint32_t sum;
+};
+
 /* Arrays are shared between states and never changed. */
 struct row_state {
 	bool exists; /* markers do not */
@@ -41,7 +48,9 @@ struct row_state {
 	size_t gift_count;
 	const struct slice *lookups; /* BSON */
 	size_t lookup_count;
-	bool image_known; /* image counts, else its digest */
+	bool no_image;        /* the table keeps none */
+	struct row_sum *sums; /* then: of the gifts; NULL: not loaded */
+	bool image_known;     /* image counts, else its digest */
 	struct slice image;
 	uint8_t digest[32]; /* SHA-256 */
 };
@@ -165,6 +174,13 @@ int64_t rows_i64(const PGresult *res, int row, int column);
 bool rows_bool(const PGresult *res, int row, int column);
 bool rows_savepoint(struct pg_conn *conn, struct error *err);
 bool rows_back_to_savepoint(struct pg_conn *conn, struct error *err);
+
+/* NULL: it is not in the queue. */
+struct kept_row *rows_find(const struct pg_rows *r, const struct row_table *t, struct slice key);
+
+/* ---- rows_sums.c */
+/* Of the rows just loaded, those that are only compared. */
+bool rows_load_sums(struct pg_rows *r, struct pg_conn *conn, struct kept_row *const *entries, size_t count, struct error *err);
 
 /* ---- rows_load.c */
 bool rows_load(struct pg_rows *r, struct pg_conn *conn, int32_t stream, bool *assumed, struct error *err);

@@ -110,6 +110,7 @@ static bool take_loaded(struct pg_rows *r, struct kept_row *const *entries, cons
 		if (rows_bool(res, i, 3))
 			e->stored = (struct row_state){.exists = false};
 		memcpy(e->stored.digest, PQgetvalue(res, i, 4), sizeof(e->stored.digest));
+		e->stored.no_image = rows_bool(res, i, 5);
 	}
 	return true;
 }
@@ -133,7 +134,7 @@ static bool load_some(struct pg_rows *r, struct pg_conn *conn, struct kept_row *
 		return false;
 	bool ok = take_loaded(r, entries, res, err);
 	PQclear(res);
-	return ok;
+	return ok && rows_load_sums(r, conn, entries, count, err);
 }
 
 bool rows_load(struct pg_rows *r, struct pg_conn *conn, int32_t stream, bool *assumed, struct error *err)

@@ -11,7 +11,7 @@
 
 #define IMAGES_BY_KEY " c.group_id = $1::int AND c.source_table = x.t AND c.source_key = x.k"
 #define LOAD(table, marker)                                                                                                      \
-	"SELECT x.i, c.buckets::text, c.lookups, " marker ", sha256(c.data)"                                                     \
+	"SELECT x.i, c.buckets::text, c.lookups, " marker ", sha256(c.data), octet_length(c.data) = 5"                           \
 	" FROM unnest($2::text[], $3::bytea[]) WITH ORDINALITY AS x (t, k, i) JOIN " table " c ON" IMAGES_BY_KEY
 #define LOAD_ONE(table, marker)                                                                                                  \
 	"SELECT c.buckets::text, c.lookups, " marker                                                                             \

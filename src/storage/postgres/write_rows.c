@@ -1,8 +1,8 @@
 /*
  * write_rows.c: rows as the engine gives them, for each stream that is written (rows.h does the rest).
  *
- * The image has the values that the rules saw. Those of text columns are the source's own texts, so an update that leaves them out takes them
- * from there; of other types the row is incomplete until it is read again.
+ * The image has the values that the rules saw. What an update leaves out is taken from there, where it is what the source would give
+ * (value_mapper_stored); else the row is incomplete until it is read again.
  */
 #include <string.h>
 
