@@ -15,7 +15,7 @@ _syncline() {
 		return
 		;;
 	-r | --runner-type)
-		mapfile -t COMPREPLY < <(compgen -W unified -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "unified api sync" -- "$cur")
 		return
 		;;
 	esac
