@@ -167,6 +167,15 @@ static int write_timeout_ms(double seconds)
 	return seconds > 1e6 ? 1000000000 : seconds > 0 ? (int)(seconds * 1000) : 0;
 }
 
+/* Connections to a storage database that steps of sessions leave to others: requests, maintenance. */
+#define CONNECTIONS_FOR_OTHERS 2
+
+/* A step that waits for the database holds up no other as long as there are connections. */
+static int workers_at_least(const struct service *s)
+{
+	return storage_is_shared(s->storage) ? s->config->storage.postgres.max_pool_size - CONNECTIONS_FOR_OTHERS : 0;
+}
+
 static bool start_server(struct service *s, struct error *err)
 {
 	const struct config *c = s->config;
@@ -181,6 +190,7 @@ static bool start_server(struct service *s, struct error *err)
 	        .admin_tokens = c->api.tokens.items,
 	        .admin_token_count = c->api.tokens.count,
 	        .admin = &s->admin,
+	        .workers_at_least = workers_at_least(s),
 	        .keys = s->keys,
 	        .keys_are_local =
 	                !c->client_auth.jwks_uris.count && !(c->client_auth.supabase && c->client_auth.supabase_jwks_uri),

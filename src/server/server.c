@@ -41,7 +41,8 @@ static void fill_defaults(struct server_options *o)
 	if (cores < 1)
 		cores = 1;
 	default_int(&o->net_threads, cores < 4 ? (cores + 1) / 2 : cores < 16 ? cores / 2 : 8);
-	default_int(&o->workers, cores < 2 ? 2 : cores);
+	int workers = cores < 2 ? 2 : cores;
+	default_int(&o->workers, workers < o->workers_at_least ? o->workers_at_least : workers);
 	default_int(&o->head_timeout_ms, 20000);
 	default_int(&o->body_timeout_ms, 30000);
 	default_int(&o->idle_timeout_ms, 72000);

@@ -72,6 +72,7 @@ enum server_trouble {
 struct server_options {
 	int port;                 /* 0: any free one (tests); server_port tells */
 	int net_threads, workers; /* 0: defaults from the number of cores */
+	int workers_at_least;     /* however few cores there are: steps that wait for a store on another machine hold a worker */
 	size_t max_connections;   /* api.parameters.max_concurrent_connections */
 	size_t max_body;          /* bytes; 0: 1 MiB */
 	size_t window_bytes;      /* unsent bytes per stream at which a session stops; 0: default */

@@ -19,8 +19,10 @@ static bool fail(struct pg_conn *c, const PGresult *r, struct error *err)
 	snprintf(c->sqlstate, sizeof(c->sqlstate), "%s", state ? state : "");
 	if (PQstatus(c->pg) != CONNECTION_OK)
 		c->broken = true;
-	return error_set(err, "PSYNC_S2404", "The storage database answered: %.*s%s%s%s", n ? (int)n : 15,
-	                 n ? text : "connection lost", *c->sqlstate ? " (SQLSTATE " : "", c->sqlstate, *c->sqlstate ? ")" : "");
+	/* 57014: cancelled, by the limit of time or by an administrator. */
+	const char *code = strcmp(c->sqlstate, "57014") == 0 ? "PSYNC_S2403" : "PSYNC_S2404";
+	return error_set(err, code, "The storage database answered: %.*s%s%s%s", n ? (int)n : 15, n ? text : "connection lost",
+	                 *c->sqlstate ? " (SQLSTATE " : "", c->sqlstate, *c->sqlstate ? ")" : "");
 }
 
 static bool timed_out(struct pg_conn *c, int timeout_ms, struct error *err)
@@ -291,7 +293,11 @@ static bool connect_now(const struct storage_postgres *options, struct pg_conn *
 	}
 	PQsetnonblocking(c->pg, 1);
 	PQsetNoticeProcessor(c->pg, ignore_notice, NULL);
-	return pg_command(c, "SET search_path = powersync; SET synchronous_commit = on", err);
+	return pg_command(
+	        c,
+	        "SET search_path = powersync; SET synchronous_commit = on; SET statement_timeout = " PG_NUMBER_TEXT(
+	                PG_STATEMENT_MS) "; SET idle_in_transaction_session_timeout = " PG_NUMBER_TEXT(PG_IDLE_IN_TRANSACTION_MS),
+	        err);
 }
 
 struct pg_conn *pg_open(const struct storage_postgres *options, struct error *err)

@@ -13,8 +13,15 @@
 #include "base/error.h"
 #include "storage/storage.h"
 
-/* Silence after which a connection is given up. */
+/* Silence after which a connection is given up. A little earlier the server itself gives up the statement, so that none goes on, or waits
+ * for a lock, that nobody waits for: PSYNC_S2403, and the connection stays. */
 #define PG_TIMEOUT_MS 30000
+#define PG_STATEMENT_MS 29000
+/* A process that stands still in a transaction keeps others waiting no longer. */
+#define PG_IDLE_IN_TRANSACTION_MS 60000
+/* Such a number as part of a statement. */
+#define PG_TEXT_OF(x) #x
+#define PG_NUMBER_TEXT(x) PG_TEXT_OF(x)
 
 #define PG_PREPARED_MAX 96
 

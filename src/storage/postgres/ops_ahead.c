@@ -13,9 +13,6 @@
 #define ROWS_AT_LEAST 50
 /* What a row takes beside its data, about. */
 #define ROW_OVERHEAD 200
-#define TEXT_OF(x) #x
-#define NUMBER_TEXT(x) TEXT_OF(x)
-
 enum { RANGE = PG_OP_COLUMNS, CLEAR };
 
 #define STREAM "($4::bigint[])[1]::integer"
@@ -36,7 +33,7 @@ enum { RANGE = PG_OP_COLUMNS, CLEAR };
 	" CROSS JOIN LATERAL (SELECT " PG_CLEAR_OF(STREAM, "t.name") " AS clear OFFSET 0) c"                                     \
 	                                                             " LEFT JOIN LATERAL (" OPS_OF_ONE                           \
 	                                                             ") o ON true ORDER BY t.i, o.op_id LIMIT ($4::bigint[])[4]"
-static const char ahead_sql[] = FIRST_ROW " UNION ALL SELECT " PG_OPS_COLUMNS ", i, clear FROM (SELECT a.*, sum(" NUMBER_TEXT(
+static const char ahead_sql[] = FIRST_ROW " UNION ALL SELECT " PG_OPS_COLUMNS ", i, clear FROM (SELECT a.*, sum(" PG_NUMBER_TEXT(
         ROW_OVERHEAD) " + coalesce(octet_length(a.data), 0)) OVER (ORDER BY i, op_id ROWS BETWEEN UNBOUNDED PRECEDING AND"
                       " 1 PRECEDING) AS bytes FROM (" OPS_OF_ALL ") a) p"
                       " WHERE bytes IS NULL OR bytes < ($4::bigint[])[3] ORDER BY i, op_id";

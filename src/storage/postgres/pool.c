@@ -111,6 +111,8 @@ void pg_pool_give(struct pg_pool *p, struct pg_conn *c)
 	unsigned count = 0;
 	if (!c)
 		return;
+	/* Whoever gets it next must not find itself in somebody's transaction. */
+	c->broken = c->broken || PQtransactionStatus(c->pg) != PQTRANS_IDLE;
 	pthread_mutex_lock(&p->lock);
 	if (c->broken && c->era == p->era) {
 		closing = p->idle;

@@ -11,9 +11,6 @@
 /* One statement answers what one line of data may have (sync-protocol 6, "Data lines"). */
 #define BATCH_ROWS 1000
 #define BATCH_BYTES 1048576
-#define TEXT_OF(x) #x
-#define NUMBER_TEXT(x) TEXT_OF(x)
-
 bool pg_stream_is_gone(struct error *err)
 {
 	return error_set(err, "PSYNC_S2302", "The replication stream was replaced while it was read");
@@ -64,16 +61,17 @@ bool pg_read_bucket_name(struct storage_reader *base, uint32_t bucket, uint32_t 
 
 /* First a row of kind '' with what stands around: the bucket's CLEAR, and whether the stream is whole. */
 static const char ops_sql[] = "SELECT " PG_CLEAR_OF(
-        "$1", "$2") "::bigint, ''::text, NULL::text, NULL::bytea, NULL::text, NULL::text,"
-                    " CASE WHEN " PG_STREAM_IS_WHOLE(
-                            "$1") " THEN 1::bigint ELSE 0 END, NULL::text, NULL::bigint"
-                                  " UNION ALL SELECT " PG_OPS_COLUMNS " FROM"
-                                  " (SELECT o.*, sum(octet_length(data)) OVER (ORDER BY op_id ROWS BETWEEN UNBOUNDED PRECEDING "
-                                  "AND 1 PRECEDING) AS bytes FROM"
-                                  " (SELECT " PG_OPS_COLUMNS " FROM bucket_data"
-                                  " WHERE group_id = $1 AND bucket_name = $2 AND op_id > $3 AND op_id <= $4 ORDER BY op_id "
-                                  "LIMIT " NUMBER_TEXT(BATCH_ROWS) ") o) p"
-                                                                   " WHERE bytes IS NULL OR bytes < " NUMBER_TEXT(BATCH_BYTES);
+        "$1",
+        "$2") "::bigint, ''::text, NULL::text, NULL::bytea, NULL::text, NULL::text,"
+              " CASE WHEN " PG_STREAM_IS_WHOLE(
+                      "$1") " THEN 1::bigint ELSE 0 END, NULL::text, NULL::bigint"
+                            " UNION ALL SELECT " PG_OPS_COLUMNS " FROM"
+                            " (SELECT o.*, sum(octet_length(data)) OVER (ORDER BY op_id ROWS BETWEEN UNBOUNDED PRECEDING "
+                            "AND 1 PRECEDING) AS bytes FROM"
+                            " (SELECT " PG_OPS_COLUMNS " FROM bucket_data"
+                            " WHERE group_id = $1 AND bucket_name = $2 AND op_id > $3 AND op_id <= $4 ORDER BY op_id "
+                            "LIMIT " PG_NUMBER_TEXT(BATCH_ROWS) ") o) p"
+                                                                " WHERE bytes IS NULL OR bytes < " PG_NUMBER_TEXT(BATCH_BYTES);
 
 struct cursor {
 	struct op_cursor base; /* first */

@@ -219,6 +219,76 @@ static void a_stream_that_was_replaced_is_not_read(void **state)
 	arena_free(&arena);
 }
 
+/* ---- slow databases ------------------------------------------------------------------------------------------------------------------ */
+
+struct slow_read {
+	struct world *w;
+	uint32_t bucket;
+	struct error err;
+};
+
+static void *read_slowly(void *arg)
+{
+	struct slow_read *s = arg;
+	struct storage_reader *r = storage_read_begin(s->w->a.s, &s->err);
+	struct op_cursor *c = reader_ops(r, s->bucket, 0, UP_TO, &s->err);
+	op_cursor_close(c);
+	storage_read_end(r);
+	return c;
+}
+
+static void wait_for_answer(struct world *w, const char *sql, const char *answer)
+{
+	for (int i = 0; strcmp(look(w, sql), answer) != 0; i++) {
+		if (i == 2000)
+			fail_msg("%s", sql);
+		usleep(10000);
+	}
+}
+
+/* The server gives a statement up before we give up its connection: nothing goes on there that nobody waits for. */
+static void a_statement_has_a_limit_of_time_on_the_server(void **state)
+{
+	NEEDS_POSTGRES;
+	struct numbers n = begin(w);
+	struct slow_read s = {.w = w, .bucket = bucket(w, n, 1), .err = {.code = ""}};
+	pthread_t thread;
+	void *cursor;
+	struct pg_conn *conn = pg_pool_take(pg_store_of(w->a.s)->pool, &w->err);
+	OK(conn != NULL);
+	int pid = PQbackendPID(conn->pg);
+	PGresult *r = PQexec(conn->pg, "SELECT current_setting('statement_timeout'), "
+	                               "current_setting('idle_in_transaction_session_timeout')");
+	assert_string_equal(PQgetvalue(r, 0, 0), "29s");
+	assert_string_equal(PQgetvalue(r, 0, 1), "1min");
+	PQclear(r);
+	pg_pool_give(pg_store_of(w->a.s)->pool, conn);
+	look(w, "BEGIN; LOCK TABLE bucket_data IN ACCESS EXCLUSIVE MODE");
+	assert_int_equal(pthread_create(&thread, NULL, read_slowly, &s), 0);
+	wait_for_answer(w, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'bucket_data'::regclass", "1");
+	look(w, "SELECT count(pg_cancel_backend(pid)) FROM pg_locks WHERE NOT granted AND relation = 'bucket_data'::regclass");
+	pthread_join(thread, &cursor);
+	look(w, "COMMIT");
+	assert_null(cursor);
+	assert_string_equal(s.err.code, "PSYNC_S2403");
+	conn = pg_pool_take(pg_store_of(w->a.s)->pool, &w->err);
+	assert_int_equal(PQbackendPID(conn->pg), pid);
+	pg_pool_give(pg_store_of(w->a.s)->pool, conn);
+}
+
+static void a_connection_in_a_transaction_is_not_given_to_others(void **state)
+{
+	NEEDS_POSTGRES;
+	struct pg_pool *pool = pg_store_of(w->a.s)->pool;
+	struct pg_conn *conn = pg_pool_take(pool, &w->err);
+	int pid = PQbackendPID(conn->pg);
+	OK(pg_command(conn, "BEGIN", &w->err));
+	pg_pool_give(pool, conn);
+	conn = pg_pool_take(pool, &w->err);
+	assert_int_not_equal(PQbackendPID(conn->pg), pid);
+	pg_pool_give(pool, conn);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -226,6 +296,8 @@ int main(void)
 	        PLAIN(a_clear_is_noticed_when_it_is_read_ahead),
 	        PLAIN(many_keys_are_looked_up_at_once),
 	        PLAIN(a_stream_that_was_replaced_is_not_read),
+	        PLAIN(a_statement_has_a_limit_of_time_on_the_server),
+	        PLAIN(a_connection_in_a_transaction_is_not_given_to_others),
 	};
 	return cmocka_run_group_tests_name("postgres reading", tests, make_world, end_world);
 }
