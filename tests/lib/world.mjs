@@ -46,8 +46,8 @@ export class Postgres {
 let serial = 0;
 
 export class World {
-  /** `schema`: SQL; `sync`: sync config; `publication`: false leaves it out. The service is not started. */
-  static async create({ name, schema, sync, config, env, postgres, publication = true }) {
+  /** `schema`: SQL; `sync`: sync config; `publication`: false leaves it out; `encoding`: of the database. The service is not started. */
+  static async create({ name, schema, sync, config, env, postgres, publication = true, encoding }) {
     const w = new World();
     w.server = postgres?.uri ?? process.env.PG_URI;
     assert.ok(w.server, 'PG_URI names a Postgres server with wal_level = logical');
@@ -55,7 +55,7 @@ export class World {
     w.admin = new pg.Client({ connectionString: `${w.server}/postgres` });
     w.admin.on('error', () => {});
     await w.admin.connect();
-    await w.admin.query(`create database "${w.database}"`);
+    await w.admin.query(`create database "${w.database}"${encoding ? ` encoding '${encoding}' locale 'C' template template0` : ''}`);
     w.sourceUri = `${w.server}/${w.database}`;
     w.pool = new pg.Pool({ connectionString: w.sourceUri, max: 12 });
     w.pool.on('error', () => {});
