@@ -1,58 +1,94 @@
-// A database that the reference wrote, with the source that it replicated: Syncline goes on from its slot, and leaves its schema as it was.
+// A database that the reference wrote, with the source that it replicated, for each storage version: Syncline goes on from its slot, and leaves its
+// schema as it was. Every test ends in "clients equal SQL".
 import assert from 'node:assert/strict';
-import fs from 'node:fs';
-import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { StorageDatabase } from '../lib/storage-database.mjs';
-import { World } from '../lib/world.mjs';
+import { syncline } from '../lib/cli.mjs';
+import { referenceStore } from '../lib/reference-store.mjs';
+import { eventually } from '../lib/util.mjs';
 
-const dumps = fileURLToPath(new URL('../data/vectors/storage-postgres-dumps', import.meta.url));
+const id = (i, kind = 0) => `${kind}0000000-0000-4000-8000-${String(i).padStart(12, '0')}`;
+const MINE = "(select list_id from members where user_id = 'u1')";
+const QUERIES = {
+  legacy: { lists: `select id, name from lists where id in ${MINE}`, todos: `select id, list_id, description, done from todos where list_id in ${MINE}`, members: 'select id, user_id from members' },
+  streams: { lists: "select id, name from lists where owner_id = 'u1'", todos: `select id, list_id, description, done from todos where list_id in ${MINE}` }
+};
+const shape = (r) => JSON.stringify([String(r.id), r.name, r.list_id, r.description, r.done === undefined ? r.user_id : Number(r.done)]);
+const FACTS = `select (select max(op_id)::int from powersync.bucket_data) as op, (select count(*)::int from powersync.bucket_data) as n,
+  (select string_agg(id, ',' order by id) from powersync.source_tables) as tables, (select string_agg(slot_name || state || storage_version, ',') from powersync.sync_rules) as streams`;
 
 for (const kind of ['legacy', 'streams'])
-  describe(`a database of the reference is continued (${kind})`, () => {
-    let db, w, schema;
-    const text = (name) => fs.readFileSync(path.join(dumps, kind, name), 'utf8');
-    before(async () => {
-      db = await StorageDatabase.create(`continued_${kind}`, { dump: path.join(dumps, kind, 'storage.sql') });
-      schema = await db.schema();
-      w = await World.create({
-        name: `continued_${kind}`,
-        schema: text('source.sql').replace(/create publication.*/, ''),
-        sync: text('sync-config.yaml'),
-        config: { storage: db.config }
+  for (const version of [1, 2, 3])
+    describe(`a database of the reference is continued (${kind}, storage version ${version})`, () => {
+      let db, w, text, schema, c;
+      const images = version === 3 ? 'v3_current_data' : 'current_data';
+      const same = async (client = c) => {
+        await client.caughtUp();
+        for (const [type, sql] of Object.entries(QUERIES[kind])) await client.equals(type, sql, shape);
+      };
+      before(async () => {
+        ({ db, w, text } = await referenceStore(`continued_${kind}_${version}`, kind, version));
+        schema = await db.schema();
+        c = w.client({ user: 'u1' });
       });
-      // The source is a copy of the one that was replicated: its slot, its position, its tables' oids.
-      const [{ slot_name: slot }] = await db.q('select slot_name from powersync.sync_rules');
-      const [{ lsn }] = await w.q("select lsn::text from pg_create_logical_replication_slot($1, 'pgoutput')", [slot]);
-      const padded = lsn.split('/').map((h) => h.padStart(8, '0')).join('/');
-      await db.q('update powersync.sync_rules set last_checkpoint_lsn = $1, no_checkpoint_before = $1', [padded]);
-      for (const r of await w.q("select relname, oid::int from pg_class where relname in ('lists', 'todos', 'members')"))
-        await db.q("update powersync.source_tables set relation_id = jsonb_build_object('object_id', $2::int) where table_name = $1", [r.relname, r.oid]);
-    });
-    after(async () => {
-      await w?.destroy();
-      await db?.destroy();
-    });
+      after(async () => {
+        await w?.destroy();
+        await db?.destroy();
+      });
 
-    test('nothing is read again; what changes has the next op ids, under the same slot and tables', async () => {
-      const facts = () =>
-        db.q(`select (select max(op_id)::int from powersync.bucket_data) as op, (select count(*)::int from powersync.bucket_data) as n,
-          (select string_agg(id, ',' order by id) from powersync.source_tables) as tables, (select string_agg(slot_name || state, ',') from powersync.sync_rules) as streams`);
-      const [was] = await facts();
-      const [{ last }] = await db.q('select last_value::int as last from powersync.op_id_sequence');
-      await w.service.start();
-      await w.service.ready();
-      const c = w.client({ user: 'u1' });
-      await c.caughtUp();
-      assert.deepEqual(await facts(), [was]);
-      await w.q("update lists set name = 'renamed' where id = '00000000-0000-4000-8000-000000000001'");
-      await c.caughtUp();
-      const [is] = await facts();
-      assert.ok(is.n > was.n);
-      assert.equal(is.op, last + is.n - was.n);
-      assert.equal(is.tables, was.tables);
-      assert.equal(is.streams, was.streams);
-      assert.deepEqual(await db.schema(), schema);
+      test('nothing is read again; what changes has the next op ids, under the same slot and tables', async () => {
+        const [was] = await db.q(FACTS);
+        const [{ last }] = await db.q('select last_value::int as last from powersync.op_id_sequence');
+        await w.service.start();
+        await w.service.ready();
+        await same();
+        assert.deepEqual(await db.q(FACTS), [was]);
+        await w.q('update lists set name = $1 where id = $2', ['renamed', id(1)]);
+        await same();
+        const [is] = await db.q(FACTS);
+        assert.ok(is.n > was.n);
+        assert.equal(is.op, last + is.n - was.n);
+        assert.equal(is.tables, was.tables);
+        assert.equal(is.streams, was.streams);
+        assert.deepEqual(await db.schema(), schema);
+      });
+
+      test('rows come, change and go, and lists change hands', async () => {
+        await w.q(`insert into lists values ($1, 'new', 'u1', 'o1')`, [id(99)]);
+        await w.q(`insert into members values (99, $1, 'u1')`, [id(99)]);
+        await w.q(`insert into todos select ('1' || substr(md5(i::text), 1, 7) || '-0000-4000-8000-000000000000')::uuid, $1, 'of ' || i, false from generate_series(1, 50) i`, [id(99)]);
+        await same();
+        await w.q(`update todos set done = not done; update members set user_id = case user_id when 'u1' then 'u2' else 'u1' end where id % 2 = 0`);
+        await w.q(`delete from todos where description like '%7'; delete from members where id = 3`);
+        await w.q(`update lists set id = $2 where id = $1`, [id(99), id(98)]).catch(() => w.q('delete from lists where id = $1', [id(99)])); // todos refer to it
+        await same();
+        const [{ n, markers }] = await db.q(`select count(*)::int as n, ${version === 3 ? 'count(pending_delete)::int' : '0'} as markers from powersync.${images}`);
+        const [{ rows }] = await w.q('select ((select count(*) from lists) + (select count(*) from todos) + (select count(*) from members))::int as rows');
+        assert.equal(n, rows, 'one image for each row');
+        assert.equal(markers, 0, 'a checkpoint removes the markers that it passes');
+      });
+
+      test('a compaction and a restart', async () => {
+        await w.service.stop();
+        const r = await syncline(['compact'], { config: w.service.configPath });
+        assert.equal(r.code, 0, r.err + r.out);
+        await w.service.start();
+        await w.service.ready();
+        await same();
+        await same(w.client({ user: 'u1' }));
+      });
+
+      test('another sync config takes its place; what is left has the schema of the reference', async () => {
+        await w.service.stop();
+        w.service.sync = text('sync-config.yaml').replace('SELECT id, name FROM lists', 'SELECT id, name, org FROM lists') + '\n';
+        await w.service.writeConfig();
+        await w.service.start();
+        await w.service.ready();
+        const states = async () => (await db.q('select state from powersync.sync_rules order by id')).map((s) => s.state).join();
+        await eventually(async () => (await states()) === 'TERMINATED,ACTIVE', { timeout: 20000, what: () => `the old stream is removed:\n${w.service.tail()}` });
+        await w.q(`update todos set description = description || '!'`);
+        await same();
+        for (const table of ['bucket_data', 'bucket_parameters', images, 'source_tables'])
+          assert.equal((await db.q(`select count(*)::int as n from powersync.${table} where group_id = 1`))[0].n, 0, table);
+        assert.deepEqual(await db.schema(), schema);
+      });
     });
-  });
