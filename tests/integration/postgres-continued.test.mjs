@@ -92,3 +92,58 @@ for (const kind of ['legacy', 'streams'])
         assert.deepEqual(await db.schema(), schema);
       });
     });
+
+// The reference reads by the key: what lies up to its last key is stored. Another program's reading cannot be gone on with in several ranges; the table
+// is read from the start, and rows that are stored as they are make no operations.
+for (const [kind, version, keyless] of [['legacy', 1, false], ['streams', 2, false], ['streams', 3, false], ['legacy', 2, true]])
+  describe(`a table that the reference has read by half (${kind}, storage version ${version}${keyless ? ', without a key' : ''})`, () => {
+    let db, w, position;
+    const images = version === 3 ? 'v3_current_data' : 'current_data';
+    const table = keyless ? 'members' : 'todos';
+    const stored = () => db.q(`select bucket_name, op_id from powersync.bucket_data where op = 'PUT' order by op_id`);
+    before(async () => {
+      ({ db, w, position } = await referenceStore(`half_${kind}_${version}`, kind, version));
+      if (keyless) {
+        await w.q('alter table members drop constraint members_pkey; alter table members replica identity nothing');
+        await db.q("update powersync.source_tables set replica_id_columns = '[]' where table_name = 'members'");
+      }
+      const gone = await db.q(
+        `delete from powersync.${images} using powersync.source_tables t where t.id = source_table and table_name = $1
+           and source_key in (select source_key from powersync.${images} join powersync.source_tables t on t.id = source_table where table_name = $1 order by data offset 4) returning source_key`,
+        [table]
+      );
+      assert.ok(gone.length > 1);
+      for (const from of ['bucket_data', 'bucket_parameters']) await db.q(`delete from powersync.${from} where source_key = any($1)`, [gone.map((g) => g.source_key)]);
+      await db.q(
+        `update powersync.sync_rules set state = 'PROCESSING', snapshot_done = false, last_checkpoint = null, last_checkpoint_lsn = null, no_checkpoint_before = null, last_checkpoint_ts = null, snapshot_lsn = $1`,
+        [position]
+      );
+      await db.q(`update powersync.source_tables set snapshot_done = false, snapshot_total_estimated_count = 60, snapshot_replicated_count = 4, snapshot_last_key = '\\x1100000012696400112700000000000000' where table_name = $1`, [table]);
+    });
+    after(async () => {
+      await w?.destroy();
+      await db?.destroy();
+    });
+
+    test(keyless ? 'its rows are removed first, so that none is there twice' : 'it is read from the start, and what is stored makes no operations', async () => {
+      const was = await stored();
+      await w.q("update lists set name = 'changed meanwhile' where id = $1", [id(1)]);
+      await w.service.start();
+      await w.service.ready();
+      const c = w.client({ user: 'u1' });
+      await c.caughtUp();
+      for (const [type, sql] of Object.entries(QUERIES[kind])) await c.equals(type, sql, shape);
+      const [{ n }] = await db.q(`select count(*)::int as n from powersync.${images} join powersync.source_tables t on t.id = source_table where table_name = $1`, [table]);
+      assert.equal(n, (await w.q(`select count(*)::int as n from ${table}`))[0].n);
+      const [record] = await db.q('select snapshot_done, snapshot_last_key, snapshot_replicated_count from powersync.source_tables where table_name = $1', [table]);
+      assert.deepEqual(record, { snapshot_done: true, snapshot_last_key: null, snapshot_replicated_count: null });
+      if (keyless) return;
+      const twice = (upTo) =>
+        db.q(
+          `select bucket_name, row_id from powersync.bucket_data b join powersync.source_tables t on t.id = source_table
+             where op = 'PUT' and t.table_name = $1 and op_id <= $2 group by 1, 2 having count(*) > 1 order by 1, 2`,
+          [table, upTo]
+        );
+      assert.deepEqual(await twice(Number.MAX_SAFE_INTEGER), await twice(was.at(-1).op_id), 'nothing that was stored is written again');
+    });
+  });

@@ -141,7 +141,7 @@ bool pg_writer_dirty(const struct pg_writer *w);
 /* What other threads are told of the stream that is followed. */
 void pg_writer_publish(struct pg_writer *w);
 
-/* ---- tables.c */
+/* ---- tables_records.c */
 bool pg_tables_load(struct pg_writer *w, struct error *err);
 /* Within the transaction, and after it. */
 bool pg_tables_write(struct pg_writer *w, struct pg_conn *conn, struct error *err);
@@ -149,6 +149,12 @@ void pg_tables_written(struct pg_writer *w);
 /* Only this target is written from now on. */
 void pg_tables_keep_part(struct pg_writer *w, size_t target);
 void pg_tables_free(struct pg_writer *w);
+/* A new one, without records. */
+struct pg_table *pg_tables_add(struct pg_writer *w, const struct table_identity *t);
+bool pg_table_is(const struct pg_table *r, const struct table_identity *t);
+bool pg_stream_reads_table(const struct pg_stream *stream, const struct table_identity *t);
+
+/* ---- tables.c */
 /* Does the target have a table that was never read to its end? Then it shows nothing new. */
 bool pg_tables_unread(const struct pg_writer *w, size_t target);
 /* False: the error names those tables. */
