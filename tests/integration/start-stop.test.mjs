@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
 import { BINARY, Service, temporaryFolder } from '../lib/service.mjs';
 import { sign } from '../lib/token.mjs';
-import { eventually, freePort, sleep } from '../lib/util.mjs';
+import { eventually, freePort, sleep, stuckAt } from '../lib/util.mjs';
 import { World } from '../lib/world.mjs';
 
 const SYNC = 'bucket_definitions:\n  all:\n    data:\n      - SELECT * FROM lists\n';
@@ -134,6 +134,7 @@ describe('a shutdown', () => {
     stuck.write(`POST /sync/stream HTTP/1.1\r\nHost: a\r\nAuthorization: Token ${sign('stuck')}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}`);
     stuck.pause();
     await eventually(() => /"user_id":"stuck"/.test(w.service.freshLog), { what: 'the stream is open' });
+    await stuckAt(stuck);
     w.service.child.kill('SIGINT');
     await eventually(() => /Stopping on SIGINT/.test(w.service.freshLog), { what: 'the shutdown has begun' });
     w.service.child.kill('SIGINT'); // within the second: the same signal twice

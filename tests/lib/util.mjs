@@ -1,4 +1,5 @@
 // Small things that every test needs: waiting, free ports, a seeded random generator.
+import fs from 'node:fs';
 import net from 'node:net';
 
 export const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
@@ -44,6 +45,30 @@ export async function freePort() {
     const port = 20000 + Math.floor(Math.random() * 10000);
     if (await bindable(port)) return port;
   }
+}
+
+/** Bytes that the peer of a socket on this machine has sent and this side has no room for. */
+function unsentTo(socket) {
+  const hex = (n) => n.toString(16).toUpperCase().padStart(4, '0');
+  for (const table of ['/proc/net/tcp', '/proc/net/tcp6'])
+    for (const line of fs.readFileSync(table, 'utf8').split('\n')) {
+      const [, from, to, , queues] = line.trim().split(/\s+/);
+      if (from?.endsWith(`:${hex(socket.remotePort)}`) && to.endsWith(`:${hex(socket.localPort)}`)) return parseInt(queues, 16);
+    }
+  return 0;
+}
+
+/** Waits until the peer cannot get rid of more. */
+export async function stuckAt(socket) {
+  let before = 0;
+  await eventually(
+    () => {
+      const unsent = unsentTo(socket), same = unsent > 0 && unsent === before;
+      before = unsent;
+      return same;
+    },
+    { every: 100, what: 'the peer is stuck' },
+  );
 }
 
 /** A seeded generator (mulberry32): the same seed gives the same run. */
