@@ -24,7 +24,7 @@ struct session {
 	size_t bulk_left; /* bytes still to make up */
 	enum line_encoding encoding;
 	int64_t expires_at_ms;
-	bool shutdown;
+	_Atomic bool shutdown;
 };
 
 struct session_hub {
@@ -79,7 +79,8 @@ static void fake_wake_all(struct session_hub *h, bool shutdown)
 {
 	pthread_mutex_lock(&h->lock);
 	for (struct session *s = h->sessions; s; s = s->next) {
-		s->shutdown |= shutdown;
+		if (shutdown)
+			s->shutdown = true;
 		h->wake(h->ctx, s->owner);
 	}
 	pthread_mutex_unlock(&h->lock);
