@@ -1,5 +1,6 @@
 // The connection to the storage database is lost after a COMMIT was sent and before its answer came: was it carried out? Nothing may be lost, and
-// nothing written twice, whether the database carried it out at once or is still at it when the node goes on. Every test ends in "clients equal SQL".
+// nothing written twice, whether the database carried it out at once or is still at it when the node goes on; nor when the database refuses a
+// transaction in its middle. Every test ends in "clients equal SQL".
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { SourceRelay } from '../lib/relay.mjs';
@@ -59,6 +60,20 @@ describe('a COMMIT that gets no answer', () => {
       await w.q("delete from items where id like 'c%'");
       await same();
     });
+
+  test('errors of the database in the middle of a transaction: the batch is written when it can be, once', async () => {
+    // Disk full, serialisation failure, deadlock, out of memory, administrator's stop.
+    await db.q(`create table public.fault (code text); create function public.fail() returns trigger language plpgsql as
+      'declare c text; begin select code into c from public.fault; if c is not null then raise exception ''simulated %'', c using errcode = c; end if; return null; end';
+      create trigger failing after insert on powersync.bucket_data for each statement execute function public.fail()`);
+    for (const code of ['53100', '40001', '40P01', '53200', '57P01']) {
+      await db.q('insert into public.fault values ($1)', [code]);
+      await w.q(`insert into items select 'e${code}-' || k, k from generate_series(1, 500) k`);
+      await eventually(() => w.service.log.includes(`simulated ${code}`), { what: () => `the error is told:\n${w.service.tail()}` });
+      await db.q('delete from public.fault');
+      await same();
+    }
+  });
 
   for (const late of [0, LATE_MS])
     test(`of an activation${late ? ', carried out only when the node has another connection' : ''}`, async () => {

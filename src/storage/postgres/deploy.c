@@ -136,18 +136,18 @@ bool pg_restart_replication(struct storage *s, struct error *err)
 
 bool pg_report_failure(struct storage *s, struct slice text, struct error *err)
 {
+	static const char sql[] = "UPDATE sync_rules AS r SET last_fatal_error = $2 FROM locks AS l WHERE r.id = $1::integer"
+	                          " AND l.name = 'sync_rules_' || r.id || '_' || r.slot_name AND l.lock_id = $3::uuid";
 	struct pg_writer *w = pg_writer_of(s);
-	struct pg_stream *p = pg_store_active(w->store);
 	struct arena arena = {0};
 	char id[16];
-	if (!p)
-		p = pg_store_pending(w->store);
-	struct pg_conn *conn = p ? pg_writer_conn(w, err) : NULL;
+	/* The record is that of whoever has the lock. */
+	struct pg_conn *conn = w->target_count ? pg_writer_conn(w, err) : NULL;
 	if (!conn)
-		return p == NULL;
-	snprintf(id, sizeof(id), "%d", p->id);
-	bool ok = pg_done(pg_query(conn, "UPDATE sync_rules SET last_fatal_error = $2 WHERE id = $1::integer", 2,
-	                           (const char *const[]){id, arena_cstr(&arena, text)}, PG_TIMEOUT_MS, err));
+		return !w->target_count;
+	snprintf(id, sizeof(id), "%d", w->targets[0].stream->id);
+	bool ok = pg_done(pg_query(conn, sql, 3, (const char *const[]){id, arena_cstr(&arena, text), w->targets[0].lock_id},
+	                           PG_TIMEOUT_MS, err));
 	arena_free(&arena);
 	w->reported |= ok;
 	return ok;

@@ -132,7 +132,7 @@ static bool has_version_3(struct pg_compaction *c, bool *is, struct error *err)
 	return pg_done(r);
 }
 
-/* Until a step finds fewer rows than it could take. */
+/* Until a step finds none: what a compaction that was under way leaves of a bucket goes as well. */
 static bool clear_table(struct pg_compaction *c, const struct pg_leaving *l, const char *table, const char *column, bool *ours,
                         struct error *err)
 {
@@ -140,7 +140,7 @@ static bool clear_table(struct pg_compaction *c, const struct pg_leaving *l, con
 	long rows = CLEAR_STEP;
 	snprintf(sql, sizeof(sql), "DELETE FROM %s WHERE ctid = ANY (ARRAY (SELECT ctid FROM %s WHERE %s = %d LIMIT %d))", table,
 	         table, column, l->id, CLEAR_STEP);
-	while (*ours && rows == CLEAR_STEP && pg_compact_go_on(c)) {
+	while (*ours && rows && pg_compact_go_on(c)) {
 		int64_t since = clock_mono_us();
 		if (!fenced(c, l, sql, ours, &rows, err))
 			return false;

@@ -280,6 +280,17 @@ static void a_stream_that_another_process_stopped_stays_stopped(void **state)
 	assert_string_equal(look(w, "SELECT state FROM sync_rules"), "STOP");
 }
 
+static void a_failure_is_reported_by_whoever_has_the_lock(void **state)
+{
+	NEEDS_POSTGRES;
+	deploy(w, &w->a, CONFIG("title"));
+	OK(storage_report_failure(w->a.s, SLICE("the slot is lost"), &w->err));
+	assert_string_equal(look(w, "SELECT last_fatal_error FROM sync_rules"), "the slot is lost");
+	look(w, "UPDATE locks SET lock_id = gen_random_uuid(), ts = now(); UPDATE sync_rules SET last_fatal_error = NULL");
+	OK(storage_report_failure(w->a.s, SLICE("locked by another process"), &w->err));
+	assert_string_equal(look(w, "SELECT last_fatal_error FROM sync_rules"), "-");
+}
+
 static int end_streams(void **state)
 {
 	struct world *w = *state;
@@ -298,6 +309,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        STREAMS(a_stream_with_an_unread_table_is_not_activated),
 	        STREAMS(a_replaced_stream_is_removed_beside_the_writer),
+	        STREAMS(a_failure_is_reported_by_whoever_has_the_lock),
 	        STREAMS(whoever_lost_the_lock_removes_nothing_more),
 	        STREAMS(before_the_end_of_a_half_positions_are_shown_without_it),
 	        STREAMS(before_the_end_of_a_half_nothing_is_shown_if_it_is_not_alone),
