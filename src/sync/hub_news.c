@@ -87,13 +87,16 @@ static void mark_all(struct session_hub *h, unsigned flags, struct hub_member **
 		mark(m, flags, to_wake);
 }
 
-/* News of the replication thread and of the request thread may cross, but op ids only rise: a checkpoint never goes back. */
-static bool is_newer(const struct checkpoint *a, const struct checkpoint *than, bool everything)
+/* News of the replication thread and of the request thread may cross, but op ids only rise: a checkpoint never goes back. Only that of
+ * another plan may, where another program shares the store; then the storage has left the former plan. */
+static bool is_newer(struct session_hub *h, const struct storage_news *news)
 {
-	if (!a->valid || !than->valid || a->op_id != than->op_id)
-		return a->valid && (!than->valid || a->op_id > than->op_id);
-	int order = position_cmp(a->position, than->position);
-	return order > 0 || (order == 0 && a->plan_id != than->plan_id && everything);
+	const struct checkpoint *a = &news->checkpoint, *than = &h->checkpoint;
+	if (!a->valid || !than->valid)
+		return a->valid;
+	if (a->plan_id != than->plan_id && news->everything)
+		return a->plan_id == storage_checkpoint(h->storage).plan_id;
+	return a->op_id != than->op_id ? a->op_id > than->op_id : position_cmp(a->position, than->position) > 0;
 }
 
 static void wake_all(struct session_hub *h, struct hub_member *to_wake)
@@ -133,7 +136,7 @@ void session_hub_news(void *hub, const struct storage_news *news)
 	pthread_mutex_lock(&h->announcing);
 	read_new_names(h, news, &new);
 	pthread_mutex_lock(&h->lock);
-	bool newer = is_newer(&news->checkpoint, &h->checkpoint, news->everything);
+	bool newer = is_newer(h, news);
 	if (newer && news->only_users) {
 		keep_early_users(h, news);
 		pthread_mutex_unlock(&h->lock);

@@ -71,6 +71,11 @@ static enum outcome follow_plan(struct step *t, struct draft *d)
 		s->plan_pending = true;
 		return OUTCOME_WAIT;
 	}
+	/* Op ids must not go back within a stream. */
+	if (s->started && d->view.checkpoint.op_id < s->op_id) {
+		stored_plan_unref(plan);
+		return OUTCOME_END;
+	}
 	struct querier *querier = querier_new(plan->plan, &s->parameters, t->err);
 	if (!querier) {
 		stored_plan_unref(plan);

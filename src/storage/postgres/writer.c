@@ -219,6 +219,9 @@ static void commit_stream(const struct pg_writer *w, size_t i, bool visible, uin
 		n->pending = all;
 		return;
 	}
+	/* What clients were told never goes back; the sequence is that of all streams. */
+	if (out->activates && w->has_active && w->targets[0].record.checkpoint > all)
+		all = w->targets[0].record.checkpoint;
 	out->shown = out->written || !n->has_checkpoint || n->has_pending || all > n->checkpoint || w->empty_wanted;
 	if (!out->shown)
 		return;

@@ -131,6 +131,32 @@ static void test_plan_ahead_of_the_news(void **state)
 	assert_int_equal(client.completes, 1);
 }
 
+/* Another program that shares the store activated a stream of its own, with a checkpoint of smaller op ids. Streams end, since op ids do not go
+ * back in them; news of the former plan that come late change nothing; who connects is served. */
+static void test_plan_whose_op_ids_are_smaller(void **state)
+{
+	(void)state;
+	put_many(0, 5);
+	fake_commit(client.storage);
+	client_open(&client);
+	client_run(&client);
+	struct checkpoint former = client.storage->checkpoint;
+	struct plan other = basic_plan();
+	other.rules[0].definition = 2;
+	client.storage->last_op = 2;
+	fake_activate(client.storage, &other, 2);
+	assert_int_equal(client_run(&client), SESSION_END);
+	struct storage_news late = {.checkpoint = former, .everything = true};
+	session_hub_news(client.hub, &late);
+	session_free(client.session);
+	client_open(&client);
+	client.last_op = 0;
+	assert_int_equal(client_run(&client), SESSION_IDLE);
+	assert_int_equal(client.last_op, 2);
+	assert_non_null(client_find(&client, "3#docs|0[]"));
+	assert_int_equal(client.completes, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -141,6 +167,7 @@ int main(void)
 	        TEST(test_same_plan_in_the_middle_of_a_download),
 	        TEST(test_plan_that_cannot_be_resolved),
 	        TEST(test_plan_ahead_of_the_news),
+	        TEST(test_plan_whose_op_ids_are_smaller),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
