@@ -221,7 +221,7 @@ UNUSED static int open_nodes(void **state)
 	return 0;
 }
 
-static int close_nodes(void **state)
+UNUSED static int close_nodes(void **state)
 {
 	struct world *w = *state;
 	if (!w->admin)

@@ -276,19 +276,6 @@ static void a_statement_has_a_limit_of_time_on_the_server(void **state)
 	pg_pool_give(pg_store_of(w->a.s)->pool, conn);
 }
 
-static void a_connection_in_a_transaction_is_not_given_to_others(void **state)
-{
-	NEEDS_POSTGRES;
-	struct pg_pool *pool = pg_store_of(w->a.s)->pool;
-	struct pg_conn *conn = pg_pool_take(pool, &w->err);
-	int pid = PQbackendPID(conn->pg);
-	OK(pg_command(conn, "BEGIN", &w->err));
-	pg_pool_give(pool, conn);
-	conn = pg_pool_take(pool, &w->err);
-	assert_int_not_equal(PQbackendPID(conn->pg), pid);
-	pg_pool_give(pool, conn);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -297,7 +284,6 @@ int main(void)
 	        PLAIN(many_keys_are_looked_up_at_once),
 	        PLAIN(a_stream_that_was_replaced_is_not_read),
 	        PLAIN(a_statement_has_a_limit_of_time_on_the_server),
-	        PLAIN(a_connection_in_a_transaction_is_not_given_to_others),
 	};
 	return cmocka_run_group_tests_name("postgres reading", tests, make_world, end_world);
 }
