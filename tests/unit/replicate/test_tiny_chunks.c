@@ -105,6 +105,9 @@ static void writers_start(int first)
 		writers[i] = fixture_connect(getenv("PG_URI"), f.database);
 		if (i < 2)
 			fixture_sql_on(writers[i], "SET synchronous_commit = off");
+		/* Should this process be killed, they end as well (PostgreSQL 14 and later). */
+		if (PQserverVersion(writers[i]) >= 140000)
+			fixture_sql_on(writers[i], "SET client_connection_check_interval = '1s'");
 		snprintf(sql, sizeof(sql), writer_sql, first + i);
 		assert_int_equal(PQsendQuery(writers[i], sql), 1);
 	}
