@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# run.sh [COUNT] [SEED]: compares the rules with their executable models on random inputs: COUNT cases (default 10000) each of
-# expressions, sync configs and sync streams. BUILD: the build folder (default build). Skipped unless SYNCLINE_MODELS names the
-# folder of the models. Ends with "N passed, N failed"; failing cases are shown by the runners.
+# run.sh [COUNT] [SEED]: compares rules and storage with their executable models on random inputs: COUNT cases (default 10000) each of
+# expressions, sync configs and sync streams; COUNT / 100 scenarios of storage, with PG_URI on the shared layout as well. BUILD: the build
+# folder (default build). Skipped unless SYNCLINE_MODELS names the folder of the models. Ends with "N passed, N failed"; failing cases are
+# shown by the runners.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 count=${1:-10000} seed=${2:-1} build=${BUILD:-build}
@@ -18,6 +19,15 @@ for kind in expressions sync-config sync-streams; do
 	echo "$kind"
 	"$build/tests/$runner" "$out/$kind" | tee "$out/$kind.log" || true
 	read -r p f < <(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p' "$out/$kind.log" | tail -1)
+	passed=$((passed + p)) failed=$((failed + f))
+done
+mkdir "$out/storage"
+python3 tests/random/storage_cases.py "$seed" $((count / 200)) "$out/storage"
+for store in '' -p; do
+	[ -z "$store" ] || [ -n "${PG_URI:-}" ] || continue
+	echo "storage $store"
+	"$build/tests/storage-vectors" "$out/storage" $store | tee "$out/storage.log" || true
+	read -r p f < <(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p' "$out/storage.log" | tail -1)
 	passed=$((passed + p)) failed=$((failed + f))
 done
 echo "$passed passed, $failed failed"

@@ -73,6 +73,8 @@ struct run {
 		char checkpoint[32], id[32];
 	} watches[4];
 	size_t watch_count;
+	json_t *steps;
+	size_t at;          /* the step */
 	uint64_t final_lsn; /* of the scenario's last commit */
 	char why[8192];     /* of the last difference */
 };
@@ -157,6 +159,15 @@ static bool pair_checkpoint(struct run *r, uint64_t expected, uint64_t actual)
 				              (unsigned long long)r->checkpoints[i].actual,
 				              (unsigned long long)r->checkpoints[i].expected);
 	return true;
+}
+
+/* Was the operation seen, so that its id is known here? */
+static bool is_paired(const struct run *r, uint64_t expected)
+{
+	for (size_t i = 0; i < r->op_count; i++)
+		if (r->ops[i].expected == expected)
+			return true;
+	return r->shared;
 }
 
 /* A recorded id as one of ours. */

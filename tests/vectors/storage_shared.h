@@ -304,14 +304,17 @@ static bool do_current_data(struct run *r, json_t *step)
 	size_t i;
 	if (!r->shared)
 		return true;
+	char id[16];
+	snprintf(id, sizeof(id), "%d", r->on->id);
 	PGresult *rows = shared_rows(r,
 	                             v3 ? "SELECT source_table, encode(source_key, 'hex'), encode(data, 'hex'), buckets,"
 	                                  " (SELECT coalesce(jsonb_agg(encode(l, 'hex')), '[]') FROM unnest(lookups) AS l),"
-	                                  " pending_delete IS NOT NULL FROM v3_current_data ORDER BY source_table, source_key"
+	                                  " pending_delete IS NOT NULL FROM v3_current_data WHERE group_id = $1::integer"
+	                                  " ORDER BY source_table, source_key"
 	                                : "SELECT source_table, encode(source_key, 'hex'), encode(data, 'hex'), buckets,"
 	                                  " (SELECT coalesce(jsonb_agg(encode(l, 'hex')), '[]') FROM unnest(lookups) AS l)"
-	                                  " FROM current_data ORDER BY source_table, source_key",
-	                             0, NULL);
+	                                  " FROM current_data WHERE group_id = $1::integer ORDER BY source_table, source_key",
+	                             1, (const char *const[]){id});
 	if ((size_t)PQntuples(rows) != json_array_size(want))
 		ok = differ(r, "%d stored rows instead of %zu", PQntuples(rows), json_array_size(want));
 	json_array_foreach(want, i, w)

@@ -171,6 +171,19 @@ static bool do_streams(struct run *r, json_t *step)
 	return r->shared ? shared_streams(r, want) : one_stream(r, json_array_get(json_object_get(want, "streams"), 0));
 }
 
+/* The scenario does not look at its tables: on the shared layout a table that was not read holds its stream back. */
+static void tables_done(struct run *r)
+{
+	struct pg_writer *w = shared_writer(r);
+	for (uint32_t i = 1; i <= w->table_count; i++) {
+		const struct pg_table_part *p = shared_table(r, i);
+		/* It was read once, and is not done: as the scenarios have it. */
+		if (p && !p->snapshot_done && !p->snapshot_epoch)
+			must(r, storage_table_done(r->on->s, i, storage_epoch(r->on->s), &r->err) &&
+			                storage_table_restart(r->on->s, i, &r->err));
+	}
+}
+
 static bool do_resolve_table(struct run *r, json_t *step)
 {
 	json_t *columns = json_object_get(step, "replica_id_columns"), *want = json_object_get(step, "expect");
@@ -213,6 +226,8 @@ static bool do_resolve_table(struct run *r, json_t *step)
 			r->on->table_count--;
 			break;
 		}
+	if (r->shared && r->on->all_done)
+		tables_done(r);
 	if (strcmp(out.subkey_id, text_of(want, "id")) != 0)
 		return differ(r, "kept %s", out.subkey_id);
 	if (json_array_size(json_object_get(want, "drop")) != drop_count)
@@ -275,11 +290,24 @@ static json_t *merged_row(struct run *r, struct run_table *t, json_t *after, con
 	return row;
 }
 
-/* What is saved belongs to a transaction that ends with the last commit of the scenario: flushes are in the middle of it. */
+/* What is saved belongs to a transaction that ends with the next commit of the writer, else (that was closed) with the last one of the scenario:
+ * flushes are in the middle of it. */
+static uint64_t transaction_end(const struct run *r)
+{
+	const char *writer = text_of(json_array_get(r->steps, r->at), "writer");
+	for (size_t i = r->at; i < json_array_size(r->steps); i++) {
+		json_t *step = json_array_get(r->steps, i);
+		const char *by = text_of(step, "writer");
+		if (strcmp(text_of(step, "do"), "commit") == 0 && strcmp(by ? by : "", writer ? writer : "") == 0)
+			return lsn_of(text_of(step, "lsn"));
+	}
+	return r->final_lsn;
+}
+
 static void in_transaction(struct run *r)
 {
 	if (!r->on->dirty)
-		storage_in_transaction(r->on->s, (struct position){0, r->final_lsn});
+		storage_in_transaction(r->on->s, (struct position){0, transaction_end(r)});
 	r->on->dirty = true;
 }
 
@@ -407,19 +435,6 @@ static bool do_flush(struct run *r, json_t *step)
 	r->on->dirty = false;
 	r->on->queued = 0;
 	return json_is_null(op) == !was || differ(r, was ? "something was flushed" : "nothing was flushed");
-}
-
-/* The scenario does not look at its tables: on the shared layout a table that was not read holds its stream back. */
-static void tables_done(struct run *r)
-{
-	struct pg_writer *w = shared_writer(r);
-	for (uint32_t i = 1; i <= w->table_count; i++) {
-		const struct pg_table_part *p = shared_table(r, i);
-		/* It was read once, and is not done: as the scenarios have it. */
-		if (p && !p->snapshot_done && !p->snapshot_epoch)
-			must(r, storage_table_done(r->on->s, i, storage_epoch(r->on->s), &r->err) &&
-			                storage_table_restart(r->on->s, i, &r->err));
-	}
 }
 
 /* The storage decides what the commit makes; its record tells. */
@@ -618,6 +633,7 @@ static bool do_truncate(struct run *r, json_t *step)
 	json_t *tables = json_object_get(step, "tables"), *want = json_object_get(step, "expect");
 	uint64_t all = 0, removed;
 	bool drop = strcmp(text_of(step, "do"), "drop") == 0;
+	in_transaction(r);
 	for (size_t i = 0; i < json_array_size(tables); i++) {
 		uint32_t number = table_named(r, json_string_value(json_array_get(tables, i)))->number;
 		must(r, storage_truncate_table(r->on->s, number, &removed, &r->err));
@@ -625,7 +641,7 @@ static bool do_truncate(struct run *r, json_t *step)
 		if (drop)
 			must(r, storage_drop_table(r->on->s, number, &r->err));
 	}
-	r->on->dirty = true;
+	r->on->dirty = !r->shared; /* flushed there */
 	return !want || (all > 0) == json_is_true(json_object_get(want, "flushed")) ||
 	       differ(r, "%llu rows went", (unsigned long long)all);
 }

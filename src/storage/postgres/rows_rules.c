@@ -103,7 +103,8 @@ static void retire(struct row_work *w, struct kept_row *e, bool for_good)
 	w->images_deleted++;
 	w->bytes += e->key.n + 100;
 	e->marker = e->table->version >= 3 && !for_good;
-	if (!e->marker)
+	/* One id for each key in a portion, at the place of its first removal. */
+	if (!e->marker || e->portion == w->portion)
 		return;
 	e->portion = w->portion;
 	w->markers = xgrow(w->markers, w->marker_count, &w->marker_cap, sizeof(struct kept_row *));
@@ -323,6 +324,7 @@ void rows_apply(struct pg_rows *r, int32_t stream)
 			continue;
 		e->now = e->stored;
 		e->touched = e->marker = e->incomplete = false;
+		e->portion = 0;
 	}
 	for (size_t i = 0; i < r->record_count; i++) {
 		if (r->records[i].entry->table->stream != stream)
