@@ -208,11 +208,21 @@ const struct value_mapper *binding_mapper(const struct binding *b)
 	return NULL;
 }
 
+/* While two plans map values differently (a deploy on a shared store): the one that came second. */
+static const struct binding_part *other_part(const struct binding *b)
+{
+	const struct value_mapper *first = binding_mapper(b);
+	for (size_t p = 0; p < b->part_count; p++)
+		if (b->parts[p].mapper && b->parts[p].mapper != first)
+			return &b->parts[p];
+	return NULL;
+}
+
 /* The key columns alone are mapped. */
-static bool replica_id(const struct binding *b, const struct raw_value *row, struct arena *arena, uint8_t uuid[16])
+static bool replica_id(const struct binding *b, const struct value_mapper *mapper, const struct raw_value *row,
+                       struct arena *arena, uint8_t uuid[16])
 {
 	const struct source_relation *r = &b->table.relation;
-	const struct value_mapper *mapper = binding_mapper(b);
 	struct error err;
 	size_t count = 0;
 	if (!mapper)
@@ -238,8 +248,17 @@ void binding_row_key(const struct binding *b, const struct raw_value *row, struc
 {
 	uint8_t uuid[16];
 	source_row_key(&b->table.relation, row, arena, &key->bytes, key->uuid);
-	if (b->replica_ids && replica_id(b, row, arena, uuid))
-		memcpy(key->uuid, uuid, sizeof(uuid));
+	key->other = NULL;
+	if (!b->replica_ids || !replica_id(b, binding_mapper(b), row, arena, uuid))
+		return;
+	memcpy(key->uuid, uuid, sizeof(uuid));
+	const struct binding_part *second = other_part(b);
+	if (!second || !replica_id(b, second->mapper, row, arena, uuid) || memcmp(uuid, key->uuid, sizeof(uuid)) == 0)
+		return;
+	struct other_row_id *other = arena_array(arena, struct other_row_id, 1);
+	other->plan = second->plan->id;
+	memcpy(other->uuid, uuid, sizeof(uuid));
+	key->other = other;
 }
 
 /* The first faults of a table are logged, then every thousandth: a broken expression fails for each row. */
@@ -290,18 +309,22 @@ void binding_values(struct binding *b, const struct raw_value *row, struct arena
 {
 	struct value *values = arena_array(arena, struct value, b->table.relation.column_count);
 	struct error err;
-	size_t p = 0;
-	while (p < b->part_count && !b->parts[p].bound)
-		p++;
-	if (p == b->part_count || b->sends_complete_rows)
+	const struct value_mapper *mapper = binding_mapper(b);
+	if (!mapper || b->sends_complete_rows)
 		return;
-	if (!value_mapper_row(b->parts[p].mapper, row, arena, values, &err)) {
+	if (!value_mapper_row(mapper, row, arena, values, &err)) {
 		log_fault(b, SLICE("(values)"), slice_cstr(err.message));
 		return;
 	}
 	out->names = b->names;
 	out->values = values;
 	out->value_count = b->table.relation.column_count;
+	const struct binding_part *second = other_part(b);
+	values = second ? arena_array(arena, struct value, b->table.relation.column_count) : NULL;
+	if (values && value_mapper_row(second->mapper, row, arena, values, &err)) {
+		out->other_values = values;
+		out->other_plan = second->plan->id;
+	}
 }
 
 void binding_evaluate(struct binding *b, const struct raw_value *row, struct arena *arena, struct row_contributions *out)
@@ -331,6 +354,9 @@ void binding_evaluate(struct binding *b, const struct raw_value *row, struct are
 			out->names = b->names;
 			out->values = values;
 			out->value_count = r->column_count;
+		} else if (b->row_values && b->replica_ids && values != out->values && !out->other_values) {
+			out->other_values = values;
+			out->other_plan = part->plan->id;
 		}
 		bound_evaluate(part->bound, values, arena, &results[p]);
 		for (size_t i = 0; i < results[p].fault_count; i++)
@@ -353,11 +379,11 @@ static struct slice copy_shared(struct slice text, struct slice before, struct s
 	return text.p == before.p && text.n == before.n ? before_copied : arena_copy(arena, text);
 }
 
-static const struct value *copy_values(const struct row_contributions *from, const struct raw_value *row, struct arena *arena)
+static const struct value *copy_values(const struct value *from, size_t count, const struct raw_value *row, struct arena *arena)
 {
-	struct value *values = arena_array(arena, struct value, from->value_count);
-	for (size_t i = 0; i < from->value_count; i++) {
-		values[i] = from->values[i];
+	struct value *values = arena_array(arena, struct value, count);
+	for (size_t i = 0; i < count; i++) {
+		values[i] = from[i];
 		if ((values[i].kind == VALUE_TEXT || values[i].kind == VALUE_BLOB) && values[i].s.p != row[i].text.p)
 			values[i].s = arena_copy(arena, values[i].s);
 	}
@@ -385,7 +411,9 @@ void contributions_copy(const struct row_contributions *from, const struct raw_v
 		lookups[i] = (struct lookup_entry){a->definition, arena_copy(arena, a->key), arena_copy(arena, a->results)};
 	}
 	if (from->value_count)
-		to->values = copy_values(from, row, arena);
+		to->values = copy_values(from->values, from->value_count, row, arena);
+	if (from->other_values)
+		to->other_values = copy_values(from->other_values, from->value_count, row, arena);
 }
 
 size_t binding_checkpoints(struct binding *b, const struct raw_value *row, struct arena *arena,

@@ -300,15 +300,25 @@ struct row_contributions {
 	const struct slice *names;
 	const struct value *values;
 	size_t value_count;
+	/* Shared stores: the same for the stream of another plan that is maintained beside the first and maps values differently; NULL: there is
+	 * none. */
+	const struct value *other_values;
+	uint64_t other_plan;
 };
 /* Fills digest; uses a thread-local digest context. */
 void put_entry_digest(struct put_entry *e);
 
+/* As another plan maps the identity (row_contributions.other_plan). */
+struct other_row_id {
+	uint64_t plan;
+	uint8_t uuid[16];
+};
 struct row_key {
 	struct slice bytes; /* order-preserving encoding of the replica identity, any length; unique within the table */
 	uint8_t uuid[16];   /* second half of the subkey */
 	bool uuid_alone;    /* the replica id is no UUID: uuid is the whole subkey (storage-semantics 3) */
-	const struct value *replica_id; /* then, for shared stores, which keep it: the replica id itself */
+	const struct other_row_id *other; /* of the stream of that plan; NULL: the same. Not copied with the key */
+	const struct value *replica_id;   /* then, for shared stores, which keep it: the replica id itself */
 };
 
 /* Does the uuid of a row_key have to be the reference's replica id (storage-semantics 3)? So that it, too, goes on with the store. Any thread;

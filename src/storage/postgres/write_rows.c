@@ -11,10 +11,13 @@
 #include "storage/postgres/rows.h"
 #include "storage/postgres/writer.h"
 
-static struct slice source_key(const struct row_key *key, struct arena *arena)
+/* In the stream. */
+static struct slice source_key(const struct row_key *key, int32_t stream, struct arena *arena)
 {
 	struct buf b = {0};
-	if (key->uuid_alone && key->replica_id)
+	if (key->other && key->other->plan == (uint64_t)stream)
+		bson_source_key(&b, key->other->uuid);
+	else if (key->uuid_alone && key->replica_id)
 		bson_source_key_value(&b, key->replica_id);
 	else
 		bson_source_key(&b, key->uuid);
@@ -84,12 +87,13 @@ static bool add_lookups(const struct pg_writer *w, const struct row_contribution
 	return true;
 }
 
-static struct slice image_of(const struct row_contributions *c, struct arena *arena)
+static struct slice image_of(const struct row_contributions *c, int32_t stream, struct arena *arena)
 {
 	struct buf b = {0};
 	if (!c || !c->value_count)
 		return (struct slice){NULL, 0};
-	bson_row(&b, c->names, c->values, c->value_count);
+	bool other = c->other_values && c->other_plan == (uint64_t)stream;
+	bson_row(&b, c->names, other ? c->other_values : c->values, c->value_count);
 	struct slice image = arena_copy(arena, buf_slice(&b));
 	buf_free(&b);
 	return image;
@@ -104,12 +108,13 @@ bool pg_write_row(struct storage *s, uint32_t table, const struct row_key *key, 
 	(void)image;
 	for (size_t i = 0; ok && i < w->target_count; i++) {
 		struct pg_row_table t;
-		struct pg_row row = {.key = source_key(key, &arena), .compare = mode == ROW_COMPARE};
+		struct pg_row row = {.compare = mode == ROW_COMPARE};
 		if (!table_in(w, i, table, &t))
 			continue;
+		row.key = source_key(key, t.stream, &arena);
 		if (old)
-			row.old = source_key(old, &arena);
-		row.image = image_of(c, &arena);
+			row.old = source_key(old, t.stream, &arena);
+		row.image = image_of(c, t.stream, &arena);
 		add_puts(w, c, t.stream, &arena, &row);
 		ok = add_lookups(w, c, t.stream, &arena, &row, err);
 		if (ok)
@@ -127,12 +132,13 @@ bool pg_write_incomplete_row(struct storage *s, uint32_t table, const struct row
 	bool ok = pg_writer_ready(w, err);
 	for (size_t i = 0; ok && i < w->target_count; i++) {
 		struct pg_row_table t;
-		struct pg_row row = {.key = source_key(key, &arena)};
+		struct pg_row row = {.compare = false};
 		if (!table_in(w, i, table, &t))
 			continue;
+		row.key = source_key(key, t.stream, &arena);
 		if (old)
-			row.old = source_key(old, &arena);
-		row.image = image_of(known, &arena);
+			row.old = source_key(old, t.stream, &arena);
+		row.image = image_of(known, t.stream, &arena);
 		pg_rows_put_incomplete(w->rows, &t, &row, key->bytes, partial);
 	}
 	arena_free(&arena);
@@ -147,7 +153,7 @@ bool pg_delete_row(struct storage *s, uint32_t table, const struct row_key *key,
 	for (size_t i = 0; ok && i < w->target_count; i++) {
 		struct pg_row_table t;
 		if (table_in(w, i, table, &t))
-			pg_rows_delete(w->rows, &t, source_key(key, &arena));
+			pg_rows_delete(w->rows, &t, source_key(key, t.stream, &arena));
 	}
 	arena_free(&arena);
 	return ok;
@@ -162,7 +168,8 @@ bool pg_read_row(struct storage *s, uint32_t table, const struct row_key *key, s
 	*out = (struct stored_row){.found = false};
 	for (size_t i = 0; conn && i < w->target_count && !stored.found; i++) {
 		struct pg_row_table t;
-		if (table_in(w, i, table, &t) && !pg_rows_read(w->rows, conn, &t, source_key(key, arena), arena, &stored, err))
+		if (table_in(w, i, table, &t) &&
+		    !pg_rows_read(w->rows, conn, &t, source_key(key, t.stream, arena), arena, &stored, err))
 			return false;
 	}
 	if (stored.found)

@@ -34,7 +34,7 @@ static void everything_is_copied_but_texts_of_the_row(void **state)
 	                             {9}};
 	struct lookup_entry *lookups = arena_array(&scratch, struct lookup_entry, 1);
 	lookups[0] = (struct lookup_entry){4, text_in(&scratch, "[\"k\"]"), text_in(&scratch, "[{}]")};
-	struct row_contributions from = {puts, 3, lookups, 1, names, values, 3}, to;
+	struct row_contributions from = {puts, 3, lookups, 1, names, values, 3, values, 5}, to;
 
 	contributions_copy(&from, row, &kept, &to);
 	arena_free(&scratch);
@@ -51,6 +51,8 @@ static void everything_is_copied_but_texts_of_the_row(void **state)
 	assert_true(lies_in(row, &to.values[0]));
 	assert_int_equal(to.values[1].i, 1);
 	assert_true(slice_eq(to.values[2].s, SLICE("made")));
+	assert_true(slice_eq(to.other_values[2].s, SLICE("made")));
+	assert_int_equal(to.other_plan, 5);
 	arena_free(&kept);
 }
 
