@@ -218,6 +218,11 @@ static const struct binding_part *other_part(const struct binding *b)
 	return NULL;
 }
 
+bool binding_maps_twice(const struct binding *b)
+{
+	return other_part(b) != NULL;
+}
+
 /* The key columns alone are mapped. */
 static bool replica_id(const struct binding *b, const struct value_mapper *mapper, const struct raw_value *row,
                        struct arena *arena, uint8_t uuid[16])

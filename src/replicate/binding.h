@@ -65,8 +65,9 @@ bool binding_fits(const struct binding *b, const struct source_relation *r);
 bool relation_same_columns(const struct source_relation *a, const struct source_relation *b);
 bool relation_same_key(const struct source_relation *a, const struct source_relation *b);
 
-/* What identifies the row in the store; for tables with key columns. On stores that keep replica ids the UUID is made of the values as the
- * sync config that is active (the first one here) maps them; else, and while a key cannot be mapped, of the source's texts. */
+/* What identifies the row in the store; for tables with key columns. On stores that keep replica ids the UUID is made of the values as
+ * the plan maps them (another plan that maps them otherwise has one of its own, key->other); else, and while a key cannot be mapped, of the source's
+ * texts. */
 void binding_row_key(const struct binding *b, const struct raw_value *row, struct arena *arena, struct row_key *key);
 
 /* The values of a row as the rules see them, what was not sent as VALUE_UNKNOWN; none if the source sends whole rows. */
@@ -90,6 +91,8 @@ size_t binding_checkpoints(struct binding *b, const struct raw_value *row, struc
 
 /* Of a plan that reads the table; NULL: none does. */
 const struct value_mapper *binding_mapper(const struct binding *b);
+/* Do two of the plans map values differently? */
+bool binding_maps_twice(const struct binding *b);
 
 /* True when the row is beyond the limit of 15 MiB (storage-semantics 5.3, 9.1): it contributes nothing. */
 bool row_too_large(const struct source_relation *r, const struct raw_value *row);

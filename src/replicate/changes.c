@@ -140,7 +140,7 @@ static bool fill_unchanged(struct attempt *a, struct table_state *t, const struc
 		return false;
 	/* What was stored before a gap in the stream may have changed in it. */
 	*complete = stored.found && (t->no_gap || stored.epoch >= t->generation) &&
-	            (image_fill(r, row, stored.image) || image_fill_values(r, binding_mapper(t->binding), row, &stored));
+	            (image_fill(r, row, stored.image) || image_fill_values(t->binding, row, &stored));
 	return true;
 }
 

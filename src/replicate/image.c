@@ -27,13 +27,14 @@ static bool all_known(const struct source_relation *r, const struct raw_value *r
 	return true;
 }
 
-bool image_fill_values(const struct source_relation *r, const struct value_mapper *mapper, struct raw_value *row,
-                       const struct stored_row *stored)
+bool image_fill_values(const struct binding *b, struct raw_value *row, const struct stored_row *stored)
 {
+	const struct source_relation *r = &b->table.relation;
+	const struct value_mapper *mapper = binding_mapper(b);
 	for (size_t i = 0; mapper && i < r->column_count; i++)
 		for (size_t k = 0; row[i].kind == RAW_UNCHANGED && k < stored->value_count; k++)
 			if (slice_eq(r->columns[i].name, stored->names[k]) &&
-			    !value_mapper_stored(mapper, i, &stored->values[k], &row[i]))
+			    !value_mapper_stored(mapper, i, &stored->values[k], !binding_maps_twice(b), &row[i]))
 				break;
 	return all_known(r, row);
 }

@@ -9,8 +9,7 @@
 
 #include "base/arena.h"
 #include "base/slice.h"
-#include "source/source.h"
-#include "storage/storage.h"
+#include "replicate/binding.h"
 
 /* RAW_UNCHANGED columns are left out, and those that are no text of the source any more (RAW_VALUE). In the arena. */
 struct slice image_encode(const struct source_relation *r, const struct raw_value *row, struct arena *arena);
@@ -19,9 +18,7 @@ struct slice image_encode(const struct source_relation *r, const struct raw_valu
  * point into the image. */
 bool image_fill(const struct source_relation *r, struct raw_value *row, struct slice image);
 
-/* The same from a row as the rules saw it, where its values last (value_mapper_stored). They point into *stored. mapper: of the relation;
- * NULL: nothing is filled in. */
-bool image_fill_values(const struct source_relation *r, const struct value_mapper *mapper, struct raw_value *row,
-                       const struct stored_row *stored);
+/* The same from a row as the rules saw it, where its values last (value_mapper_stored). They point into *stored. */
+bool image_fill_values(const struct binding *b, struct raw_value *row, const struct stored_row *stored);
 
 #endif

@@ -201,10 +201,11 @@ void value_mapper_free(struct value_mapper *m);
 bool value_mapper_row(const struct value_mapper *m, const struct raw_value *raw, struct arena *arena, struct value *out,
                       struct error *err);
 
-/* What a store has of a column that the source left out, as the rules saw it once: true, if it is what the source would give, under whatever
- * options. *out then refers to *stored. Texts, bytea, and arrays of such and of integers and booleans are; values that depend on options, that
- * are made of others (composites, ranges), or in which the reference and we differ (reals within arrays), are not. */
-bool value_mapper_stored(const struct value_mapper *m, size_t column, const struct value *stored, struct raw_value *out);
+/* What a store has of a column that the source left out, as the rules saw it once: true, if it is what the source would give. *out then refers to
+ * *stored. Texts, bytea and arrays of base types are; composites, ranges, domains of arrays, and NaN and infinities within arrays are not: their types
+ * may have changed, or the reference stored something else. same_options: it was mapped with this mapper's; else what depends on them is not, either. */
+bool value_mapper_stored(const struct value_mapper *m, size_t column, const struct value *stored, bool same_options,
+                         struct raw_value *out);
 
 /* Order-preserving bytes of the key columns' raw values (int2/4/8 as 8 big-endian bytes with flipped sign, uuid as 16 bytes, others as
  * text with 0x00 escaped; a tag byte for NULL), for record keys; and the UUID v5 of the same for subkeys. key_columns: in_key. */

@@ -7,30 +7,32 @@ import { StorageDatabase } from '../lib/storage-database.mjs';
 import { eventually } from '../lib/util.mjs';
 import { World } from '../lib/world.mjs';
 
-const COLUMNS = 'id text primary key, note int not null, j jsonb, b bytea, t text[], i int[], d numeric, x xml, p place';
+const COLUMNS = 'id text primary key, note int not null, j jsonb, b bytea, t text[], i int[], d numeric, x xml, f float8[], z timestamptz[], p place';
 const SCHEMA = `create type place as (name text, at int);
   create table docs(${COLUMNS}); create table whole(${COLUMNS}); alter table whole replica identity full;
   create table plain(id text primary key, body varchar(100)); alter table plain replica identity full;
   alter table docs alter j set storage external, alter b set storage external, alter t set storage external, alter i set storage external, alter x set storage external;
-  alter table docs alter d set storage external, alter p set storage external;
+  alter table docs alter d set storage external, alter f set storage external, alter z set storage external, alter p set storage external;
   create table lists(id text primary key, words text[], filler int); alter table lists alter words set storage external`;
 const LARGE = `jsonb_build_object('k', k, 'text', repeat(md5(k::text), 100), 'null', null), decode(repeat(md5(k::text), 200), 'hex'),
   array(select md5((k * m)::text) || ' "q", {}' from generate_series(1, 100) m), array(select k * m from generate_series(1, 1000) m), (repeat('7', 9000) || '.' || k || '0')::numeric,
-  ('<a>' || repeat(md5(k::text), 100) || '</a>')::xml`;
+  ('<a>' || repeat(md5(k::text), 100) || '</a>')::xml, array(select m * 0.5 from generate_series(1, 1000) m), array(select '2026-01-01Z'::timestamptz + m * interval '1 s' from generate_series(1, 1000) m)`;
 const sync = (version) => `config:
   edition: 3
 ${version > 1 ? `  storage_version: ${version}\n` : ''}streams:
   all:
     auto_subscribe: true
     queries:
-      - SELECT id, note, j, hex(b) AS b, t, i, d, x FROM docs
-      - SELECT id, note, j, hex(b) AS b, t, i, d, x FROM whole
+      - SELECT id, note, j, hex(b) AS b, t, i, d, x, f, z FROM docs
+      - SELECT id, note, j, hex(b) AS b, t, i, d, x, f, z FROM whole
       - SELECT * FROM plain
   by_word:
     auto_subscribe: true
     query: SELECT id, filler FROM lists WHERE auth.user_id() IN words
 `;
-const SQL = (table) => `select id, note, j::text as j, upper(encode(b, 'hex')) as b, to_json(t)::text as t, to_json(i)::text as i, d::text as d, x::text as x from ${table}`;
+const SQL = (table) => `select id, note, j::text as j, upper(encode(b, 'hex')) as b, to_json(t)::text as t, to_json(i)::text as i, d::text as d, x::text as x,
+  '[' || (select string_agg(case when v = floor(v) then v || '.0' else v::text end, ',' order by n) from unnest(f) with ordinality e(v, n)) || ']' as f,
+  '[' || (select string_agg(to_char(v at time zone 'utc', '"\\""YYYY-MM-DD"T"HH24:MI:SS.US"Z\\""'), ',' order by n) from unnest(z) with ordinality e(v, n)) || ']' as z from ${table}`;
 
 for (const version of [1, 2, 3])
   describe(`values that are left out (storage version ${version})`, () => {
@@ -45,7 +47,7 @@ for (const version of [1, 2, 3])
     before(async () => {
       db = await StorageDatabase.create(`values_${version}`);
       w = await World.create({ name: `values_${version}`, schema: SCHEMA, sync: sync(version), config: { storage: db.config } });
-      for (const table of ['docs', 'whole']) await w.q(`insert into ${table} (id, note, j, b, t, i, d, x) select 'r' || k, 0, ${LARGE} from generate_series(1, 20) k`);
+      for (const table of ['docs', 'whole']) await w.q(`insert into ${table} (id, note, j, b, t, i, d, x, f, z) select 'r' || k, 0, ${LARGE} from generate_series(1, 20) k`);
       await w.q("insert into plain select 'p' || k, repeat('x', k) from generate_series(1, 50) k");
       await w.q("insert into lists select 'l' || k, array(select 'user' || (k * m) from generate_series(1, 500) m), 0 from generate_series(1, 6) k");
       await w.service.writeConfig();
@@ -71,7 +73,7 @@ for (const version of [1, 2, 3])
     test('they come from what is stored: no row waits for being read again', async () => {
       await w.q('update docs set note = note + 1; update whole set note = note + 1; update lists set filler = 1');
       await same();
-      await w.q(`insert into docs (id, note, j, b, t, i, d, x) select 's' || k, 0, ${LARGE} from generate_series(1, 5) k`);
+      await w.q(`insert into docs (id, note, j, b, t, i, d, x, f, z) select 's' || k, 0, ${LARGE} from generate_series(1, 5) k`);
       await w.q("update docs set note = 5, id = 'moved' where id = 's1'; update docs set note = 6 where id = 's2'");
       await w.q("update docs set note = 7, j = '{}' where id = 's3'; delete from docs where id = 's4'; update docs set note = 8 where id = 's3'");
       await w.q("update whole set note = 9, id = 'moved' where id = 'r1'");

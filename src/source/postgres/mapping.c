@@ -142,10 +142,13 @@ bool map_value(const struct pg_type *type, struct slice text, const struct mappi
 
 /* ---- the mapper ----------------------------------------------------------------------------------------------------------- */
 
+/* value_mapper_stored */
+enum lasting { LASTS_NOT, LASTS, LASTS_FINITE, LASTS_WITH_OPTIONS };
+
 struct mapped_column {
 	enum type_kind kind;              /* of the base type */
 	const struct pg_type *structured; /* NULL for scalars */
-	bool lasting;                     /* value_mapper_stored */
+	enum lasting lasting;
 	struct slice name;
 };
 
@@ -158,15 +161,30 @@ struct value_mapper {
 };
 
 /* A domain of an array is a text to the reference's stream. */
-static bool is_lasting(const struct pg_type *declared, const struct pg_type *type)
+static enum lasting lasting_of(const struct pg_type *declared, const struct pg_type *type)
 {
 	if (!type)
-		return false;
+		return LASTS_NOT;
 	if (type->kind != TYPE_ARRAY)
-		return type->kind == TYPE_TEXT || type->kind == TYPE_JSON || type->kind == TYPE_BYTEA;
-	enum type_kind element = type->of ? type->of->kind : TYPE_DOMAIN;
-	return declared == type && type->always &&
-	       (element == TYPE_TEXT || element == TYPE_INTEGER || element == TYPE_BOOL || element == TYPE_JSON);
+		return type->kind == TYPE_TEXT || type->kind == TYPE_JSON || type->kind == TYPE_BYTEA ? LASTS : LASTS_NOT;
+	if (declared != type || !type->always || !type->of)
+		return LASTS_NOT;
+	switch (type->of->kind) {
+	case TYPE_TEXT:
+	case TYPE_INTEGER:
+	case TYPE_BOOL:
+	case TYPE_JSON:
+		return LASTS;
+	case TYPE_REAL:
+		return LASTS_FINITE;
+	case TYPE_DATE:
+	case TYPE_TIME:
+	case TYPE_TIMESTAMP:
+	case TYPE_TIMESTAMPTZ:
+		return LASTS_WITH_OPTIONS;
+	default:
+		return LASTS_NOT;
+	}
 }
 
 struct value_mapper *value_mapper_from_types(struct type_catalog *types, const struct source_relation *r,
@@ -181,7 +199,7 @@ struct value_mapper *value_mapper_from_types(struct type_catalog *types, const s
 		const struct pg_type *declared = type_find(types, r->columns[i].type_oid), *type = type_base(declared);
 		m->columns[i] = (struct mapped_column){.kind = type ? type->kind : TYPE_TEXT,
 		                                       .structured = type && type_is_structured(type, options) ? type : NULL,
-		                                       .lasting = is_lasting(declared, type),
+		                                       .lasting = lasting_of(declared, type),
 		                                       .name = arena_copy(&m->arena, r->columns[i].name)};
 	}
 	return m;
@@ -229,12 +247,23 @@ bool value_mapper_row(const struct value_mapper *m, const struct raw_value *raw,
 	return true;
 }
 
-bool value_mapper_stored(const struct value_mapper *m, size_t column, const struct value *stored, struct raw_value *out)
+static bool lasts(const struct mapped_column *c, const struct value *stored, bool same_options)
+{
+	if (stored->kind != VALUE_TEXT && stored->kind != VALUE_BLOB)
+		return false;
+	/* An array of reals has no capitals but in these. */
+	bool finite = stored->s.n == 0 || (!memchr(stored->s.p, 'N', stored->s.n) && !memchr(stored->s.p, 'I', stored->s.n));
+	return c->lasting == LASTS || (c->lasting == LASTS_FINITE && finite) ||
+	       (c->lasting == LASTS_WITH_OPTIONS && same_options);
+}
+
+bool value_mapper_stored(const struct value_mapper *m, size_t column, const struct value *stored, bool same_options,
+                         struct raw_value *out)
 {
 	const struct mapped_column *c = &m->columns[column];
 	if (stored->kind == VALUE_NULL)
 		*out = (struct raw_value){.kind = RAW_NULL};
-	else if (!c->lasting || (stored->kind != VALUE_TEXT && stored->kind != VALUE_BLOB))
+	else if (!lasts(c, stored, same_options))
 		return false;
 	else if (c->structured || stored->kind == VALUE_BLOB)
 		*out = (struct raw_value){RAW_VALUE, slice_make((const char *)stored, sizeof(*stored))};

@@ -114,6 +114,10 @@ enum {
 	JSON = 114,
 	BYTEA = 17,
 	INT4_ARRAY = 1007,
+	FLOAT8 = 701,
+	FLOAT8_ARRAY = 1022,
+	TIMESTAMPTZ = 1184,
+	TIMESTAMPTZ_ARRAY = 1185,
 	TEXT_ARRAY = 1009,
 	INT4RANGE = 3904,
 	INT4MULTIRANGE = 4451,
@@ -135,10 +139,12 @@ static void add(struct type_catalog *t, struct pg_type type)
 static struct type_catalog *catalogue(void)
 {
 	struct type_catalog *t = xcalloc(1, sizeof(*t));
-	static const uint32_t base[] = {INT4, TEXT, JSON, BYTEA, BOX};
+	static const uint32_t base[] = {INT4, TEXT, JSON, BYTEA, BOX, FLOAT8, TIMESTAMPTZ};
 	for (size_t i = 0; i < sizeof(base) / sizeof(*base); i++)
 		add(t, (struct pg_type){.oid = base[i], .kind = type_base_kind(base[i])});
 	add(t, (struct pg_type){.oid = INT4_ARRAY, .kind = TYPE_ARRAY, .of_oid = INT4});
+	add(t, (struct pg_type){.oid = FLOAT8_ARRAY, .kind = TYPE_ARRAY, .of_oid = FLOAT8});
+	add(t, (struct pg_type){.oid = TIMESTAMPTZ_ARRAY, .kind = TYPE_ARRAY, .of_oid = TIMESTAMPTZ});
 	add(t, (struct pg_type){.oid = TEXT_ARRAY, .kind = TYPE_ARRAY, .of_oid = TEXT});
 	add(t, (struct pg_type){.oid = BOX_ARRAY, .kind = TYPE_ARRAY, .of_oid = BOX, .delimiter = ';'});
 	add(t, (struct pg_type){.oid = INT4RANGE, .kind = TYPE_RANGE, .of_oid = INT4});
@@ -283,6 +289,47 @@ static void rows_are_mapped_by_column(void **state)
 	value_mapper_free(m);
 }
 
+/* What a store has of a column, when its source leaves it out. */
+static bool is_taken(uint32_t oid, struct value stored, bool same_options, struct raw_value *out)
+{
+	struct source_column column = {.name = SLICE("a"), .type_oid = oid};
+	struct source_relation r = {.columns = &column, .column_count = 1};
+	struct value_mapper *m = value_mapper_from_types(catalogue(), &r, &new_options);
+	struct value back;
+	struct error err = {0};
+	bool taken = value_mapper_stored(m, 0, &stored, same_options, out);
+	if (taken) {
+		assert_true(value_mapper_row(m, out, &arena, &back, &err));
+		assert_int_equal(back.kind, stored.kind);
+		assert_true(stored.kind == VALUE_NULL || slice_eq(back.s, stored.s));
+	}
+	value_mapper_free(m);
+	return taken;
+}
+
+static void stored_values_are_taken_where_they_last(void **state)
+{
+	(void)state;
+	struct raw_value v;
+	assert_true(is_taken(TEXT, value_text(SLICE("{a}")), false, &v));
+	assert_int_equal(v.kind, RAW_TEXT);
+	assert_true(is_taken(BYTEA, value_blob(SLICE("\x01\xff")), false, &v));
+	assert_int_equal(v.kind, RAW_VALUE);
+	assert_true(is_taken(TEXT_ARRAY, value_text(SLICE("[\"a\"]")), false, &v));
+	assert_int_equal(v.kind, RAW_VALUE);
+	assert_true(is_taken(PAIR, value_null(), false, &v));
+	assert_int_equal(v.kind, RAW_NULL);
+	assert_true(is_taken(FLOAT8_ARRAY, value_text(SLICE("[1.5,null,1e+21]")), false, &v));
+	assert_false(is_taken(FLOAT8_ARRAY, value_text(SLICE("[1.5,NaN]")), true, &v));
+	assert_false(is_taken(FLOAT8_ARRAY, value_text(SLICE("[-Infinity]")), true, &v));
+	assert_true(is_taken(TIMESTAMPTZ_ARRAY, value_text(SLICE("[\"2026-01-01T00:00:00.000000Z\"]")), true, &v));
+	assert_false(is_taken(TIMESTAMPTZ_ARRAY, value_text(SLICE("[\"2026-01-01T00:00:00.000000Z\"]")), false, &v));
+	assert_false(is_taken(PAIR, value_text(SLICE("{}")), true, &v));
+	assert_false(is_taken(DOMAIN, value_text(SLICE("[1]")), true, &v));
+	assert_false(is_taken(999999, value_text(SLICE("x")), true, &v));
+	assert_false(is_taken(TEXT, (struct value){.kind = VALUE_UNKNOWN}, true, &v));
+}
+
 /* ---- keys ------------------------------------------------------------------------------------------------------------------- */
 
 static struct slice key_of(uint32_t type, const char *text, uint8_t uuid[16])
@@ -402,6 +449,7 @@ int main(void)
 	        cmocka_unit_test(structures_become_json),
 	        cmocka_unit_test(nesting_has_a_limit),
 	        cmocka_unit_test(rows_are_mapped_by_column),
+	        cmocka_unit_test(stored_values_are_taken_where_they_last),
 	        cmocka_unit_test(keys_sort_like_their_values),
 	        cmocka_unit_test(keys_of_several_columns_do_not_run_into_one_another),
 	        cmocka_unit_test(row_sizes_are_never_underestimated),
