@@ -288,9 +288,9 @@ static int64_t commit_due_us(const struct attempt *a)
 static int wait_time(const struct attempt *a)
 {
 	int64_t now = clock_mono_ms(), wait = IDLE_POLL_MS;
-	bool replayed = attempt_replayed(a);
+	bool replayed = attempt_replayed(a), room = schedule_room(a);
 	for (const struct table_state *t = a->tables; replayed && t; t = t->next)
-		if (schedule_wants(a, t) && t->retry_at_ms - now < wait)
+		if (schedule_wants(t, room) && t->retry_at_ms - now < wait)
 			wait = t->retry_at_ms - now;
 	for (const struct table_state *t = a->tables; replayed && t; t = t->next)
 		if (t->phase == TABLE_SWEEPING || keyless_ended(t))

@@ -45,7 +45,9 @@ bool table_complete(struct attempt *a, struct table_state *t, struct error *err)
 	t->error[0] = '\0';
 	t->rows_read = 0;
 	a->dirty = a->commit_wanted = true;
-	a->bulk = false;
+	/* Nobody waits for one of many tables that are shown together. */
+	if (a->has_active && !tables_withhold_checkpoints(a))
+		a->bulk = false;
 	return definitions_check(a, err);
 }
 

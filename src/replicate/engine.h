@@ -297,8 +297,10 @@ bool generation_drop_absent(struct attempt *a, struct error *err);
 /* schedule.c */
 /* At a boundary: hands work to the readers, as much as they can begin soon. */
 bool schedule_readers(struct attempt *a, struct error *err);
-/* A scan or a range of the table waits for nothing but a call of the former. */
-bool schedule_wants(const struct attempt *a, const struct table_state *t);
+/* Is there a reader for one more job? Looks at every table. */
+bool schedule_room(const struct attempt *a);
+/* A scan or a range of the table waits for nothing but a call of schedule_readers. */
+bool schedule_wants(const struct table_state *t, bool room);
 /* The next thing that is to be read by key, or the table's completion, at once. */
 bool schedule_reread(struct attempt *a, struct table_state *t, struct error *err);
 void retry_later(struct table_state *t, int64_t delay_ms);

@@ -246,7 +246,7 @@ static size_t jobs_running(const struct attempt *a)
 	return n;
 }
 
-static bool room(const struct attempt *a)
+bool schedule_room(const struct attempt *a)
 {
 	return jobs_running(a) < (size_t)a->r->options.snapshot_readers;
 }
@@ -264,9 +264,9 @@ static bool has_more(const struct table_state *t)
 	return false;
 }
 
-bool schedule_wants(const struct attempt *a, const struct table_state *t)
+bool schedule_wants(const struct table_state *t, bool room)
 {
-	return t->phase == TABLE_REREADING ? !t->job : has_more(t) && room(a);
+	return t->phase == TABLE_REREADING ? !t->job : room && has_more(t);
 }
 
 static struct table_state *next_table(const struct attempt *a)
@@ -282,7 +282,7 @@ static bool begin_more(struct attempt *a, struct error *err)
 {
 	struct table_state *t;
 	bool ok = true;
-	while (ok && room(a) && (t = next_table(a))) {
+	while (ok && schedule_room(a) && (t = next_table(a))) {
 		if (t->phase == TABLE_SCANNING) {
 			ok = scan(a, t, err);
 		} else if (ranges_done(&t->ranges)) { /* all of it was read before a restart */
