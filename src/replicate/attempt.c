@@ -19,6 +19,7 @@
 #define STATUS_INTERVAL_MS 1000
 #define POSITION_INTERVAL_MS 10000
 #define IDLE_POLL_MS 250
+#define DISCOVERY_REST 9 /* times as long as a look at the catalogue took there is none */
 #define TRIM_ABOVE (16u * 1024 * 1024)
 
 struct position attempt_position(const struct attempt *a)
@@ -322,14 +323,18 @@ static bool discovery_round(struct attempt *a, struct error *err)
 	int64_t now = clock_mono_ms();
 	if (now < a->discovery_due_ms)
 		return true;
-	a->discovery_due_ms = now + (int64_t)(a->r->options.discovery_interval_s * 1000);
 	if (storage_plans_expire(a->storage)) {
 		bool expired;
 		/* The stream is opened anew, with fewer tables to follow. */
 		a->restart_wanted = true;
 		return attempt_commit(a, err) && storage_expire_plans(a->storage, &expired, err);
 	}
-	return tables_look_again(a, err);
+	if (!tables_look_again(a, err))
+		return false;
+	/* The stream waits meanwhile: of a catalogue that is slow to answer it must not wait most of the time. */
+	int64_t took = clock_mono_ms() - now, interval = (int64_t)(a->r->options.discovery_interval_s * 1000);
+	a->discovery_due_ms = now + took + (interval > DISCOVERY_REST * took ? interval : DISCOVERY_REST * took);
+	return true;
 }
 
 /* Nothing more is buffered: chunks first, then what was gathered becomes a checkpoint. Small commits keep a short distance, so that a
