@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Fixed workloads beside the limits of the machine, as ratios: what the service adds to what Postgres and the wire cost anyway.
 #
-#   bench/run.sh [bulk] [fleet] [snapshot] [backlog] [transaction] [buckets]
+#   bench/run.sh [bulk] [fleet] [snapshot] [streaming] [backlog] [transaction] [buckets]
 #
 #     bulk         a large first sync, downloads, streaming          fleet    idle clients, fan-out, acknowledgements
 #     snapshot     the first snapshot alone, beside COPY, RUNS=3 times, and its peak of memory
+#     streaming    what is written while the service follows, in many transactions and in one: how long after the source it is done
 #     backlog      what was written while the service was down       transaction   the same rows in one transaction
 #     buckets      first syncs of 500 small buckets behind a join, with a storage database: its statements, and their time
 #
@@ -238,6 +239,40 @@ snapshot() {
 		sql "select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = current_database() and not active" >/dev/null
 	done
 	line "median" "$(tr ' ' '\n' <<<"$ratios" | sed '/^$/d' | sort -n | sed -n "$(((runs + 1) / 2))p")" "of COPY" ""
+}
+
+followed() { # rows a transaction
+	local t alone wrote caught decoded cpu
+	new_database "alone_$1"
+	items 1000
+	t=$(now)
+	write_rows "$stream_rows" "$1"
+	alone=$(seconds_since "$t")
+	new_database "followed_$1"
+	items 1000
+	start_service < <(unread_config)
+	sql "select pg_create_logical_replication_slot('bench_limit', 'pgoutput')" >/dev/null
+	cpu=$(cpu_ms)
+	t=$(now)
+	write_rows "$stream_rows" "$1"
+	wrote=$(seconds_since "$t")
+	"$load" "$port" "$work/tokens" ack 1 >/dev/null
+	caught=$(seconds_since "$t")
+	line "streamed, $1 rows a transaction" "$(rate "$stream_rows" "$caught")" rows/s "acknowledged after $caught s; $(peak_memory)"
+	line "the source needed" "$wrote" s "so the service ended $(later "$caught" "$wrote") later"
+	line "the source alone needed" "$alone" s "$(later "$caught" "$alone") more"
+	line "processor time of the service" "$((($(cpu_ms) - cpu) * 1000 / stream_rows))" "ms per 1,000 rows" ""
+	t=$(now)
+	sql "select count(*) from pg_logical_slot_get_binary_changes('bench_limit', null, null, 'proto_version', '1', 'publication_names', 'powersync')" >/dev/null
+	decoded=$(seconds_since "$t")
+	sql "select pg_drop_replication_slot('bench_limit')" >/dev/null
+	line "the same changes decoded in SQL" "$decoded" s "what the source needs after the commit of a single transaction before it sends all of it"
+	stop_service
+}
+later() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.0f %%", 100 * (a / b - 1)}'; }
+streaming() {
+	followed 100
+	followed "$stream_rows"
 }
 
 missed() { # rows a transaction
