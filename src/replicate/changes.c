@@ -191,6 +191,7 @@ static bool truncate_table(struct attempt *a, uint32_t oid, struct error *err)
 	if (t->keyless && !keyless_truncated(a, t))
 		return true;
 	written(a);
+	t->truncated = true;
 	return storage_truncate_table(a->storage, t->binding->number, &removed, err);
 }
 

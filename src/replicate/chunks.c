@@ -37,6 +37,7 @@ bool table_complete(struct attempt *a, struct table_state *t, struct error *err)
 	keyless_end(t);
 	touch_log_free(&t->log);
 	ranges_free(&t->ranges);
+	t->relfilenode = t->binding->table.relfilenode ? t->binding->table.relfilenode : t->relfilenode;
 	if (t->phase != TABLE_SWEEPING)
 		t->has_incomplete = false;
 	t->phase = TABLE_DONE;

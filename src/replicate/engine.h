@@ -94,6 +94,8 @@ struct table_state {
 	bool describe_again;   /* the catalogue may know other columns than the stream does: look before the next job */
 	bool keyless;          /* no replica identity: see keyless.c */
 	uint64_t published_as; /* as the catalogue had it when the attempt began */
+	uint32_t relfilenode;  /* likewise, or when it was read or looked at last */
+	bool truncated;        /* by the stream, since then */
 	uint64_t columns;      /* hash of the columns that it is, or was last, read with; 0: not known */
 	uint64_t generation;   /* records below this epoch are from before a gap: their values count for nothing */
 	bool reading_whole;    /* REREADING at the end of a whole reading */

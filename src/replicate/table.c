@@ -36,6 +36,9 @@ uint64_t columns_hash(const struct source_relation *r)
 			h = (h ^ ((const unsigned char *)numbers)[k]) * UINT64_C(1099511628211);
 		for (size_t k = 0; k < c->name.n; k++)
 			h = (h ^ (unsigned char)c->name.p[k]) * UINT64_C(1099511628211);
+		/* A column that was dropped and added again has other values: its number tells, where nothing else does. */
+		if (c->attnum > 0 && (size_t)c->attnum != i + 1)
+			h = (h ^ (uint64_t)c->attnum) * UINT64_C(1099511628211);
 		if (c->type_shape)
 			h = (h ^ c->type_shape) * UINT64_C(1099511628211);
 	}

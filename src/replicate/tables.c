@@ -151,6 +151,7 @@ static bool add_table(struct attempt *a, const struct source_table *described, s
 	t->keyless = t->binding->keyless;
 	reprocess_table(a, t);
 	t->published_as = described->published_as;
+	t->relfilenode = described->relfilenode;
 	t->next = a->tables;
 	a->tables = t;
 	*out = t;
@@ -232,6 +233,27 @@ static bool knows(const struct attempt *a, const struct source_table *found)
 	return false;
 }
 
+/* ALTER COLUMN ... TYPE ... USING may give other values of the same type, which nothing but the table's new file tells. TRUNCATE makes
+ * one too, but comes by the stream. */
+static bool compare_rewritten(struct attempt *a, const struct source_table *found, struct error *err)
+{
+	for (struct table_state *t = a->tables; t; t = t->next) {
+		if (t->binding->table.relation.oid != found->relation.oid || t->phase != TABLE_DONE)
+			continue;
+		bool rewritten = t->relfilenode != found->relfilenode && !t->truncated && !t->keyless;
+		t->relfilenode = found->relfilenode;
+		t->truncated = false;
+		if (!rewritten)
+			continue;
+		log_info(a->log, "Table %.*s was rewritten: it is compared with the source",
+		         SLICE_ARG(table_display(a, &found->relation)));
+		a->restart_wanted = true;
+		a->dirty = true;
+		return storage_table_restart(a->storage, t->binding->number, err);
+	}
+	return true;
+}
+
 bool tables_look_again(struct attempt *a, struct error *err)
 {
 	struct source_table *found;
@@ -244,11 +266,14 @@ bool tables_look_again(struct attempt *a, struct error *err)
 		return false;
 	note_snapshot(a, &head);
 	a->head_lsn = lsn;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		if (!knows(a, &found[i])) {
 			log_info(a->log, "Table %.*s is new, or has changed", SLICE_ARG(table_display(a, &found[i].relation)));
 			a->restart_wanted = true;
+		} else if (!compare_rewritten(a, &found[i], err)) {
+			return false;
 		}
+	}
 	for (const struct table_state *t = a->tables; t; t = t->next)
 		known++;
 	a->restart_wanted |= known != count;

@@ -135,6 +135,18 @@ describe('columns', () => {
     await equal('widened');
   });
 
+  test('retyped to the same type, with other values', async () => {
+    await w.q('alter table widened alter n type bigint using n + 1000');
+    await equal('widened');
+  });
+
+  test('the last column is dropped and added again: it has other values, under the same name', async () => {
+    await w.q('alter table dropped add column last int default 1');
+    await equal('dropped');
+    await w.q('alter table dropped drop column last, add column last int default 2');
+    await equal('dropped');
+  });
+
   test('a change between writes of the same transactions, again and again', async () => {
     for (let i = 0; i < 5; i++)
       await w.tx(async (t) => {
