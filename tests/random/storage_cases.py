@@ -139,6 +139,15 @@ class Scenario:
             self.do("checkpoint", **self.where(s))
             s.checkpoints = s.checkpoints[-3:] + [str(self.model(s).checkpoint)]
 
+    def another_writer(self, s):
+        """The former one has nothing that it alone knows."""
+        writer = self.runner.w(s.writer)
+        if writer.queue or writer.persisted is not None or self.model(s).pending is not None or self.model(s).state != "ACTIVE":
+            return
+        first = s is self.streams[0]
+        self.do("close_writer", **self.by(s))
+        self.do("writer", **({} if first else {"as": s.writer, "stream": s.name}), **({} if s.images else {"store_current_data": False}))
+
     def look(self, s, at=None):
         model, extra = self.model(s), {} if at is None else {"at": at}
         buckets = sorted(model.buckets)
@@ -180,8 +189,10 @@ class Scenario:
             self.save(s)
         elif x < 0.66:
             self.do("flush", **self.by(s))
-        elif x < 0.80:
+        elif x < 0.79:
             self.commit(s)
+            if rnd.random() < 0.2:
+                self.another_writer(s)
         elif x < 0.88:
             self.look(s)
         elif x < 0.91 and s.checkpoints:

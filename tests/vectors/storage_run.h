@@ -26,9 +26,13 @@ struct id_pair {
 
 struct run_table {
 	char name[64], source[64]; /* in the scenario, and at the source */
+	char id[40];               /* of its record */
 	uint32_t number;
 	bool complete_rows;
 };
+
+#define RUN_STREAMS 6
+#define RUN_TABLES 32
 
 /* One replication stream, with a writer of its own: on the shared layout a storage object of its own, as if it were another process'. */
 struct run_stream {
@@ -42,13 +46,11 @@ struct run_stream {
 	bool refused;             /* it was given something else than an insert */
 	bool has_last, has_before;
 	uint64_t last_lsn, before_lsn;
-	struct run_table tables[8];
+	struct run_table tables[RUN_TABLES];
 	size_t table_count;
 	bool dirty;
 	size_t queued; /* saves since the last flush: the recorded writer flushes by itself at 2000 */
 };
-
-#define RUN_STREAMS 6
 
 struct run {
 	struct run_stream streams[RUN_STREAMS], *on; /* on: that of the step */

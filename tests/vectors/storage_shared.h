@@ -115,15 +115,31 @@ static struct pg_table_part *shared_table(const struct run *r, uint32_t number)
 	return t->dropped || t->parts[0].gone || !t->parts[0].stream_id ? NULL : &t->parts[0];
 }
 
+/* Tables have other numbers once the role was taken. */
+static void shared_find_tables(struct run *r)
+{
+	for (size_t i = 0; i < r->on->table_count; i++) {
+		struct run_table *t = &r->on->tables[i];
+		t->number = 0;
+		for (uint32_t n = 1; n <= shared_writer(r)->table_count; n++)
+			if (shared_table(r, n) && strcmp(shared_table(r, n)->id, t->id) == 0)
+				t->number = n;
+	}
+}
+
+/* Takes the writer's role, also if it is held: everything is read again. */
 static void shared_take(struct run *r)
 {
 	bool held = false;
 	char who[256];
+	if (shared_writer(r)->ready)
+		must(r, storage_flush(r->on->s, &r->err));
 	must(r, storage_take_writer(r->on->s, &held, who, sizeof(who), &r->err));
 	if (!held) {
 		fprintf(stderr, "the role is not held: %s\n", who);
 		exit(1);
 	}
+	shared_find_tables(r);
 }
 
 /* A new stream, though the config may be the one that is current; from now on it is what the storage object writes. */

@@ -115,6 +115,8 @@ static bool do_writer(struct run *r, json_t *step)
 	json_t *images = json_object_get(step, "store_current_data");
 	const char *as = text_of(step, "as");
 	r->on->images = !images || json_is_true(images);
+	if (r->shared && !r->on->dirty) /* what is known comes from the database: as in another process */
+		shared_take(r);
 	if (json_is_true(json_object_get(step, "skip_existing_rows")))
 		snprintf(r->on->skipping_writer, sizeof(r->on->skipping_writer), "%s", as);
 	snprintf(r->writers[r->writer_count].name, sizeof(r->writers[0].name), "%s", as ? as : "w1");
@@ -215,11 +217,16 @@ static bool do_resolve_table(struct run *r, json_t *step)
 		names_set(&r->on->s->table_names, out.number, slice_cstr(rec->subkey_id));
 		must(r, storage_table_progress(r->on->s, out.number, (struct slice){"", 0}, 0, &r->err));
 	}
+	if (r->on->table_count == RUN_TABLES) {
+		fprintf(stderr, "too many tables\n");
+		exit(1);
+	}
 	struct run_table *k = &r->on->tables[r->on->table_count++];
 	*k = (struct run_table){.number = out.number,
 	                        .complete_rows = json_is_true(json_object_get(step, "sends_complete_rows"))};
 	snprintf(k->name, sizeof(k->name), "%s", as ? as : name);
 	snprintf(k->source, sizeof(k->source), "%s", name);
+	snprintf(k->id, sizeof(k->id), "%s", out.subkey_id);
 	for (size_t i = 0; i + 1 < r->on->table_count; i++)
 		if (strcmp(r->on->tables[i].name, k->name) == 0) {
 			r->on->tables[i] = *k;
