@@ -211,6 +211,7 @@ static void deletions_leave_markers_in_version_3(void **state)
 	delete_row(f, "n1");
 	delete_row(f, "never");
 	delete_row(f, "back");
+	delete_row(f, "never"); /* once more: one id for both */
 	put_row(f, "back", "x", PUTS(put("b[]", "back", "1")));
 	write_rows(f);
 	assert_string_equal(look(f, OPS), "1 PUT b[] n1 1|4 PUT b[] n2 1|5 REMOVE b[] n1 -|6 PUT b[] back 1");
