@@ -54,9 +54,12 @@ describe('a deploy of a config that reads empty tables', () => {
     const before = await op();
     const [active] = await db.q("select id from powersync.sync_rules where state = 'ACTIVE'");
     await db.q(
-      `with stopped as (update powersync.sync_rules set state = 'STOP' where id = $1)
-       insert into powersync.sync_rules (id, state, snapshot_done, last_checkpoint, last_checkpoint_lsn, slot_name, content, storage_version)
-       select nextval('powersync.sync_rules_id_sequence'), 'ACTIVE', true, 1, last_checkpoint_lsn, slot_name || 'x', content, 2 from powersync.sync_rules where id = $1`,
+      // It holds the lock of the new stream, or this node would go on with it at once.
+      `with stopped as (update powersync.sync_rules set state = 'STOP' where id = $1),
+       added as (insert into powersync.sync_rules (id, state, snapshot_done, last_checkpoint, last_checkpoint_lsn, slot_name, content, storage_version)
+       select nextval('powersync.sync_rules_id_sequence'), 'ACTIVE', true, 1, last_checkpoint_lsn, slot_name || 'x', content, 2 from powersync.sync_rules where id = $1
+         returning id, slot_name)
+       insert into powersync.locks select 'sync_rules_' || id || '_' || slot_name, gen_random_uuid(), now() from added`,
       [active.id]
     );
     assert.ok(before > 1);
