@@ -5,7 +5,7 @@
 #include "storage/compact.h"
 #include "storage_read_steps.h"
 #include "storage_run.h"
-#include "storage_write_steps.h"
+#include "storage_stream_steps.h"
 
 /* ---- write checkpoints ---- */
 
