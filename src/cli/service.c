@@ -207,7 +207,7 @@ static bool start_server(struct service *s, struct error *err)
 	return s->server != NULL;
 }
 
-/* replication_lock is held, or there is one thread only. */
+/* replication_lock is held. */
 static bool start_replication(struct service *s, struct error *err)
 {
 	if (!s->source || !s->plan)
@@ -360,6 +360,17 @@ static int load_plan(struct service *s)
 	return 0;
 }
 
+/* The port is open already: probes and admin routes ask for the replicator. */
+static bool begin_replication(struct service *s, struct error *err)
+{
+	if (s->role == ROLE_API)
+		return true;
+	pthread_mutex_lock(&s->replication_lock);
+	bool ok = s->replicator || start_replication(s, err); /* a deploy over HTTP may have been first */
+	pthread_mutex_unlock(&s->replication_lock);
+	return ok;
+}
+
 int service_start(struct service *s)
 {
 	pthread_mutex_init(&s->replication_lock, NULL);
@@ -377,7 +388,7 @@ int service_start(struct service *s)
 	if (code)
 		return code;
 	fill_admin(s);
-	if (!start_server(s, &err) || (s->role != ROLE_API && !start_replication(s, &err)) || !service_start_jobs(s, &err) ||
+	if (!start_server(s, &err) || !begin_replication(s, &err) || !service_start_jobs(s, &err) ||
 	    !service_publish_metrics(s, &err))
 		return fail(s, EXIT_BAD_CONFIG, &err);
 	server_set_ready(s->server, true, true);
