@@ -46,7 +46,7 @@ bool attempt_commit(struct attempt *a, struct error *err)
 	bool durable;
 	if (!a->dirty && !a->commit_wanted && a->at <= a->announced && !storage_wants_commit(a->storage))
 		return true;
-	bool shown = !tables_withhold_checkpoints(a);
+	bool shown = !tables_withhold_checkpoints(a) && !waiting_rows_withhold(a);
 	int64_t since_us = a->dirty ? a->dirty_since_us : 0;
 	if (!storage_commit(a->storage, attempt_position(a), shown, &durable, err))
 		return false;
@@ -345,6 +345,7 @@ static bool idle(struct attempt *a, struct error *err)
 	if (!a->in_xact) {
 		if (!generation_drop_absent(a, err) || !chunks_work(a, &applied, err))
 			return false;
+		waiting_rows_look(a);
 		if (clock_mono_us() >= commit_due_us(a) && !attempt_commit(a, err))
 			return false;
 		if (!discovery_round(a, err) || !removal_step(a, err))
@@ -369,7 +370,7 @@ static bool busy_boundary(struct attempt *a, struct error *err)
 	reader_pool_stream_at(a->readers, a->at, true);
 	if (!generation_drop_absent(a, err))
 		return false;
-	if ((a->results || reader_pool_has_results(a->readers)) && !chunks_work(a, &applied, err))
+	if ((a->results || a->rows_wait || reader_pool_has_results(a->readers)) && !chunks_work(a, &applied, err))
 		return false;
 	int64_t now = clock_mono_us();
 	/* Chunks bring transactions of their own: markers, so that the stream moves past them. */

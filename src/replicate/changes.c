@@ -171,6 +171,7 @@ static bool update(struct attempt *a, struct table_state *t, const struct stream
 	if (t->binding->only_events && !unknown)
 		return keep_no_record(a, t, &key, moved ? &old : NULL, err);
 	t->has_incomplete = true;
+	waiting_rows_note(a, t);
 	struct row_contributions known = {0};
 	binding_values(t->binding, row, &a->arena, &known);
 	return storage_write_incomplete_row(a->storage, t->binding->number, &key, moved ? &old : NULL,

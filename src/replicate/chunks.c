@@ -41,7 +41,7 @@ bool table_complete(struct attempt *a, struct table_state *t, struct error *err)
 	if (t->phase != TABLE_SWEEPING)
 		t->has_incomplete = false;
 	t->phase = TABLE_DONE;
-	t->never_complete = t->lost = t->no_gap = t->reading_whole = false;
+	t->never_complete = t->lost = t->no_gap = t->reading_whole = t->rows_wait = false;
 	reprocess_check(a);
 	t->error[0] = '\0';
 	t->rows_read = 0;
@@ -105,8 +105,12 @@ bool definitions_check(struct attempt *a, struct error *err)
 	/* Whoever sees the new sync config active must not be told that its tables are being read; the rest follows at once. */
 	tables_publish_status(a);
 	a->status_due_ms = 0;
+	/* A sync config becomes active with a checkpoint, also while a row waits for being read again. */
+	bool rows_wait = a->rows_wait;
+	a->rows_wait = false;
 	if (!storage_activate_pending(a->storage, err) || !slot_for_pending(a, err) || !attempt_commit(a, err))
 		return false;
+	a->rows_wait = rows_wait;
 	char lsn[LSN_TEXT_SIZE];
 	lsn_format(a->at, lsn);
 	log_info(a->log, "Activated the sync config at %s", lsn);

@@ -91,6 +91,7 @@ struct table_state {
 	enum table_phase phase;
 	bool never_complete;   /* this record was never read to its end: an active plan must not show it piecemeal */
 	bool has_incomplete;   /* rows wait for a re-read */
+	bool rows_wait;        /* and perhaps checkpoints for them (waiting_rows.c) */
 	bool describe_again;   /* the catalogue may know other columns than the stream does: look before the next job */
 	bool keyless;          /* no replica identity: see keyless.c */
 	uint64_t published_as; /* as the catalogue had it when the attempt began */
@@ -156,9 +157,11 @@ struct attempt {
 	uint64_t newest_xid; /* xmax of the newest snapshot, for extending xids */
 	struct unsettled unsettled;
 
-	uint64_t absent_until; /* see generation_absent; 0: no table is absent */
-	bool restart_wanted;   /* the catalogue shows other tables than this attempt knows: begin anew at the next boundary */
-	bool slot_is_new;      /* made by this attempt */
+	uint64_t absent_until;      /* see generation_absent; 0: no table is absent */
+	bool rows_wait;             /* of some table, perhaps */
+	int64_t rows_wait_until_ms; /* checkpoints are withheld until then; 0: they are not */
+	bool restart_wanted; /* the catalogue shows other tables than this attempt knows: begin anew at the next boundary */
+	bool slot_is_new;    /* made by this attempt */
 	const struct xid_snapshot *head; /* of the beginning of the attempt, taken after the discovery */
 	uint64_t head_lsn;               /* newest known end of the source's WAL */
 	int64_t discovery_due_ms;
@@ -295,6 +298,13 @@ bool generation_sweep(struct attempt *a, struct table_state *t, bool *done, stru
 bool generation_absent(struct attempt *a, struct error *err);
 /* At a boundary: has it? */
 bool generation_drop_absent(struct attempt *a, struct error *err);
+
+/* waiting_rows.c: incomplete rows of tables that are complete otherwise */
+void waiting_rows_note(struct attempt *a, struct table_state *t);
+/* May no checkpoint be made now? For a while only. */
+bool waiting_rows_withhold(struct attempt *a);
+/* The while is over: a commit is wanted. */
+void waiting_rows_look(struct attempt *a);
 
 /* schedule.c */
 /* At a boundary: hands work to the readers, as much as they can begin soon. */

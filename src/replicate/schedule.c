@@ -303,7 +303,7 @@ static bool begin_reread(struct attempt *a, struct table_state *t, struct error 
 	size_t count;
 	if (!storage_incomplete_rows(a->storage, t->binding->number, (struct slice){0}, 1, &a->arena, &keys, &count, err))
 		return false;
-	t->has_incomplete = count > 0;
+	t->has_incomplete = t->rows_wait = count > 0;
 	if (count == 0)
 		return true;
 	table_begin_reading(a, t);

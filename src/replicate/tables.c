@@ -140,6 +140,7 @@ static bool add_table(struct attempt *a, const struct source_table *described, s
 	struct table_state *t = xcalloc(1, sizeof(*t));
 	t->epoch = storage_epoch(a->storage);
 	t->has_incomplete = true; /* looked at once: some may be left from before */
+	waiting_rows_note(a, t);
 	t->generation = record.generation;
 	t->lost = record.generation > record.snapshot_epoch;
 	t->columns = record.columns;

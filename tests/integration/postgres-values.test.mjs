@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { syncline } from '../lib/cli.mjs';
 import { StorageDatabase } from '../lib/storage-database.mjs';
-import { eventually } from '../lib/util.mjs';
+import { eventually, sleep } from '../lib/util.mjs';
 import { World } from '../lib/world.mjs';
 
 const COLUMNS = 'id text primary key, note int not null, j jsonb, b bytea, t text[], i int[], d numeric, x xml, f float8[], z timestamptz[], p place';
@@ -95,8 +95,32 @@ for (const version of [1, 2, 3])
       await w.q("update docs set p = row(repeat('name', 2000), 1)::place where id in ('r3', 'r4')");
       await same();
       await w.q("update docs set note = 30 where id in ('r3', 'r4')");
-      await eventually(async () => (await same(), true), { what: 'the rows are read again' });
+      await same();
       assert.equal(await waited(), 2);
+    });
+
+    test('a request made after such an update is not acknowledged before the row is there', async () => {
+      const writer = await w.pool.connect(), holder = await w.pool.connect();
+      try {
+        await writer.query("begin; update docs set note = 31 where id = 'r3'");
+        await holder.query('begin');
+        const locked = holder.query('lock table docs in access exclusive mode'); // it is next: no reader comes in between
+        await eventually(async () => (await w.q("select from pg_locks where mode = 'AccessExclusiveLock' and not granted")).length > 0, { what: 'the lock is waited for' });
+        await writer.query('commit');
+        await locked;
+        let acknowledged = false;
+        const caught = c.caughtUp().then(() => (acknowledged = true));
+        await eventually(async () => (await waited()) === 3, { what: 'the row waits' });
+        await w.q("insert into plain values ('meanwhile', 'y')"); // the stream goes on
+        await sleep(1000);
+        assert.equal(acknowledged, false);
+        await holder.query('rollback');
+        await caught;
+        await c.equals('docs', SQL('docs'));
+      } finally {
+        for (const client of [writer, holder]) client.release(true);
+      }
+      await same();
     });
 
     test('a column of a table with replica identity full changes its length: rows that change are written, and no others', async () => {
