@@ -3,10 +3,14 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <uthash.h>
 
 #include "base/alloc.h"
+
+/* Then whoever waits for a list makes it as well. */
+#define LONGEST_WAIT_S 1
 
 /* What an entry takes beside its bytes, about. */
 #define ENTRY_OVERHEAD 192
@@ -32,6 +36,8 @@ struct line_cache {
 	struct entry *table;
 	struct entry *newest, *oldest;
 	struct entry *cuts;
+	struct line_claim *claims; /* a worker has one at a time */
+	pthread_cond_t released;
 	uint64_t hits, misses;
 };
 
@@ -39,6 +45,7 @@ struct line_cache *line_cache_new(size_t max_bytes)
 {
 	struct line_cache *c = xcalloc(1, sizeof(*c));
 	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->released, NULL);
 	c->max_bytes = max_bytes;
 	return c;
 }
@@ -85,6 +92,7 @@ void line_cache_free(struct line_cache *c)
 		return;
 	while (c->oldest)
 		drop(c, c->oldest);
+	pthread_cond_destroy(&c->released);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
@@ -111,21 +119,74 @@ bool line_cache_has(struct line_cache *c, const struct line_key *key)
 	return has;
 }
 
+/* Under the lock. */
+static bool use(struct line_cache *c, const struct line_key *key, struct operations *out)
+{
+	struct entry *e = find_either(c, key);
+	if (!e)
+		return false;
+	c->hits++;
+	unlist(c, e);
+	list_newest(c, e);
+	*out = e->list;
+	block_ref(out->block);
+	return true;
+}
+
 bool line_cache_find(struct line_cache *c, const struct line_key *key, struct operations *out)
 {
 	pthread_mutex_lock(&c->lock);
-	struct entry *e = find_either(c, key);
-	if (e) {
-		c->hits++;
-		unlist(c, e);
-		list_newest(c, e);
-		*out = e->list;
-		block_ref(out->block);
-	} else {
-		c->misses++;
+	bool found = use(c, key, out);
+	c->misses += !found;
+	pthread_mutex_unlock(&c->lock);
+	return found;
+}
+
+static bool is_claimed(const struct line_cache *c, const struct line_key *key)
+{
+	for (const struct line_claim *l = c->claims; l; l = l->next)
+		if (l->key.bucket == key->bucket && l->key.form == key->form && l->key.after == key->after &&
+		    l->key.up_to == key->up_to && l->key.compactions == key->compactions)
+			return true;
+	return false;
+}
+
+bool line_cache_find_or_claim(struct line_cache *c, const struct line_key *key, struct line_claim *claim, struct operations *out)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += LONGEST_WAIT_S;
+	*claim = (struct line_claim){.key = *key};
+	pthread_mutex_lock(&c->lock);
+	bool found = use(c, key, out), waited = false, late = false;
+	while (!found && !late && is_claimed(c, key)) {
+		waited = true;
+		late = pthread_cond_timedwait(&c->released, &c->lock, &until) != 0;
+		found = use(c, key, out);
+	}
+	c->misses += !found;
+	/* What could not be kept once will not be the next time: then nobody waits for this one. */
+	if (!found && !waited) {
+		claim->held = true;
+		claim->next = c->claims;
+		c->claims = claim;
 	}
 	pthread_mutex_unlock(&c->lock);
-	return e != NULL;
+	return found;
+}
+
+void line_cache_release(struct line_cache *c, struct line_claim *claim)
+{
+	if (!claim->held)
+		return;
+	pthread_mutex_lock(&c->lock);
+	struct line_claim **link = &c->claims;
+	while (*link != claim)
+		link = &(*link)->next;
+	*link = claim->next;
+	claim->held = false;
+	pthread_cond_broadcast(&c->released);
+	pthread_mutex_unlock(&c->lock);
 }
 
 void line_cache_put(struct line_cache *c, const struct line_key *key, bool exact, const struct operations *list)

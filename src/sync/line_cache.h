@@ -40,7 +40,16 @@ void line_cache_free(struct line_cache *c);
 
 /* On a hit *out holds a reference to its block. */
 bool line_cache_find(struct line_cache *c, const struct line_key *key, struct operations *out);
-/* The same without using it. */
+/* The same for whoever makes the list otherwise, and releases the claim then, put or not. Who comes in between waits for that, a second at most, so
+ * that many sessions that begin together read and encode once. Nothing else may be waited for with a claim but storage. */
+struct line_claim {
+	bool held;
+	struct line_key key;
+	struct line_claim *next;
+};
+bool line_cache_find_or_claim(struct line_cache *c, const struct line_key *key, struct line_claim *claim, struct operations *out);
+void line_cache_release(struct line_cache *c, struct line_claim *claim);
+/* The same as line_cache_find without using it. */
 bool line_cache_has(struct line_cache *c, const struct line_key *key);
 /* out->block is set. exact: `after` is just before the first operation, so that other readers may cut their lines there. */
 void line_cache_put(struct line_cache *c, const struct line_key *key, bool exact, const struct operations *list);

@@ -143,10 +143,12 @@ static bool next_list(struct step *t, const struct session_bucket *b, struct ope
 	if (!b->number || !b->count || b->after >= s->op_id)
 		return true;
 	bool shared = hub_bucket_is_shared(s->hub, &b->link);
-	if (shared && line_cache_find(hub_cache(s->hub), &key, out))
+	struct line_claim claim = {.held = false};
+	if (shared && line_cache_find_or_claim(hub_cache(s->hub), &key, &claim, out))
 		return true;
 	int64_t began_us = clock_mono_us();
 	bool ok = read_list(t, b, key, shared, out);
+	line_cache_release(hub_cache(s->hub), &claim);
 	histogram_observe(hub_phases(s->hub)->encode, (double)(clock_mono_us() - began_us) / 1e6);
 	return ok;
 }

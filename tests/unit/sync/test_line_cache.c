@@ -2,6 +2,9 @@
 #include "sync/client.h" /* before fake.h: libjansson comes first */
 #include "sync/fake.h"
 
+#include <pthread.h>
+#include <unistd.h>
+
 #include "sync/line_cache.h"
 
 static struct operations list_of(const char *text, uint64_t last_op, bool closed)
@@ -53,6 +56,69 @@ static void test_what_is_found(void **state)
 	assert_false(has(c, (struct line_key){2, FORM_JSON_TEXT, 0, 10, 1}, "closed"));
 	put(c, (struct line_key){2, FORM_JSON_TEXT, 0, 10, 1}, true, "compacted", 6, true);
 	assert_true(has(c, (struct line_key){2, FORM_JSON_TEXT, 0, 10, 1}, "compacted"));
+	line_cache_free(c);
+}
+
+struct waiter {
+	struct line_cache *c;
+	struct line_key key;
+	bool found, same, held;
+};
+
+static void *wait_for_list(void *arg)
+{
+	struct waiter *w = arg;
+	struct line_claim claim;
+	struct operations list;
+	w->found = line_cache_find_or_claim(w->c, &w->key, &claim, &list);
+	w->held = claim.held;
+	if (w->found) {
+		w->same = slice_eq(list.bytes, SLICE("made once"));
+		block_unref(list.block);
+	}
+	line_cache_release(w->c, &claim);
+	return NULL;
+}
+
+static void run_waiters(struct waiter *w, size_t count, struct line_claim *claim, const char *made)
+{
+	pthread_t threads[8];
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, wait_for_list, &w[i]), 0);
+	usleep(20000);
+	if (made)
+		put(w->c, claim->key, true, made, 7, true);
+	line_cache_release(w->c, claim);
+	for (size_t i = 0; i < count; i++)
+		pthread_join(threads[i], NULL);
+}
+
+static void test_a_list_is_made_by_one(void **state)
+{
+	(void)state;
+	struct line_cache *c = line_cache_new(1 << 20);
+	struct line_key key = {1, FORM_JSON_TEXT, 0, 10, 0}, other = {2, FORM_JSON_TEXT, 0, 10, 0};
+	struct line_claim claim, another;
+	struct operations list;
+	struct waiter waiters[4];
+	assert_false(line_cache_find_or_claim(c, &key, &claim, &list));
+	assert_true(claim.held);
+	/* Another list is nobody's yet. */
+	assert_false(line_cache_find_or_claim(c, &other, &another, &list));
+	assert_true(another.held);
+	line_cache_release(c, &another);
+	line_cache_release(c, &another);
+	for (size_t i = 0; i < 4; i++)
+		waiters[i] = (struct waiter){.c = c, .key = key};
+	run_waiters(waiters, 4, &claim, "made once");
+	for (size_t i = 0; i < 4; i++)
+		assert_true(waiters[i].found && waiters[i].same && !waiters[i].held);
+	/* Who made it had nothing to keep, or failed: the others make it, side by side. */
+	assert_false(line_cache_find_or_claim(c, &other, &claim, &list));
+	for (size_t i = 0; i < 4; i++)
+		waiters[i] = (struct waiter){.c = c, .key = other};
+	run_waiters(waiters, 2, &claim, NULL);
+	assert_false(waiters[0].found || waiters[1].found);
 	line_cache_free(c);
 }
 
@@ -234,6 +300,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_what_is_found),
+	        cmocka_unit_test(test_a_list_is_made_by_one),
 	        cmocka_unit_test(test_cuts),
 	        cmocka_unit_test(test_bounded),
 	        TEST(test_a_fleet_is_served_from_one_encoding),
