@@ -370,7 +370,9 @@ static bool busy_boundary(struct attempt *a, struct error *err)
 	reader_pool_stream_at(a->readers, a->at, true);
 	if (!generation_drop_absent(a, err))
 		return false;
-	if ((a->results || a->rows_wait || reader_pool_has_results(a->readers)) && !chunks_work(a, &applied, err))
+	bool noted = a->rows_noted && attempt_replayed(a);
+	a->rows_noted &= !noted;
+	if ((a->results || noted || reader_pool_has_results(a->readers)) && !chunks_work(a, &applied, err))
 		return false;
 	int64_t now = clock_mono_us();
 	/* Chunks bring transactions of their own: markers, so that the stream moves past them. */

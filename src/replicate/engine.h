@@ -159,6 +159,7 @@ struct attempt {
 
 	uint64_t absent_until;      /* see generation_absent; 0: no table is absent */
 	bool rows_wait;             /* of some table, perhaps */
+	bool rows_noted;            /* their reading is to be begun */
 	int64_t rows_wait_until_ms; /* checkpoints are withheld until then; 0: they are not */
 	bool restart_wanted; /* the catalogue shows other tables than this attempt knows: begin anew at the next boundary */
 	bool slot_is_new;    /* made by this attempt */

@@ -140,7 +140,6 @@ static bool add_table(struct attempt *a, const struct source_table *described, s
 	struct table_state *t = xcalloc(1, sizeof(*t));
 	t->epoch = storage_epoch(a->storage);
 	t->has_incomplete = true; /* looked at once: some may be left from before */
-	waiting_rows_note(a, t);
 	t->generation = record.generation;
 	t->lost = record.generation > record.snapshot_epoch;
 	t->columns = record.columns;
@@ -158,8 +157,10 @@ static bool add_table(struct attempt *a, const struct source_table *described, s
 	*out = t;
 	/* What is stored of a table without identity goes when its reading begins. */
 	t->never_complete = !record.snapshot_done && (record.snapshot_epoch == 0 || t->keyless);
-	if (!needs_reading(a, r, &record))
+	if (!needs_reading(a, r, &record)) {
+		waiting_rows_note(a, t);
 		return true;
+	}
 	if (record.snapshot_done && !storage_table_restart(a->storage, record.number, err))
 		return false;
 	if (!record.snapshot_done)

@@ -8,16 +8,24 @@
 
 #define LONGEST_WAIT_MS 10000
 
-void waiting_rows_note(struct attempt *a, struct table_state *t)
+/* What is missing while the whole table is read comes at the end of that, which may be long. */
+static bool is_complete_otherwise(const struct table_state *t)
 {
-	t->rows_wait = a->rows_wait = true;
+	return t->phase == TABLE_DONE || (t->phase == TABLE_REREADING && !t->reading_whole);
 }
 
-/* What is missing while the whole table is read comes at the end of that, which may be long. */
+void waiting_rows_note(struct attempt *a, struct table_state *t)
+{
+	if (!is_complete_otherwise(t))
+		return;
+	t->rows_wait = a->rows_wait = true;
+	a->rows_noted |= t->phase == TABLE_DONE;
+}
+
 static bool counts(const struct attempt *a, const struct table_state *t)
 {
 	const struct source_relation *r = &t->binding->table.relation;
-	return t->rows_wait && (t->phase == TABLE_DONE || (t->phase == TABLE_REREADING && !t->reading_whole)) &&
+	return t->rows_wait && is_complete_otherwise(t) &&
 	       plan_uses_table(a->plans.plans[0]->plan, slice_cstr(a->r->options.connection_tag), r->schema, r->name);
 }
 
