@@ -162,6 +162,17 @@ describe('commits that are delivered before they are visible', { timeout: 120000
     await w.admin.query(`alter system set synchronous_standby_names = '${names}'`);
     await w.admin.query('select pg_reload_conf()');
     await eventually(async () => (await w.q('show synchronous_standby_names'))[0].synchronous_standby_names === names, { what: 'the setting took effect' });
+    if (names) await eventually(commitHangs, { what: 'commits hang' }); // the checkpointer, too, has to hear of it
+  };
+  const commitHangs = async () => {
+    const probe = await w.pool.connect();
+    const done = probe.query(`select pg_logical_emit_message(true, 'probe', '')`).then(() => false);
+    const waits = async () => (await w.admin.query(`select from pg_stat_activity where pid = $1 and wait_event = 'SyncRep'`, [probe.processID])).rowCount > 0;
+    const hangs = await Promise.race([done, eventually(waits, { every: 10 })]);
+    if (hangs) await w.admin.query('select pg_cancel_backend($1)', [probe.processID]);
+    await done;
+    probe.release(true);
+    return hangs;
   };
 
   /** A new client, once the table is served; equal to SQL. */

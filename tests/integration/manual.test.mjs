@@ -83,6 +83,6 @@ describe('help, man page and completion', () => {
     assert.deepEqual(complete('config', ''), ['show']);
     assert.deepEqual(complete('migrate', ''), ['up']);
     assert.deepEqual(complete('teardown', ''), ['TEARDOWN']);
-    assert.deepEqual(complete('start', '-r', ''), ['unified']);
+    assert.deepEqual(complete('start', '-r', ''), ['api', 'sync', 'unified']);
   });
 });
